@@ -1,0 +1,60 @@
+# `make` lists what can be made.  Everything lives in .venv; `make clean` takes it away again.
+#   make lab LAB_ARGS=--no-browser      arguments for `efimm lab`
+#   make test PYTEST_ARGS="-k walk"     arguments for pytest
+#   make lab PYTHON=python3.13          the Python to build .venv with
+# With uv on the PATH uv installs, otherwise pip does.
+
+PYTHON ?=
+LAB_ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+UV := $(shell uv --version 2>/dev/null)
+INSTALL := $(if $(UV),uv pip install --quiet --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+NEWEST_FIRST := python3 python3.14 python3.13 python3.12 python3.11 python
+IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help lab test lint format clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## */  make \1|/p' Makefile | column -t -s '|'
+
+lab: .venv/.installed  ## open the notebooks in JupyterLab
+	$(BIN)/efimm lab $(LAB_ARGS)
+
+test: .venv/.installed-dev  ## run every test and every notebook
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.installed-dev  ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/.installed-dev  ## let ruff tidy the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove .venv and everything built
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is touched when its step is complete: an interrupted step is done again, a complete one is not.
+.venv/.made:
+	@found=; for python in $(if $(PYTHON),"$(PYTHON)",$(NEWEST_FIRST)); do \
+	    "$$python" -c '$(IS_311)' 2>/dev/null && found=$$python && break; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "efimm needs Python 3.11 or newer, and $(or $(PYTHON),no python here) is not one. Try: make $(or $(MAKECMDGOALS),lab) PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Setting up .venv with $$found and $(if $(UV),uv (some 20 seconds),pip (a minute or two))"; \
+	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
+	@touch $@
+
+.venv/.installed .venv/.installed-dev: .venv/.made pyproject.toml jupyter/overrides.json
+	$(INSTALL) -e '.$(if $(findstring dev,$@),[dev])'
+	@mkdir -p .venv/share/jupyter/lab/settings
+	@cp jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
+	@touch .venv/.installed $@

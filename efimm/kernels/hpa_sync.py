@@ -1,0 +1,91 @@
+"""H. Peter Anvin's plan: a full 1:1 map in trampoline_pgd, kept up to date by the sync that walks pgd_list.
+
+Which sentence each part comes from (hpa on the list, June 2012):
+
+setup_real_mode    "we should keep a full 1:1 page map around, and it should be the one that is in the trampoline
+                   (real_mode_header->trampoline_pgd) as we need the page directory to be 32-bit addressable" (20 June)
+pgd_populate       "when we modify the pgds [...] we should make the corresponding modifications [...] in 64-bit mode to
+                   real_mode_header->trampoline_pgd" (21 June)
+sync_global_pgds   "The right thing to do is to sync the pgds in the 1:1 area" (20 June); kernel index *and* identity
+                   index: "the initial/trampoline maps need these mappings not just at address __PAGE_OFFSET, but also
+                   at address zero (identity mapping), which means that just adding it to the pgd_list is insufficient"
+                   (22 June); no mm lock: "The 1:1 map doesn't have an mm associated with it" (21 June)
+efi_call_phys      "Once that is properly fixed, we have a usable identity mapping" (20 June)
+
+The mainline attempt at it (53b87cf088e2, October 2012) was reverted before 3.8-rc1; this file is the plan, not that
+commit.  Inferred, since the thread does not say it: which entries are copied at boot, and that CR3 is switched with the
+code regions made executable as 3.5 does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ..linux.efi import early_code_mapping_set_exec
+from ..linux.layout import KERNEL_PGD_BOUNDARY, PGDIR_SIZE, PTRS_PER_PGD, pgd_address, pgd_index, region_of_slot
+from ..linux.realmode import trampoline_cr3, write_real_mode_header
+from ..linux.state import Linux
+from . import v3_5
+
+
+def setup_real_mode(linux: Linux) -> None:
+    """Start the 1:1 map with every kernel entry that exists already (slots 272 and 511 at this point of the boot)."""
+    write_real_mode_header(linux)
+    for index in range(KERNEL_PGD_BOUNDARY, PTRS_PER_PGD):
+        sync_trampoline_pgd(linux, index)
+
+
+def pgd_populate(linux: Linux, index: int, pud: int) -> None:
+    """Link the table as 3.5 does, and let the sync carry the new entry further at once (vmalloc's, too)."""
+    v3_5.pgd_populate(linux, index, pud)
+    linux.kernel.sync_global_pgds(linux, pgd_address(index), pgd_address(index))
+
+
+def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
+    """3.5's walk over pgd_list, and then the same entries in trampoline_pgd, under pgd_lock alone."""
+    v3_5.sync_global_pgds(linux, start, end)
+    with linux.pgd_list.lock.held():
+        for address in range(start, end + 1, PGDIR_SIZE):
+            sync_trampoline_pgd(linux, pgd_index(address))
+
+
+def sync_trampoline_pgd(linux: Linux, index: int) -> None:
+    """Write one kernel entry at its own index and, for the direct map, at the identity index too."""
+    entry = linux.swapper_pg_dir[index]
+    places = [index]
+    if region_of_slot(index).name == "direct map":
+        places.append(index - KERNEL_PGD_BOUNDARY)
+    for place in places:
+        if linux.trampoline_pgd[place] != entry:
+            linux.trampoline_pgd[place] = entry
+
+
+@contextmanager
+def efi_call_phys(linux: Linux) -> Iterator[None]:
+    """Run the call on the table that real_mode_header names.  swapper_pg_dir is not written at all."""
+    early_code_mapping_set_exec(linux, executable=True)
+    with linux.trace.span("kernel", "switch to trampoline_pgd"):
+        cr3 = linux.cpu.cr3
+        linux.cpu.write_cr3(trampoline_cr3(linux))
+        linux.cpu.flush_tlb_all()
+    yield
+    with linux.trace.span("kernel", "switch back to swapper_pg_dir"):
+        linux.cpu.write_cr3(cr3)
+        linux.cpu.flush_tlb_all()
+    early_code_mapping_set_exec(linux, executable=False)
+
+
+KERNEL = replace(
+    v3_5.KERNEL,
+    name="hpa-sync",
+    order=2,
+    title="Linux 3.5 with hpa's 1:1 map in the trampoline",
+    source="H. Peter Anvin, linux-kernel, 2012-06-20, -21 and -22; never a release",
+    setup_real_mode=setup_real_mode,
+    pgd_populate=pgd_populate,
+    sync_global_pgds=sync_global_pgds,
+    efi_call_phys=efi_call_phys,
+    known_bugs=(),
+)

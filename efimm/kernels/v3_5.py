@@ -1,0 +1,90 @@
+"""Linux 3.5, the kernel of the thread: the call borrows one top-level entry, slot 272 into slot 0.
+
+Sources, all v3.5: arch/x86/platform/efi/efi_64.c (efi_call_phys_prelog, efi_call_phys_epilog), efi.c
+(efi_enter_virtual_mode), arch/x86/realmode/init.c (setup_real_mode), arch/x86/mm/init_64.c (sync_global_pgds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..linux import head
+from ..linux.efi import early_code_mapping_set_exec
+from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, pgd_index, phys_to_virt, virt_to_phys
+from ..linux.realmode import write_real_mode_header
+from ..linux.state import Kernel, KnownBug, Linux
+
+
+def setup_real_mode(linux: Linux) -> None:
+    """Two entries, never touched again: slot 0 for the identity map of the first 512 GiB, slot 511 for kernel text."""
+    write_real_mode_header(linux)
+    linux.trampoline_pgd[0] = head.LEVEL3_IDENT_PGT + KERNPG_TABLE
+    linux.trampoline_pgd[511] = head.LEVEL3_KERNEL_PGT + KERNPG_TABLE
+
+
+def pgd_populate(linux: Linux, index: int, pud: int) -> None:
+    """Link a lower table into swapper_pg_dir (arch/x86/include/asm/pgalloc.h)."""
+    linux.swapper_pg_dir[index] = pud | PAGE_TABLE
+
+
+def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
+    """Copy kernel top-level entries into every table on pgd_list that lacks them.
+
+    Fills empty slots only.  Does not visit swapper_pg_dir (init_mm is the source) nor trampoline_pgd.
+    """
+    for address in range(start, end + 1, PGDIR_SIZE):
+        pgd_ref = linux.swapper_pg_dir[pgd_index(address)]
+        if not pgd_ref:
+            continue
+        with linux.pgd_list.lock.held():
+            for mm in linux.pgd_list:
+                with mm.page_table_lock.held():
+                    pgd = mm.pgd[pgd_index(address)]
+                    if not pgd:
+                        mm.pgd[pgd_index(address)] = pgd_ref
+                    elif pgd.address != pgd_ref.address:
+                        raise AssertionError(f"BUG_ON: {mm.pgd.name}[{pgd_index(address)}] leads elsewhere")
+
+
+@contextmanager
+def efi_call_phys(linux: Linux) -> Iterator[None]:
+    """efi_call_phys_prelog, the call, efi_call_phys_epilog.  After a fault in the firmware, the epilog does not run."""
+    early_code_mapping_set_exec(linux, executable=True)
+    with linux.trace.span("kernel", "efi_call_phys_prelog"):
+        pgd = linux.swapper_pg_dir
+        save_pgd = pgd[0]
+        pgd[0] = pgd[pgd_index(phys_to_virt(0))]
+        linux.cpu.flush_tlb_all()
+    yield
+    with linux.trace.span("kernel", "efi_call_phys_epilog"):
+        pgd[0] = save_pgd
+        linux.cpu.flush_tlb_all()
+    early_code_mapping_set_exec(linux, executable=False)
+
+
+def memmap_pointer(linux: Linux, new_memmap: int) -> int:
+    """`(efi_memory_desc_t *)__pa(new_memmap)`: a physical address, which the processor will use as a virtual one."""
+    return virt_to_phys(new_memmap)
+
+
+KERNEL = Kernel(
+    name="3.5",
+    order=0,
+    title="Linux 3.5 (July 2012)",
+    source="arch/x86/platform/efi/efi.c and efi_64.c, v3.5",
+    setup_real_mode=setup_real_mode,
+    pgd_populate=pgd_populate,
+    sync_global_pgds=sync_global_pgds,
+    efi_call_phys=efi_call_phys,
+    memmap_pointer=memmap_pointer,
+    known_bugs=(
+        KnownBug(
+            what="an array above 512 GiB has no identity map, and the firmware takes a page fault",
+            ram="1T",
+            buffer=None,
+            verdict="page-fault",
+            source="Robin Holt, 2012-06-20; met again by us on real firmware, November 2026",
+        ),
+    ),
+)

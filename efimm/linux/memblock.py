@@ -1,0 +1,62 @@
+"""The early allocator: RAM, what is reserved of it, and a search from the top (mm/memblock.c, v3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..x86.memory import PAGE_SIZE
+
+
+class Memblock:
+    """Which RAM there is and which part of it is taken.  `current_limit` is the highest address handed out."""
+
+    def __init__(self, ram: Iterable[tuple[int, int]]) -> None:
+        self.memory = sorted(ram)
+        self.reserved: list[tuple[int, int]] = []
+        self.current_limit = 1 << 64
+
+    def reserve(self, start: int, end: int) -> None:
+        """Take [start, end) out of what can be allocated; overlaps and touching pieces are joined."""
+        if start >= end:
+            return
+        kept = []
+        for low, high in self.reserved:
+            if high < start or low > end:
+                kept.append((low, high))
+            else:
+                start, end = min(start, low), max(end, high)
+        self.reserved = sorted([*kept, (start, end)])
+
+    def is_region_reserved(self, start: int, size: int) -> bool:
+        """True when any byte of the region is reserved (`memblock_is_region_reserved`)."""
+        return any(low < start + size and start < high for low, high in self.reserved)
+
+    def find_in_range(self, start: int, end: int, size: int, align: int = PAGE_SIZE) -> int | None:
+        """The highest free place for `size` bytes in [start, end), below `current_limit`; None when there is none."""
+        start, end = max(start, PAGE_SIZE), min(end, self.current_limit)
+        for low, high in self._free_from_the_top():
+            low, high = max(low, start), min(high, end)
+            place = (high - size) // align * align
+            if high - low >= size and place >= low:
+                return place
+        return None
+
+    def alloc(self, size: int, align: int = PAGE_SIZE, *, start: int = 0, end: int = 1 << 64) -> int:
+        """Reserve and return the highest free place for `size` bytes; MemoryError when there is none."""
+        place = self.find_in_range(start, end, size, align)
+        if place is None:
+            raise MemoryError(f"no {size:#x} bytes of free RAM in [{start:#x}, {end:#x})")
+        self.reserve(place, place + size)
+        return place
+
+    def _free_from_the_top(self) -> Iterator[tuple[int, int]]:
+        for low, high in reversed(self.memory):
+            top = high
+            for taken_low, taken_high in reversed(self.reserved):
+                if taken_high <= low or taken_low >= top:
+                    continue
+                if taken_high < top:
+                    yield taken_high, top
+                top = taken_low
+            if top > low:
+                yield low, top

@@ -1,0 +1,86 @@
+"""Changing the rights of mapped kernel pages: set_memory_x, set_memory_nx, set_memory_uc.
+
+Source: arch/x86/mm/pageattr.c, v3.5.  A large page that is changed only in part is split first; one that would not
+change at all is left alone.  Not here: the alias of the kernel's own text, and memory-type tracking.
+"""
+
+from __future__ import annotations
+
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
+from ..x86.paging import ADDRESS_MASK, LONG4, NX, PS, PageTable, Step, walk
+from .layout import KERNPG_TABLE, PAGE_CACHE_UC_MINUS
+from .page_alloc import alloc_pages
+from .state import Linux
+
+
+def set_memory_x(linux: Linux, va: int, numpages: int) -> None:
+    """Allow instruction fetches from `numpages` pages at `va`."""
+    change_page_attr(linux, va, numpages, clear=NX)
+
+
+def set_memory_nx(linux: Linux, va: int, numpages: int) -> None:
+    """Forbid instruction fetches from `numpages` pages at `va`."""
+    change_page_attr(linux, va, numpages, set_=NX)
+
+
+def set_memory_uc(linux: Linux, va: int, numpages: int) -> None:
+    """Make `numpages` pages at `va` uncached (UC-, which is what 3.5 means by uc)."""
+    change_page_attr(linux, va, numpages, set_=PAGE_CACHE_UC_MINUS)
+
+
+def change_page_attr(linux: Linux, va: int, numpages: int, *, set_: int = 0, clear: int = 0) -> None:
+    """Set and clear bits in the leaf entries of `numpages` pages at `va`; unmapped pages are passed over."""
+    end = va + numpages * PAGE_SIZE
+    changed = False
+    while va < end:
+        found = walk(linux.memory, linux.swapper_pg_dir.pa, va)
+        leaf = found.steps[-1]
+        span = leaf.level.span
+        new = leaf.entry & ~clear | set_
+        if found.pa is None or new == leaf.entry:
+            va = (va // span + _alike(linux, leaf)) * span
+        elif span > PAGE_SIZE and (va % span or end - va < span):
+            split_large_page(linux, leaf)
+            changed = True
+        else:
+            count = _neighbours(linux, leaf, (end - va) // span)
+            _table(linux, leaf).fill(leaf.index, count, new, span)
+            changed = True
+            va += count * span
+    if changed:
+        linux.cpu.flush_tlb_all()
+
+
+def split_large_page(linux: Linux, leaf: Step) -> None:
+    """Replace a large page by a table of 512 pages of the next smaller size, with the same rights."""
+    below = LONG4.levels[LONG4.levels.index(leaf.level) + 1]
+    prot = leaf.entry & ~ADDRESS_MASK
+    if below.shift == PAGE_SHIFT:
+        prot &= ~PS
+    base = alloc_pages(linux, 1)
+    linux.memory.add_run(TableRun(base >> PAGE_SHIFT, 1, 0, 512, leaf.entry & ADDRESS_MASK | prot, below.span))
+    _table(linux, leaf)[leaf.index] = base | KERNPG_TABLE
+
+
+def _alike(linux: Linux, leaf: Step) -> int:
+    """How many entries from this one on surely have the same flags: the rest of an untouched run, else 1."""
+    run = linux.memory.run_at(leaf.table >> PAGE_SHIFT)
+    if run is None:
+        return 1
+    number = ((leaf.table >> PAGE_SHIFT) - run.first_pfn) * run.entries_per_page + leaf.index
+    return max(run.high - number, 1)
+
+
+def _neighbours(linux: Linux, leaf: Step, most: int) -> int:
+    """How many entries of the same table continue this one: same flags, next address; at most `most`."""
+    count = 1
+    while count < min(most, 512 - leaf.index):
+        entry = linux.memory.read_u64(leaf.table + 8 * (leaf.index + count))
+        if entry != leaf.entry + count * leaf.level.span:
+            break
+        count += 1
+    return count
+
+
+def _table(linux: Linux, leaf: Step) -> PageTable:
+    return PageTable(linux.memory, leaf.table, f"{leaf.level.name}@{leaf.table:#x}", linux.trace)

@@ -1,0 +1,128 @@
+"""Filling kernel page tables for a whole range at once, at a cost that grows with extents and not with pages.
+
+What Linux does entry by entry (phys_pud_init, phys_pmd_init, phys_pte_init in arch/x86/mm/init_64.c, v3.5) happens
+here in groups of equal neighbours.  The rules for what is found are the kernel's: a table is filled further, a large
+page that is allowed is kept, one that is not allowed is split with its own protection, a present page stays.
+The order in which table pages are taken differs from Linux where more than one level is new: here level by level.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..trace import Trace
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, TableRun
+from ..x86.paging import ADDRESS_MASK, LONG4, PS, Level, P, PageTable
+from .layout import PAGE_TABLE, PMD_SHIFT
+
+PTRS_PER_TABLE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A piece of address space to be mapped: [start, end) to `pa`, with `prot`, by pages of at most `1 << leaf_shift`."""
+
+    start: int
+    end: int
+    pa: int
+    prot: int
+    leaf_shift: int
+
+    def part(self, start: int, end: int) -> Extent:
+        """The sub-extent [start, end), with the physical address that belongs to it."""
+        return replace(self, start=start, end=end, pa=self.pa + start - self.start)
+
+    def entries(self, level: Level) -> int:
+        """How many entries of `level` the extent touches."""
+        return -(-self.end // level.span) - self.start // level.span
+
+    def leaf(self, level: Level) -> int:
+        """The first entry of `level` when the extent is mapped by pages of that level."""
+        return self.pa | self.prot | (PS if level.shift > PAGE_SHIFT else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiller:
+    """Where table pages come from and where their bytes go.  `clear_rest` is the early kernel's `!after_bootmem`."""
+
+    memory: PhysMemory
+    trace: Trace
+    alloc_pages: Callable[[int], int]
+    clear_rest: bool = False
+
+    def fill_below(self, table: int, depth: int, extent: Extent) -> int:
+        """Map `extent`, all of which lies under the table page at `table`; `depth` is that table's place in LONG4.levels.
+
+        Gives the kernel's `last_map_addr`: the end of what was mapped last.  Small pages that were present already do
+        not count, so it can lie below the end of the extent; efi_ioremap then maps the remainder once more.
+        """
+        level = LONG4.levels[depth]
+        va = last_map_addr = extent.start
+        nothing_new = True
+        while va < extent.end:
+            count = self._equal_neighbours(table, level, va, extent.end)
+            upto = min(extent.end, (va // level.span + count) * level.span)
+            mapped_to = self._fill_group(table, depth, extent.part(va, upto))
+            if mapped_to is not None:
+                last_map_addr, nothing_new = mapped_to, False
+            va = upto
+        rest = level.index(extent.end)
+        if self.clear_rest and level.shift <= PMD_SHIFT and rest:
+            self._clear_from(table, level, rest)
+        return extent.end if nothing_new else last_map_addr
+
+    def new_tables(self, depth: int, extent: Extent) -> int:
+        """Make the tables of level `depth`, and below, that map `extent`; the physical address of the first one."""
+        level = LONG4.levels[depth]
+        tables = extent.entries(LONG4.levels[depth - 1])
+        first_pa = self.alloc_pages(tables)
+        if level.shift <= extent.leaf_shift:
+            first, step = extent.leaf(level), level.span
+        else:
+            first, step = self.new_tables(depth + 1, extent) | PAGE_TABLE, PAGE_SIZE
+        low = level.index(extent.start)
+        run = TableRun(first_pa >> PAGE_SHIFT, tables, low, low + extent.entries(level), first, step)
+        self.memory.add_run(run)
+        return first_pa
+
+    def _equal_neighbours(self, table: int, level: Level, va: int, end: int) -> int:
+        """How many entries from that of `va` on, within the table and the range, can be treated alike.
+
+        Those are empty entries in a row, or pages in a row with equal flags; a link to a lower table is one of its own.
+        """
+        index = level.index(va)
+        most = min(PTRS_PER_TABLE - index, -(-end // level.span) - va // level.span)
+        first, *others = struct.unpack(f"<{most}Q", self.memory.read(table + 8 * index, 8 * most))
+        if first and not (first & PS or level.shift == PAGE_SHIFT):
+            return 1
+        step = level.span if first else 0
+        return next((k for k, entry in enumerate(others, 1) if entry != first + k * step), most)
+
+    def _fill_group(self, table: int, depth: int, extent: Extent) -> int | None:
+        """Map entries that can be treated alike; the end of what was mapped, or None where small pages were there."""
+        level = LONG4.levels[depth]
+        index = level.index(extent.start)
+        entry = self.memory.read_u64(table + 8 * index)
+        leaf = level.shift == PAGE_SHIFT or entry & PS
+        if entry & P and not leaf:
+            return self.fill_below(entry & ADDRESS_MASK, depth + 1, extent)
+        if entry & P and level.shift <= extent.leaf_shift:
+            return None if level.shift == PAGE_SHIFT else extent.end
+        if level.shift <= extent.leaf_shift:
+            self._view(table, level).fill(index, extent.entries(level), extent.leaf(level), level.span)
+        else:
+            if entry & P:
+                extent = replace(extent, prot=entry & ~ADDRESS_MASK & ~PS)
+            first = self.new_tables(depth + 1, extent) | PAGE_TABLE
+            self._view(table, level).fill(index, extent.entries(level), first, PAGE_SIZE)
+        return extent.end
+
+    def _clear_from(self, table: int, level: Level, index: int) -> None:
+        rest = PTRS_PER_TABLE - index
+        if any(self.memory.read_u64(table + 8 * (index + k)) for k in range(rest)):
+            self._view(table, level).fill(index, rest, 0, 0)
+
+    def _view(self, table: int, level: Level) -> PageTable:
+        return PageTable(self.memory, table, f"{level.name}@{table:#x}", self.trace)

@@ -1,0 +1,110 @@
+"""Mappings outside the direct map: device memory in the vmalloc area, and the array of `struct page` at vmemmap.
+
+Source: mm/vmalloc.c, arch/x86/mm/ioremap.c, mm/sparse-vmemmap.c and arch/x86/mm/init_64.c (vmemmap_populate), v3.5.
+A new top-level entry for vmemmap is synced to the tables on pgd_list; one for vmalloc is not: there the page-fault
+handler copies it when a process first needs it (vmalloc_fault).
+"""
+
+from __future__ import annotations
+
+from ..x86.memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from ..x86.paging import ADDRESS_MASK
+from .layout import (
+    PAGE_KERNEL,
+    PAGE_KERNEL_IO_UC_MINUS,
+    PGDIR_SIZE,
+    PMD_SHIFT,
+    PMD_SIZE,
+    VMALLOC_START,
+    VMEMMAP_START,
+    pgd_index,
+)
+from .page_alloc import (
+    SECTION_SIZE,
+    STRUCT_PAGE_SHIFT,
+    TAKEN_AT_THE_TOP,
+    alloc_pages,
+    struct_pages_size,
+    top_node_start,
+)
+from .pgtable import Extent, TableFiller
+from .state import Linux
+
+IOREMAP_MAX_ORDER = 7 + PAGE_SHIFT
+HPET_ADDRESS = 0xFED0_0000
+_LOW_48 = (1 << 48) - 1
+
+
+def map_kernel_range(linux: Linux, va: int, pa: int, size: int, prot: int, leaf_shift: int) -> None:
+    """Map [va, va + size) to `pa` in swapper_pg_dir, taking new table pages (and top-level entries) as needed."""
+
+    def alloc(count: int) -> int:
+        return alloc_pages(linux, count)
+
+    filler = TableFiller(linux.memory, linux.trace, alloc)
+    end = va + size
+    while va < end:
+        upto = min(end, (va // PGDIR_SIZE + 1) * PGDIR_SIZE)
+        index = pgd_index(va)
+        if not linux.swapper_pg_dir[index]:
+            linux.kernel.pgd_populate(linux, index, alloc(1))
+        extent = Extent(va & _LOW_48, (upto - 1 & _LOW_48) + 1, pa, prot, leaf_shift)
+        filler.fill_below(linux.swapper_pg_dir[index] & ADDRESS_MASK, 1, extent)
+        va, pa = upto, pa + upto - va
+
+
+def ioremap(linux: Linux, pa: int, size: int) -> int:
+    """The virtual address at which [pa, pa + size) of device memory is mapped, uncached, in the vmalloc area.
+
+    Aligned to the size's power of two, between 4 KiB and 512 KiB; a guard page follows.  Does not look whether the
+    range is RAM.
+    """
+    align = 1 << max(PAGE_SHIFT, min(size.bit_length(), IOREMAP_MAX_ORDER))
+    offset = pa & ~PAGE_MASK
+    size = -(-(size + offset) // PAGE_SIZE) * PAGE_SIZE
+    va = -(-max(linux.vmalloc_next, VMALLOC_START) // align) * align
+    linux.vmalloc_next = va + size + PAGE_SIZE
+    map_kernel_range(linux, va, pa & PAGE_MASK, size, PAGE_KERNEL_IO_UC_MINUS, PAGE_SHIFT)
+    return va + offset
+
+
+def vmemmap_init(linux: Linux) -> list[tuple[int, int, int]]:
+    """Take the memory for `struct page` from the top of each node, before the page allocator runs.
+
+    Gives (va, pa, size) for `vmemmap_populate` to map, those of the top node first.
+    """
+    node = top_node_start(linux)
+    linux.memblock.alloc(TAKEN_AT_THE_TOP)
+    wanted = []
+    for low, high in ((node, 1 << 64), (0, node)):
+        sections = _sections(linux, low, high)
+        if not sections:
+            continue
+        pa = linux.memblock.alloc(sum(struct_pages_size(*section) for section in sections), PMD_SIZE, end=high)
+        for start, end in sections:
+            size = struct_pages_size(start, end)
+            wanted.append((VMEMMAP_START + (start >> PAGE_SHIFT << STRUCT_PAGE_SHIFT), pa, size))
+            pa += size
+    return wanted
+
+
+def vmemmap_populate(linux: Linux, wanted: list[tuple[int, int, int]]) -> None:
+    """Map the `struct page` array with 2 MiB pages, and sync its top-level entries to the tables on pgd_list."""
+    for va, pa, size in wanted:
+        map_kernel_range(linux, va, pa, size, PAGE_KERNEL, PMD_SHIFT)
+        linux.kernel.sync_global_pgds(linux, va, va + size - 1)
+
+
+def _sections(linux: Linux, low: int, high: int) -> list[tuple[int, int]]:
+    """The RAM in [low, high), rounded to whole sections of 128 MiB, with touching pieces joined."""
+    joined: list[tuple[int, int]] = []
+    for start, end in linux.memblock.memory:
+        if max(start, low) >= min(end, high):
+            continue
+        first = max(start, low) // SECTION_SIZE * SECTION_SIZE
+        last = -(-min(end, high) // SECTION_SIZE) * SECTION_SIZE
+        if joined and first <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return joined

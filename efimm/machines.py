@@ -1,0 +1,139 @@
+"""Machines to boot: one made from a RAM size, or one whose memory map was read from a log or from data/."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .uefi.formats import read_map
+from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
+from .uefi.synthetic import efi_from_e820, generated_map
+
+FIRMWARES = ("edk2",)
+ARCHITECTURES = ("x86_64",)
+PAGE_SIZES = {"4K": 12, "2M": 21, "1G": 30}
+MAXPHYADDR = 46
+SMALLEST_RAM, LARGEST_RAM = 1 << 30, 1 << MAXPHYADDR
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+class MachineError(ValueError):
+    """A machine that cannot be built: one line that says what was given and what was expected."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A computer before any kernel runs on it.
+
+    `ram` is in bytes as asked for; `buffer` is the physical address to put the descriptor array at, or None to let the
+    kernel's allocator decide; `leaf_shift` is the largest page the kernel may use for its direct map (30, 21 or 12).
+    """
+
+    ram: int
+    map: MemoryMap
+    buffer: int | None = None
+    firmware: str = "edk2"
+    arch: str = "x86_64"
+    leaf_shift: int = 30
+    descriptor_size: int = DESCRIPTOR_SIZE
+    maxphyaddr: int = MAXPHYADDR
+
+    @property
+    def highest_ram(self) -> int:
+        """End (exclusive) of the highest RAM; above `ram`, since RAM starts again behind the hole below 4 GiB."""
+        return self.map.highest_ram
+
+
+def machine(
+    ram: str | int = "1T",
+    *,
+    buffer: int | str | None = None,
+    firmware: str = "edk2",
+    arch: str = "x86_64",
+    page_size: str = "1G",
+    map: MemoryMap | str | os.PathLike[str] | None = None,  # noqa: A002 - the contract's name
+    descriptor_size: int = DESCRIPTOR_SIZE,
+) -> Machine:
+    """A machine with `ram` of memory, or with the memory of `map` (then `ram` is not used).
+
+    `ram` is a number of bytes or a text such as "512G"; `map` is a MemoryMap, the path of a log or of a data file, or
+    the name of a machine in data/.  Raises MachineError, or MapError for a map that cannot be read.
+    """
+    _one_of("firmware", firmware, FIRMWARES)
+    _one_of("arch", arch, ARCHITECTURES)
+    _one_of("page size", page_size, PAGE_SIZES)
+    try:
+        check_descriptor_size(descriptor_size)
+    except ValueError as error:
+        raise MachineError(str(error)) from error
+    memory_map = generated_map(_ram_size(ram)) if map is None else efi_from_e820(load_map(map))
+    _check_has_ram(memory_map)
+    return Machine(
+        ram=_ram_size(ram) if map is None else memory_map.ram_bytes,
+        map=memory_map,
+        buffer=None if buffer is None else _address(buffer),
+        firmware=firmware,
+        arch=arch,
+        leaf_shift=PAGE_SIZES[page_size],
+        descriptor_size=descriptor_size,
+    )
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes from "1.5T", "512G", "4096": K, M, G and T are powers of 1024; MachineError otherwise."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise MachineError(f"size {text!r}: expected a number with K, M, G or T behind it, such as 512G")
+    return int(float(match[1]) * (1 << _UNITS[match[2].upper()]))
+
+
+def parse_address(text: str) -> int:
+    """An address from "0x8000001000" or "1234"; MachineError otherwise."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise MachineError(f"address {text!r}: expected a number such as 0x8000001000") from None
+
+
+def load_map(what: MemoryMap | str | os.PathLike[str]) -> MemoryMap:
+    """The memory map named by `what`: a map itself, a machine of data/, a file, or a log's text."""
+    if isinstance(what, MemoryMap):
+        return what
+    known = data_files()
+    return read_map(known[str(what)] if str(what) in known else what)
+
+
+def data_files() -> dict[str, Path]:
+    """The machines that come with efimm: their names and files."""
+    here = Path(__file__).parent
+    folder = next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _one_of(what: str, value: str, allowed: object) -> None:
+    names = list(allowed) if isinstance(allowed, tuple | dict) else []
+    if value not in names:
+        raise MachineError(f"{what} {value!r}: expected one of {', '.join(names)}")
+
+
+def _ram_size(ram: str | int) -> int:
+    size = parse_size(ram) if isinstance(ram, str) else ram
+    if not SMALLEST_RAM <= size <= LARGEST_RAM:
+        raise MachineError(f"RAM size {ram}: expected 1G to 64T")
+    return size
+
+
+def _address(address: int | str) -> int:
+    value = parse_address(address) if isinstance(address, str) else address
+    if not 0 <= value < 1 << MAXPHYADDR:
+        raise MachineError(f"address {value:#x}: expected a physical address below 2^{MAXPHYADDR}")
+    return value
+
+
+def _check_has_ram(memory_map: MemoryMap) -> None:
+    if not any(entry.type == E820Type.RAM for entry in memory_map.kernel_e820):
+        raise MachineError(f"{memory_map.name}: the map has no RAM in it")

@@ -1,0 +1,105 @@
+"""One machine, one kernel, one question: what becomes of the call to SetVirtualAddressMap?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .kernels import KERNELS
+from .linux import Kernel, Linux, virt_efi_get_time
+from .linux import boot as boot_kernel
+from .linux.efi import efi_enter_virtual_mode
+from .linux.layout import virt_to_phys
+from .linux.page_alloc import alloc_pages
+from .linux.layout import phys_to_virt
+from .machines import Machine, MachineError
+from .trace import Trace
+from .uefi import EfiStatus, WildCall
+from .x86 import GeneralProtection, PageFault
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went.  `verdict` is one of "success", "page-fault", "wrong-memory" and "refused".
+
+    success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime worked through the new addresses
+    page-fault    the firmware took a page fault during the call; `fault` has it
+    wrong-memory  EFI_SUCCESS, but the first call afterwards went wrong: what the firmware read was not the array
+    refused       any other status
+    """
+
+    verdict: str
+    status: EfiStatus | None
+    fault: PageFault | None
+    buffer_pa: int
+    pointer: int
+    trace: Trace
+    linux: Linux
+
+    def summary(self) -> dict[str, Any]:
+        """The outcome as plain data, the object that `efimm run --json` prints; all addresses are integers."""
+        fault = self.fault
+        return {
+            "kernel": self.linux.kernel.name,
+            "arch": self.linux.machine.arch,
+            "ram": self.linux.machine.ram,
+            "highest_ram": self.linux.machine.highest_ram,
+            "buffer_pa": self.buffer_pa,
+            "pointer": self.pointer,
+            "cr3": self.linux.cpu.cr3,
+            "verdict": self.verdict,
+            "status": None if self.status is None else int(self.status),
+            "fault": fault
+            and {"cr2": fault.cr2, "error_code": fault.error_code, "level": fault.level, "index": fault.index},
+        }
+
+
+def find_kernel(kernel: Kernel | str) -> Kernel:
+    """A kernel by its name, or the record itself; MachineError lists the names there are."""
+    if isinstance(kernel, Kernel):
+        return kernel
+    if kernel not in KERNELS:
+        raise MachineError(f"kernel {kernel!r}: expected one of {', '.join(KERNELS)}")
+    return KERNELS[kernel]
+
+
+def boot(machine: Machine, kernel: Kernel | str) -> Linux:
+    """`kernel` (a record, or its name) started on `machine`, up to the moment before efi_enter_virtual_mode.
+
+    Raises MachineError for a machine that this kernel cannot start on.
+    """
+    try:
+        return boot_kernel(machine, find_kernel(kernel))
+    except (ValueError, MemoryError) as error:
+        raise MachineError(str(error)) from error
+
+
+def run(machine: Machine, kernel: Kernel | str) -> Outcome:
+    """Boot, call SetVirtualAddressMap, and try one runtime call after a success.
+
+    Raises MachineError for a machine that cannot be; never raises for what the model predicts.
+    """
+    linux = boot(machine, kernel)
+    status: EfiStatus | None = None
+    fault: PageFault | None = None
+    try:
+        status = efi_enter_virtual_mode(linux)
+        verdict = _after_the_call(linux, status)
+    except PageFault as raised:
+        fault, verdict = raised, "page-fault"
+    except ValueError as error:
+        raise MachineError(str(error)) from error
+    return Outcome(verdict, status, fault, virt_to_phys(linux.new_memmap), linux.pointer, linux.trace, linux)
+
+
+def _after_the_call(linux: Linux, status: EfiStatus) -> str:
+    """What a status is worth: a success counts when the firmware can be called at the addresses it was given."""
+    if status != EfiStatus.EFI_SUCCESS:
+        return "refused"
+    buffer = phys_to_virt(alloc_pages(linux, 1))
+    try:
+        answer = virt_efi_get_time(linux, buffer)
+    except (PageFault, GeneralProtection, WildCall) as error:
+        linux.trace.printk(f"GetTime: {error}")
+        return "wrong-memory"
+    return "success" if answer == EfiStatus.EFI_SUCCESS else "wrong-memory"

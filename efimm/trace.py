@@ -1,0 +1,148 @@
+"""What happened, in order: the events, and the trace that keeps them.
+
+An event is a value.  It carries no time, no number and no machine: its place in the trace is its order, and the old
+value beside the new one in every write makes the past recoverable (`rewind`).  Five doors write here and nobody else:
+`PageTable.__setitem__`, the `Cpu`, a `SpinLock`, the console (`printk`) and `Trace.span`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Somebody began a step.  A step with an `Enter` and no `Leave` never came to its end."""
+
+    actor: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The step ended normally; `result` is what it gave back, as text, or empty."""
+
+    actor: str
+    step: str
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryWrite:
+    """`count` entries of a page table changed, from `index` on; `old` and `new` are the first one's values.
+
+    Entry `index + k` became `new + k * step`.  Where `count` is above 1, `old` is the old value of the first entry only.
+    """
+
+    table: str
+    index: int
+    old: int
+    new: int
+    count: int = 1
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The processor read, wrote or fetched `size` bytes at virtual address `va`, found at physical address `pa`."""
+
+    kind: str
+    va: int
+    size: int
+    pa: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The processor raised a page fault: CR2, the error code, and the entry at which the walk ended."""
+
+    kind: str
+    cr2: int
+    error_code: int
+    level: str
+    index: int
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCr3:
+    """CR3 was loaded: another top-level table is in force from here on."""
+
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class TlbFlush:
+    """Cached translations were dropped; `global_pages` tells whether global ones went too (the CR4.PGE toggle)."""
+
+    global_pages: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A spinlock was taken (`taken`) or let go."""
+
+    name: str
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Printk:
+    """One line on the machine's console."""
+
+    text: str
+
+
+Event = Enter | Leave | EntryWrite | Access | Fault | LoadCr3 | TlbFlush | Lock | Printk
+
+
+class Trace:
+    """The record of one machine, from power-on.  It belongs to that machine; there is no global one."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        """Append one event."""
+        self.events.append(event)
+
+    def printk(self, text: str) -> None:
+        """Put one line on the console."""
+        self.events.append(Printk(text))
+
+    @contextmanager
+    def span(self, actor: str, step: str) -> Iterator[None]:
+        """Mark a step of `actor`.  No `finally` on purpose: a step that a fault cuts short is never left."""
+        self.events.append(Enter(actor, step))
+        yield
+        self.events.append(Leave(actor, step))
+
+    @contextmanager
+    def record(self) -> Iterator[list[Event]]:
+        """The events of the block, in a list that is filled when the block ends, with or without an exception."""
+        story: list[Event] = []
+        start = len(self.events)
+        try:
+            yield story
+        finally:
+            story.extend(self.events[start:])
+
+    @property
+    def console(self) -> list[str]:
+        """Every line that was printed, oldest first."""
+        return [event.text for event in self.events if isinstance(event, Printk)]
+
+
+def rewind(table: str, slots: dict[int, int], later: Iterable[Event]) -> dict[int, int]:
+    """The entries of `table` as they were before the events in `later`, given `slots`, its non-zero entries now.
+
+    Only single-entry writes can be taken back; top-level tables are written no other way.
+    """
+    before = dict(slots)
+    for event in reversed(list(later)):
+        if isinstance(event, EntryWrite) and event.table == table:
+            before[event.index] = event.old
+    return {index: entry for index, entry in before.items() if entry}

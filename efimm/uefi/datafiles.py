@@ -1,0 +1,193 @@
+"""The project's own form of a memory map: the TOML files in data/, described in data/README.md.
+
+All ends are exclusive.  The words of the e820 types are those of the kernel (e820_print_type in
+arch/x86/kernel/e820.c, 6.1), the names of the EFI types those of the UEFI specification.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from .memmap import EFI_PAGE_SHIFT, EFI_PAGE_SIZE, E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
+
+_Row = TypeVar("_Row")
+
+_E820_WORDS: dict[int, str] = {
+    E820Type.RAM: "usable",
+    E820Type.RESERVED: "reserved",
+    E820Type.ACPI: "ACPI data",
+    E820Type.NVS: "ACPI NVS",
+    E820Type.UNUSABLE: "unusable",
+    E820Type.PMEM: "persistent (type 7)",
+    E820Type.PRAM: "persistent (type 12)",
+    E820Type.SOFT_RESERVED: "soft reserved",
+}
+_E820_TYPES = {word: number for number, word in _E820_WORDS.items()}
+
+_KEYS: dict[str, type] = dict.fromkeys(("name", "title", "kernel", "source", "licence"), str)
+_KEYS |= dict.fromkeys(("notes", "reprints"), list) | dict.fromkeys(("e820", "user_e820", "efi"), str)
+
+_ADDRESS = r"0x([0-9a-fA-F]{1,17})"
+_E820_ROW = re.compile(rf"{_ADDRESS}\s+{_ADDRESS}\s+(.+)")
+_EFI_ROW = re.compile(rf"(\w+)\s+0x([0-9a-fA-F]{{1,16}})\s+{_ADDRESS}\s+{_ADDRESS}")
+
+
+class MapError(ValueError):
+    """A memory map that cannot be read: one line that names the file, the line in it, and what was expected."""
+
+
+def e820_type(word: str) -> int:
+    """The number of an e820 type from the kernel's word for it, "usable" or "type 20"; MapError for another word."""
+    numbered = re.fullmatch(r"type ([0-9]{1,10})", word)
+    number = int(numbered[1]) if numbered else _E820_TYPES.get(word)
+    if number is None or number >= 1 << 32:
+        raise MapError(f"unknown e820 word {shortened(word)}; expected {', '.join(_E820_TYPES)} or 'type N'")
+    return number
+
+
+def e820_entry(start: int, end: int, word: str) -> E820Entry:
+    """The entry [start, end) of the type that `word` names; MapError when it ends before it starts."""
+    check_range(start, end)
+    return E820Entry(start, end, e820_type(word))
+
+
+def efi_descriptor(kind: int, attribute: int, start: int, end: int) -> EfiMemoryDescriptor:
+    """The descriptor of [start, end), virtual address 0; MapError unless that is a whole number of 4 KiB pages."""
+    check_range(start, end)
+    if (end - start) % EFI_PAGE_SIZE:
+        raise MapError(f"{start:#x} to {end:#x} is {end - start:#x} bytes; expected a whole number of 4 KiB pages")
+    if kind >= 1 << 32:
+        raise MapError(f"memory type {kind}; expected a number of 32 bits")
+    return EfiMemoryDescriptor(kind, start, 0, (end - start) >> EFI_PAGE_SHIFT, attribute)
+
+
+def check_range(start: int, end: int) -> None:
+    """Nothing, or MapError when [start, end) ends before it starts or goes beyond 64 bits."""
+    if not start <= end <= 1 << 64:
+        raise MapError(f"the range ends before it starts or beyond 64 bits: expected {start:#x} <= end, found {end:#x}")
+
+
+def shortened(text: str) -> str:
+    """`text` quoted on one line, for an error message."""
+    text = text.strip()
+    return repr(text if len(text) <= 80 else text[:80] + "...")
+
+
+def read_data_file(text: str, where: str) -> MemoryMap:
+    """The map in the TOML `text`, which `where` names in errors (MapError).
+
+    The key `kernel` is checked and dropped, as MemoryMap has no place for it.
+    """
+    table = _checked_table(text, where)
+
+    def descriptors(block: str) -> tuple[EfiMemoryDescriptor, ...]:
+        return _rows(block, _efi_row, text, where)
+
+    return MemoryMap(
+        **{key: table[key] for key in ("name", "title", "source", "licence")},
+        notes=tuple(table["notes"]),
+        descriptors=descriptors(table["efi"]),
+        e820=_rows(table["e820"], _e820_row, text, where),
+        user_e820=_rows(table["user_e820"], _e820_row, text, where),
+        reprints=tuple(map(descriptors, table["reprints"])),
+    )
+
+
+def write_map(memory_map: MemoryMap, kernel: str = "") -> str:
+    """The TOML text of `memory_map`: `read_map` of it gives an equal map.  `kernel` is the version that printed it.
+
+    ValueError for a descriptor with a virtual address: the form has no column for it, and firmware reports 0.
+    """
+    m = memory_map
+    texts = {"name": m.name, "title": m.title, "kernel": kernel, "source": m.source, "licence": m.licence}
+    parts = [f"{key} = {_quoted(text)}\n" for key, text in texts.items() if text or key == "name"]
+    if m.notes:
+        parts.append("notes = [\n" + "".join(f"    {_quoted(note)},\n" for note in m.notes) + "]\n")
+    rows = {"e820": _e820_rows(m.e820), "user_e820": _e820_rows(m.user_e820), "efi": _efi_rows(m.descriptors)}
+    parts += [f"\n{key} = {_block(lines)}\n" for key, lines in rows.items() if lines]
+    if m.reprints:
+        parts.append("\nreprints = [\n" + "".join(f"{_block(_efi_rows(r))},\n" for r in m.reprints) + "]\n")
+    return "".join(parts)
+
+
+def _checked_table(text: str, where: str) -> dict[str, Any]:
+    """The TOML table with every key there and of its type; MapError otherwise."""
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise MapError(f"{where}: expected a data file in TOML: {error}") from None
+    for key, value in table.items():
+        kind = _KEYS.get(key)
+        if kind is None:
+            raise MapError(f"{where}: unknown key {shortened(key)}; expected {', '.join(_KEYS)}")
+        strings = value if isinstance(value, list) else [value]
+        if not isinstance(value, kind) or not all(isinstance(string, str) for string in strings):
+            raise MapError(f"{where}: {key}: expected {'a string' if kind is str else 'a list of strings'}")
+    if "name" not in table or not {"e820", "user_e820", "efi"} & set(table):
+        raise MapError(f"{where}: expected a name, and at least one of e820, user_e820 and efi")
+    return {key: table.get(key, kind()) for key, kind in _KEYS.items()}
+
+
+def _rows(block: str, parse: Callable[[str], _Row], text: str, where: str) -> tuple[_Row, ...]:
+    """What `parse` makes of each line of `block`, comments and blank lines aside."""
+    rows: list[_Row] = []
+    for line in block.split("\n"):
+        row = line.partition("#")[0].strip()
+        try:
+            rows += [parse(row)] if row else []
+        except MapError as error:
+            # tomllib tells no positions.  A row that appears twice is wrong twice, so its first line will do.
+            number = next((n for n, candidate in enumerate(text.split("\n"), 1) if line in candidate), 0)
+            raise MapError(f"{where}:{number}: {error}") from None
+    return tuple(rows)
+
+
+def _e820_row(row: str) -> E820Entry:
+    found = _E820_ROW.fullmatch(row)
+    if not found:
+        raise MapError(f"expected '0xSTART 0xEND word', found {shortened(row)}")
+    return e820_entry(int(found[1], 16), int(found[2], 16), found[3])
+
+
+def _efi_row(row: str) -> EfiMemoryDescriptor:
+    found = _EFI_ROW.fullmatch(row)
+    if not found:
+        raise MapError(f"expected 'type 0xATTRIBUTE 0xSTART 0xEND', found {shortened(row)}")
+    return efi_descriptor(_efi_type(found[1]), *(int(number, 16) for number in found.groups()[1:]))
+
+
+def _efi_type(word: str) -> int:
+    """The number of an EFI memory type, which may be given by its name in the specification or as a number."""
+    if re.fullmatch("[0-9]{1,10}", word):
+        return int(word)
+    if word not in EfiMemoryType.__members__:
+        raise MapError(f"unknown memory type {shortened(word)}; expected a name such as EfiLoaderCode, or a number")
+    return EfiMemoryType[word]
+
+
+def _e820_rows(entries: Iterable[E820Entry]) -> list[str]:
+    return [f"{e.start:#014x} {e.end:#014x} {_E820_WORDS.get(e.type, f'type {e.type}')}" for e in entries]
+
+
+def _efi_rows(descriptors: Iterable[EfiMemoryDescriptor]) -> list[str]:
+    names: dict[int, str] = {kind: kind.name for kind in EfiMemoryType}
+    rows = []
+    for d in descriptors:
+        if d.virtual_start:
+            raise ValueError(f"{d.physical_start:#x}: expected virtual address 0, found {d.virtual_start:#x}")
+        kind = names.get(d.type, str(d.type))
+        rows.append(f"{kind:<26} {d.attribute:>#18x} {d.physical_start:#014x} {d.end:#014x}")
+    return rows
+
+
+def _block(rows: list[str]) -> str:
+    return '"""\n' + "".join(f"{row}\n" for row in rows) + '"""'
+
+
+def _quoted(text: str) -> str:
+    """`text` as a basic string of TOML: that is JSON's, but for the DEL character, which TOML wants escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,104 @@
+"""Where this firmware keeps its code and data: images, tables and variables in the map's runtime regions.
+
+The layout is the model's own; what is edk2's is what lies where (code and each driver's globals in
+EfiRuntimeServicesCode; tables and buffers in EfiRuntimeServicesData) and which pointers the switch has to convert.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from ..x86.memory import PhysMemory
+from . import tables
+from .memmap import EfiMemoryDescriptor, EfiMemoryType, MemoryMap
+
+_IMAGE_SIZE = 0x1000
+_GLOBALS = 0x800
+_DRIVERS = {
+    "RuntimeDxe": ("SetVirtualAddressMap", "ConvertPointer"),
+    "VariableRuntimeDxe": ("GetVariable", "GetNextVariableName", "SetVariable", "QueryVariableInfo"),
+    "PcRtc": ("GetTime", "SetTime", "GetWakeupTime", "SetWakeupTime"),
+    "MonotonicCounterRuntimeDxe": ("GetNextHighMonotonicCount",),
+    "ResetSystemRuntimeDxe": ("ResetSystem",),
+    "CapsuleRuntimeDxe": ("UpdateCapsule", "QueryCapsuleCapabilities"),
+}
+
+# EFI_TIME of the thread's first message: 2012-06-20 08:25:01.
+_CLOCK = struct.pack("<HBBBBBBIhBB", 2012, 6, 20, 8, 25, 1, 0, 0, 0, 0, 0)
+_NAME, _VALUE = "PlatformLang\0".encode("utf-16-le"), b"en\0"
+_STORE = struct.pack("<II", len(_NAME), len(_VALUE)) + _NAME + _VALUE
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One runtime driver.  `pointers` are converted by its notify function, `relocations` by the loader's fix-ups."""
+
+    name: str
+    base: int
+    base_record: int
+    pointers: tuple[int, ...]
+    relocations: tuple[int, ...]
+
+    @property
+    def data_pointer(self) -> int:
+        """Where the driver keeps the address of its buffer in EfiRuntimeServicesData."""
+        return self.pointers[0]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Physical addresses of everything that the firmware put into memory."""
+
+    system_table: int
+    runtime_table: int
+    variables: int
+    services: dict[str, int]
+    images: tuple[Image, ...]
+
+    def image(self, name: str) -> Image:
+        """The driver of that name."""
+        return next(image for image in self.images if image.name == name)
+
+
+def lay_out(memory: PhysMemory, memory_map: MemoryMap) -> Layout:
+    """Put code, tables and buffers into the largest runtime regions, as after ExitBootServices (AtRuntime = TRUE).
+
+    Raises ValueError when the map has no runtime code or no runtime data region, or one of less than 8 pages.
+    """
+    code = _largest(memory_map, EfiMemoryType.EfiRuntimeServicesCode)
+    data = _largest(memory_map, EfiMemoryType.EfiRuntimeServicesData)
+    bases = {name: code.physical_start + k * _IMAGE_SIZE for k, name in enumerate(_DRIVERS)}
+    services = {
+        service: bases[driver] + 0x100 + 0x40 * k for driver, names in _DRIVERS.items() for k, service in enumerate(names)
+    }
+    runtime_table, system_table, records = (data.physical_start + offset for offset in (0xB98, 0x18, 0x2000))
+    buffers = {name: data.physical_start + 0x3000 + 0x200 * k for k, name in enumerate(_DRIVERS)}
+    memory.write(buffers["PcRtc"], _CLOCK)
+    memory.write(buffers["VariableRuntimeDxe"], _STORE)
+    memory.write(runtime_table, tables.runtime_services_table(services.__getitem__))
+    vendor, configuration = data.physical_start + 0x1000, data.physical_start + 0x1100
+    memory.write(vendor, "efimm\0".encode("utf-16-le"))
+    memory.write(system_table, tables.system_table(vendor, runtime_table, configuration))
+    variables = bases["RuntimeDxe"] + _GLOBALS
+    memory.write(variables, struct.pack("<BB6xQQQ", False, True, 0, 0, 0))
+    drivers = [name for name in _DRIVERS if name != "RuntimeDxe"]
+    images = tuple(
+        _load(memory, name, bases[name], records + 8 * k, buffers[name]) for k, name in enumerate(drivers)
+    )
+    return Layout(system_table, runtime_table, variables, services, images)
+
+
+def _load(memory: PhysMemory, name: str, base: int, base_record: int, buffer: int) -> Image:
+    """Write the driver's globals: a pointer to its buffer (to be converted) and two absolute addresses (to be relocated)."""
+    place = base + _GLOBALS
+    memory.write(place, struct.pack("<QQQ", buffer, base + 0x100, place))
+    memory.write_u64(base_record, base)
+    return Image(name, base, base_record, pointers=(place,), relocations=(place + 8, place + 16))
+
+
+def _largest(memory_map: MemoryMap, kind: EfiMemoryType) -> EfiMemoryDescriptor:
+    regions = [d for d in memory_map.descriptors if d.type == kind and d.runtime and d.number_of_pages >= len(_DRIVERS) + 2]
+    if not regions:
+        raise ValueError(f"{memory_map.name}: no {kind.name} region of at least {len(_DRIVERS) + 2} pages for the firmware")
+    return max(regions, key=lambda d: d.number_of_pages)

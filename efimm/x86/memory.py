@@ -1,0 +1,144 @@
+"""Physical memory: frames of bytes, and page tables that become bytes when they are first written.
+
+A direct map of 64 TiB by 4 KiB pages takes 128 GiB of page tables.  Nearly all of them hold an arithmetic progression,
+so such tables are kept as a `TableRun` (a few numbers) and answer reads as if the bytes were there.  A written page is
+simply a frame from then on.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right, insort
+from dataclasses import dataclass
+
+PAGE_SHIFT = 12
+PAGE_SIZE = 1 << PAGE_SHIFT
+PAGE_MASK = ~(PAGE_SIZE - 1)
+PHYSICAL_BITS = 52
+
+_U64 = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableRun:
+    """`count` table pages from frame `first_pfn` on, whose entries in sequence are an arithmetic progression.
+
+    Entry number g of the run (512 to a page) is `first + (g - low) * step` for `low <= g < high`, and 0 elsewhere.
+    """
+
+    first_pfn: int
+    count: int
+    low: int
+    high: int
+    first: int
+    step: int
+    entry_bytes: int = 8
+
+    @property
+    def entries_per_page(self) -> int:
+        """How many entries one table page holds."""
+        return PAGE_SIZE // self.entry_bytes
+
+    def entry(self, number: int) -> int:
+        """Entry `number` of the run."""
+        return self.first + (number - self.low) * self.step if self.low <= number < self.high else 0
+
+    def page(self, pfn: int) -> bytearray:
+        """The 4096 bytes of the run's table page `pfn`."""
+        start = (pfn - self.first_pfn) * self.entries_per_page
+        low, high = max(self.low, start), min(self.high, start + self.entries_per_page)
+        page = bytearray(PAGE_SIZE)
+        if low < high:
+            at = (low - start) * self.entry_bytes
+            data = progression(self.entry(low), high - low, self.step, self.entry_bytes)
+            page[at : at + len(data)] = data
+        return page
+
+
+def progression(first: int, count: int, step: int, entry_bytes: int = 8) -> bytes:
+    """`count` table entries in a row as bytes: `first`, `first + step`, ..."""
+    values = range(first, first + count * step, step) if step else [first] * count
+    return struct.pack(f"<{count}{'Q' if entry_bytes == _U64.size else 'I'}", *values)
+
+
+class PhysMemory:
+    """Sparse physical memory: any address below 2**52 can be read (zeros until written) and written."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, bytearray] = {}
+        self._runs: list[TableRun] = []
+
+    def read(self, pa: int, size: int) -> bytes:
+        """The `size` bytes at physical address `pa`; ValueError outside 52 bits.  Never allocates."""
+        _check(pa, size)
+        data = bytearray()
+        while size:
+            offset = pa & ~PAGE_MASK
+            part = min(size, PAGE_SIZE - offset)
+            data += self._page(pa >> PAGE_SHIFT)[offset : offset + part]
+            pa, size = pa + part, size - part
+        return bytes(data)
+
+    def write(self, pa: int, data: bytes) -> None:
+        """Store `data` at physical address `pa`; ValueError outside 52 bits."""
+        _check(pa, len(data))
+        done = 0
+        while done < len(data):
+            offset = (pa + done) & ~PAGE_MASK
+            part = data[done : done + PAGE_SIZE - offset]
+            self._frame((pa + done) >> PAGE_SHIFT)[offset : offset + len(part)] = part
+            done += len(part)
+
+    def read_u64(self, pa: int) -> int:
+        """The aligned little-endian 64-bit word at `pa`, without turning a table run into bytes."""
+        frame = self._frames.get(pa >> PAGE_SHIFT)
+        if frame is not None:
+            return int(_U64.unpack_from(frame, pa & 0xFFF)[0])
+        run = self.run_at(pa >> PAGE_SHIFT)
+        if run is None:
+            return 0
+        if run.entry_bytes != _U64.size:
+            return int.from_bytes(self.read(pa, 8), "little")
+        return run.entry(((pa >> PAGE_SHIFT) - run.first_pfn) * run.entries_per_page + (pa & 0xFFF) // 8)
+
+    def write_u64(self, pa: int, value: int) -> None:
+        """Store a little-endian 64-bit word at `pa`."""
+        self.write(pa, _U64.pack(value))
+
+    def add_run(self, run: TableRun) -> None:
+        """Let `run` stand for its pages, which must not have been written before."""
+        insort(self._runs, run)
+
+    def run_at(self, pfn: int) -> TableRun | None:
+        """The run that frame `pfn` belongs to, or None where it is bytes (or nothing) by now."""
+        if pfn in self._frames:
+            return None
+        place = bisect_right(self._runs, pfn, key=lambda run: run.first_pfn)
+        run = self._runs[place - 1] if place else None
+        return run if run is not None and pfn < run.first_pfn + run.count else None
+
+    @property
+    def frames_in_use(self) -> int:
+        """How many 4 KiB frames have become bytes: the memory that the model itself takes."""
+        return len(self._frames)
+
+    def _page(self, pfn: int) -> bytearray | bytes:
+        frame = self._frames.get(pfn)
+        if frame is not None:
+            return frame
+        run = self.run_at(pfn)
+        return run.page(pfn) if run else _ZEROS
+
+    def _frame(self, pfn: int) -> bytearray:
+        frame = self._frames.get(pfn)
+        if frame is None:
+            frame = self._frames[pfn] = bytearray(self._page(pfn))
+        return frame
+
+
+_ZEROS = bytes(PAGE_SIZE)
+
+
+def _check(pa: int, size: int) -> None:
+    if pa < 0 or pa + size > 1 << PHYSICAL_BITS:
+        raise ValueError(f"physical address {pa:#x} (+{size:#x}) is outside {PHYSICAL_BITS} bits")
