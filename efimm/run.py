@@ -9,9 +9,8 @@ from .kernels import KERNELS
 from .linux import Kernel, Linux, virt_efi_get_time
 from .linux import boot as boot_kernel
 from .linux.efi import efi_enter_virtual_mode
-from .linux.layout import virt_to_phys
+from .linux.layout import phys_to_virt, virt_to_phys
 from .linux.page_alloc import alloc_pages
-from .linux.layout import phys_to_virt
 from .machines import Machine, MachineError
 from .trace import Trace
 from .uefi import EfiStatus, WildCall
@@ -37,7 +36,10 @@ class Outcome:
     linux: Linux
 
     def summary(self) -> dict[str, Any]:
-        """The outcome as plain data, the object that `efimm run --json` prints; all addresses are integers."""
+        """The outcome as plain data, the object that `efimm run --json` prints; all addresses are integers.
+
+        `cr3` is the register's value during the call.
+        """
         fault = self.fault
         return {
             "kernel": self.linux.kernel.name,
@@ -46,7 +48,7 @@ class Outcome:
             "highest_ram": self.linux.machine.highest_ram,
             "buffer_pa": self.buffer_pa,
             "pointer": self.pointer,
-            "cr3": self.linux.cpu.cr3,
+            "cr3": self.linux.call_cr3,
             "verdict": self.verdict,
             "status": None if self.status is None else int(self.status),
             "fault": fault

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from ..machines import Machine
 from ..trace import Trace
@@ -85,8 +85,8 @@ class Linux:
     new_memmap: int = 0
     memmap_count: int = 0
     pointer: int = 0
+    call_cr3: int = 0
     efi_systab: int | None = None
-    saved: dict[str, int] = field(default_factory=dict)
 
     @property
     def map(self) -> MemoryMap:

@@ -78,17 +78,14 @@ def shortened(text: str) -> str:
 
 
 def read_data_file(text: str, where: str) -> MemoryMap:
-    """The map in the TOML `text`, which `where` names in errors (MapError).
-
-    The key `kernel` is checked and dropped, as MemoryMap has no place for it.
-    """
+    """The map in the TOML `text`, which `where` names in errors (MapError)."""
     table = _checked_table(text, where)
 
     def descriptors(block: str) -> tuple[EfiMemoryDescriptor, ...]:
         return _rows(block, _efi_row, text, where)
 
     return MemoryMap(
-        **{key: table[key] for key in ("name", "title", "source", "licence")},
+        **{key: table[key] for key in ("name", "title", "kernel", "source", "licence")},
         notes=tuple(table["notes"]),
         descriptors=descriptors(table["efi"]),
         e820=_rows(table["e820"], _e820_row, text, where),
@@ -97,13 +94,13 @@ def read_data_file(text: str, where: str) -> MemoryMap:
     )
 
 
-def write_map(memory_map: MemoryMap, kernel: str = "") -> str:
-    """The TOML text of `memory_map`: `read_map` of it gives an equal map.  `kernel` is the version that printed it.
+def write_map(memory_map: MemoryMap) -> str:
+    """The TOML text of `memory_map`: `read_map` of it gives an equal map.
 
     ValueError for a descriptor with a virtual address: the form has no column for it, and firmware reports 0.
     """
     m = memory_map
-    texts = {"name": m.name, "title": m.title, "kernel": kernel, "source": m.source, "licence": m.licence}
+    texts = {"name": m.name, "title": m.title, "kernel": m.kernel, "source": m.source, "licence": m.licence}
     parts = [f"{key} = {_quoted(text)}\n" for key, text in texts.items() if text or key == "name"]
     if m.notes:
         parts.append("notes = [\n" + "".join(f"    {_quoted(note)},\n" for note in m.notes) + "]\n")

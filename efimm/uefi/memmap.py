@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 EFI_PAGE_SHIFT = 12
@@ -130,7 +130,8 @@ class MemoryMap:
 
     `e820` is the firmware's list; `user_e820` is the one that `memmap=` options made of it, empty without such options.
     `reprints` holds further EFI lists of the same log (kernels print the map again after changing it), in order.
-    `notes` says in plain words what was inferred rather than read.
+    `kernel` is the version of the Linux that printed it, where known.  `notes` are remarks in plain words; what was
+    inferred rather than read is marked there.
     """
 
     name: str
@@ -139,9 +140,10 @@ class MemoryMap:
     user_e820: tuple[E820Entry, ...] = ()
     reprints: tuple[tuple[EfiMemoryDescriptor, ...], ...] = ()
     title: str = ""
+    kernel: str = ""
     source: str = ""
     licence: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def kernel_e820(self) -> tuple[E820Entry, ...]:

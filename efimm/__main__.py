@@ -1,0 +1,5 @@
+"""`python -m efimm` is the `efimm` command."""
+
+from .cli import main
+
+main()

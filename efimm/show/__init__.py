@@ -1,0 +1,1 @@
+"""For people: the same facts as text, as pictures, and as controls to move."""

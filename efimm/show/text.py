@@ -1,0 +1,214 @@
+"""Plain text of at most 72 columns: a trace, a walk, an outcome, a map, to be pasted into a mail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from textwrap import wrap
+
+from ..linux.layout import pgd_index, region_of_slot
+from ..run import Outcome
+from ..trace import Access, EntryWrite, Enter, Event, Fault, Leave, LoadCr3, Lock, Printk, TlbFlush, Trace
+from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
+from ..x86 import Entry, Walk
+
+COLUMNS = 72
+GIB = 1 << 30
+
+_VERDICT_WORDS = {
+    "success": "success: EFI_SUCCESS, and the firmware works at its new addresses",
+    "page-fault": "page fault: the firmware could not read the descriptor array",
+    "wrong-memory": "wrong memory: EFI_SUCCESS, but the next call into firmware went wrong",
+    "refused": "refused: the firmware gave an error status",
+}
+
+
+def text(what: Trace | Iterable[Event] | Outcome | Walk | MemoryMap) -> str:
+    """`what` as text of at most 72 columns: a story (a trace or events), an outcome, a walk or a memory map."""
+    if isinstance(what, Outcome):
+        return outcome(what)
+    if isinstance(what, Walk):
+        return walk(what)
+    if isinstance(what, MemoryMap):
+        return memory_map(what)
+    return story(what.events if isinstance(what, Trace) else what)
+
+
+def story(events: Iterable[Event]) -> str:
+    """One line an event, indented by step; accesses that follow one another are counted, not listed.
+
+    A step that never came to its end (a fault cut it short) is marked at the bottom.
+    """
+    lines: list[str] = []
+    open_steps: list[Enter] = []
+    for kind, group in groupby(events, key=_group_key):
+        run = list(group)
+        if isinstance(run[0], Leave) and open_steps:
+            open_steps.pop()
+        depth = len(open_steps)
+        lines += ["  " * depth + line for line in _lines(kind, run)]
+        if isinstance(run[0], Enter):
+            open_steps.append(run[0])
+    lines += [f"never came to its end: {step.step}" for step in reversed(open_steps)]
+    return "\n".join(cut for line in lines for cut in _wrapped(line))
+
+
+def outcome(found: Outcome) -> str:
+    """What became of the call: machine, kernel, pointer, verdict, and the oops where there was one."""
+    linux = found.linux
+    slot = pgd_index(found.pointer)
+    rows = [
+        ("machine", linux.map.title or linux.map.name),
+        ("RAM ends at", f"{linux.machine.highest_ram:#x} ({gib(linux.machine.highest_ram)})"),
+        ("kernel", f"{linux.kernel.name}: {linux.kernel.title}"),
+        ("array", f"{linux.memmap_count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)})"),
+        ("pointer", f"{found.pointer:#x}, which the processor looks up in slot {slot}"),
+        ("verdict", _VERDICT_WORDS[found.verdict]),
+    ]
+    if found.status is not None:
+        rows.append(("status", f"{found.status.name} ({int(found.status):#x})"))
+    lines = table(rows)
+    lines += _notes(linux.map)
+    if found.fault is not None:
+        lines += ["", *walk(found.fault.walk).splitlines(), "", "The console:"]
+        lines += [f"  {line.rstrip()}" for line in _from_the_oops(linux.trace.console)]
+    return "\n".join(lines)
+
+
+def walk(found: Walk) -> str:
+    """A walk, one line a level, and what came of it."""
+    lines = [f"walk of {found.va:#x}"]
+    for step in found.steps:
+        entry = Entry(step.entry)
+        lines.append(f"  {step.level.name}[{step.index}]  {step.entry:#018x}  {entry.flags or '-'}")
+    if found.pa is not None:
+        rights = ["writable" if found.writable else "read-only", "user" if found.user else "supervisor"]
+        rights.append("executable" if found.executable else "no execute")
+        lines.append(f"  -> {found.pa:#x}, {size(found.page_size)} page, {', '.join(rights)}")
+    else:
+        where = f": {found.last.level.name}[{found.last.index}]" if found.last else ""
+        lines.append(f"  -> no translation, {found.problem}{where}")
+    return "\n".join(cut for line in lines for cut in _wrapped(line))
+
+
+def memory_map(found: MemoryMap) -> str:
+    """The e820 list and the EFI list of a map in one form; ends are exclusive."""
+    lines = wrap(found.title or found.name, COLUMNS)
+    lines += wrap(f"source: {found.source}", COLUMNS) if found.source else []
+    lines += _notes(found)
+    lines.append(f"RAM: {gib(found.ram_bytes)} in use by the kernel, up to {found.highest_ram:#x}")
+    for title, entries in (("e820", found.e820), ("e820 after memmap= options", found.user_e820)):
+        if entries:
+            lines += ["", f"{title}: {len(entries)} entries"]
+            lines += [f"  {e.start:#016x} {e.end:#016x} {_e820_name(e.type)}" for e in entries]
+    if found.descriptors:
+        lines += ["", f"EFI: {len(found.descriptors)} descriptors"]
+        for d in found.descriptors:
+            run = " RUNTIME" if d.runtime else ""
+            lines.append(f"  {d.physical_start:#016x} {d.end:#016x} {_efi_name(d.type)}{run}")
+    return "\n".join(lines)
+
+
+def compare(outcomes: Sequence[Outcome]) -> str:
+    """One line a kernel: what it passed, in which table and slot the processor looked, what came of it."""
+    first = outcomes[0]
+    lines = wrap(first.linux.map.title or first.linux.map.name, COLUMNS)
+    lines += [f"RAM ends at {first.linux.machine.highest_ram:#x}, array at {first.buffer_pa:#x}", ""]
+    lines.append(f"{'kernel':<10} {'pointer':<18} {'slot':>4}  {'verdict':<12} {'fault':<20}".rstrip())
+    for found in outcomes:
+        where = f"{found.fault.cr2:#x} {found.fault.level}[{found.fault.index}]" if found.fault else ""
+        slot = pgd_index(found.pointer)
+        lines.append(f"{found.linux.kernel.name:<10} {found.pointer:<#18x} {slot:>4}  {found.verdict:<12} {where}".rstrip())
+    return "\n".join(lines)
+
+
+def slots(entries: dict[int, int]) -> str:
+    """The non-zero entries of a top-level table, one line each with the region they belong to."""
+    return "\n".join(f"[{i:>3}] {entry:#018x}  {region_of_slot(i).name}" for i, entry in sorted(entries.items()))
+
+
+def table(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Label and value in two columns, values wrapped to the width."""
+    width = max(len(label) for label, _ in rows) + 2
+    lines = []
+    for label, value in rows:
+        first, *rest = wrap(value, COLUMNS - width) or [""]
+        lines += [f"{label:<{width}}{first}", *(" " * width + line for line in rest)]
+    return lines
+
+
+def gib(address: int) -> str:
+    """An address or a size in GiB, TiB where that is a whole number."""
+    if address and address % (1 << 40) == 0:
+        return f"{address >> 40} TiB"
+    return f"{address / GIB:.6g} GiB"
+
+
+def size(count: int) -> str:
+    """A power-of-two size as the kernel writes it: 4K, 2M, 1G, 512G."""
+    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
+        if count >= 1 << shift:
+            return f"{count >> shift}{unit}"
+    return str(count)
+
+
+def _group_key(event: Event) -> object:
+    return (event.kind, event.size) if isinstance(event, Access) else id(event)
+
+
+def _lines(kind: object, run: list[Event]) -> Iterator[str]:
+    first = run[0]
+    if isinstance(first, Access):
+        verb = {"read": "reads", "write": "writes", "fetch": "fetches at"}[first.kind]
+        last = run[-1]
+        many = f" ({len(run)} times, up to {last.va:#x})" if isinstance(last, Access) and len(run) > 1 else ""
+        yield f"cpu {verb} {first.va:#x} -> {first.pa:#x}{many}"
+        return
+    yield _line(first)
+
+
+def _line(event: Event) -> str:
+    match event:
+        case Enter(actor, step):
+            return f"{actor}: {step}"
+        case Leave(_, step, result):
+            return f"end of {step}{' = ' + result if result else ''}"
+        case EntryWrite(name, index, old, new, 1, _):
+            return f"{name}[{index}] = {new:#x} (was {old:#x})"
+        case EntryWrite(name, index, _, new, count, step):
+            return f"{name}[{index}..{index + count - 1}] = {new:#x}, step {step:#x}"
+        case Fault(verb, cr2, code, level, index, entry):
+            return f"PAGE FAULT on {verb} of {cr2:#x}: {level}[{index}] = {entry:#x}, error code {code:#x}"
+        case LoadCr3(old, new):
+            return f"CR3 = {new:#x} (was {old:#x})"
+        case TlbFlush(global_pages):
+            return "TLB flushed" + (", global pages too" if global_pages else "")
+        case Lock(name, taken):
+            return f"{'lock' if taken else 'unlock'} {name}"
+        case Printk(line):
+            return f"console | {line}"
+    return str(event)
+
+
+def _wrapped(line: str) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return wrap(line, COLUMNS, subsequent_indent=indent, drop_whitespace=True, replace_whitespace=False) or [""]
+
+
+def _from_the_oops(console: list[str]) -> list[str]:
+    start = next((k for k, line in enumerate(console) if line.startswith("BUG:")), len(console))
+    return console[start:]
+
+
+def _notes(found: MemoryMap) -> list[str]:
+    return [line for remark in found.notes for line in wrap(f"note: {remark}", COLUMNS)]
+
+
+def _e820_name(kind: int) -> str:
+    return E820Type(kind).name if kind in set(E820Type) else f"type {kind}"
+
+
+def _efi_name(kind: int) -> str:
+    return EfiMemoryType(kind).name if kind in set(EfiMemoryType) else f"type {kind:#x}"
+
+

@@ -1,0 +1,132 @@
+"""The `efimm` command as a user sees it: real processes, their output and exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import efimm
+from efimm.machines import data_files
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "efimm", *arguments], capture_output=True, text=True, cwd=ROOT, check=False, timeout=60
+    )
+
+
+def answer(*arguments: str) -> str:
+    done = command(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_run_prints_the_contract_as_one_json_object() -> None:
+    found = json.loads(answer("run", "--kernel", "3.5", "--ram", "1T", "--json"))
+
+    assert list(found) == "kernel arch ram highest_ram buffer_pa pointer cr3 verdict status fault".split()
+    assert (found["kernel"], found["arch"], found["ram"], found["verdict"]) == ("3.5", "x86_64", 1 << 40, "page-fault")
+    assert found["fault"] == {
+        "cr2": found["buffer_pa"] + 0x20,
+        "error_code": 0,
+        "level": "pgd",
+        "index": found["buffer_pa"] >> 39,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [
+        (["--ram", "256G"], "success"),
+        (["--ram", "1T"], "page-fault"),
+        (["--ram", "1T", "--kernel", "va-patch"], "success"),
+        (["--ram", "1T", "--kernel", "hpa-sync"], "success"),
+        (["--buffer", "0x7ffffff000"], "success"),
+        (["--buffer", "0x8000001000"], "page-fault"),
+        (["--map", "hp-superdome2-3tib"], "page-fault"),
+    ],
+)
+def test_run_answers_the_questions_of_the_story(arguments: list[str], verdict: str) -> None:
+    assert verdict == json.loads(answer("run", *arguments, "--json"))["verdict"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "--kernel", "hpa-sync", "--map", "intel-brickland-512gib"],
+        ["walk", "0xffff888000001000"],
+        ["walk", "0x1000"],
+        ["compare", "--ram", "2T"],
+        *(["map", name] for name in data_files()),
+        ["--help"],
+        ["run", "--help"],
+    ],
+)
+def test_text_fits_into_72_columns(arguments: list[str]) -> None:
+    assert [] == [line for line in answer(*arguments).splitlines() if len(line) > 72]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--ram", "-3G"],
+        ["run", "--ram=-3G"],
+        ["run", "--ram", "12Q"],
+        ["run", "--kernel", "2.4"],
+        ["run", "--descriptor-size", "39"],
+        ["run", "--buffer", "0x8000001000", "--ram", "256G"],
+        ["run", "--map", "no-such-file"],
+        ["run", "--arch", "i386"],
+        ["walk", "0x800000000000"],
+        ["walk", "0x1ffffffffffffffff"],
+        ["walk", "nowhere"],
+        ["walk"],
+        ["map", "README.md"],
+        ["frobnicate"],
+        ["run", "--frobnicate"],
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_status_2(arguments: list[str]) -> None:
+    done = command(*arguments)
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert 1 == len(done.stderr.splitlines())
+    assert done.stderr.startswith("efimm: ")
+
+
+def test_a_truncated_log_is_refused_with_its_file_and_line(tmp_path: Path) -> None:
+    log = tmp_path / "boot.log"
+    log.write_text("BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable\nBIOS-e820: [mem 0x00000000001\n")
+    done = command("run", "--map", str(log))
+
+    assert 2 == done.returncode
+    assert f"{log}:2:" in done.stderr
+    assert "expected" in done.stderr
+
+
+def test_map_prints_counts_and_the_top_of_ram() -> None:
+    found = json.loads(answer("map", "hp-superdome2-3tib", "--json"))
+
+    assert (50, 32, 0x320_0000_0000) == (len(found["descriptors"]), len(found["e820"]), found["highest_ram"])
+
+
+def test_compare_runs_every_kernel() -> None:
+    found = json.loads(answer("compare", "--json"))
+
+    assert list(efimm.KERNELS) == list(found)
+    assert ["page-fault", "success", "success"] == [each["verdict"] for each in found.values()]
+
+
+def test_the_text_of_a_fault_is_what_a_mail_would_quote() -> None:
+    text = answer("run", "--buffer", "0x8000001000")
+
+    assert "pgd[1]  0x0000000000000000" in text
+    assert "BUG: unable to handle kernel paging request at 0000008000001020" in text
+    assert "PGD 0\n" in text

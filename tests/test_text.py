@@ -1,0 +1,55 @@
+"""Stories as text: whole outputs, read by a person before they were put here."""
+
+from __future__ import annotations
+
+import efimm
+from efimm.show.text import story, text
+
+
+def test_the_prelog_and_the_fault_of_3_5_read_as_a_story() -> None:
+    linux = efimm.boot(efimm.machine("1T", buffer=0x8000001000), "3.5")
+    with linux.trace.record() as events:
+        try:
+            efimm.efi_enter_virtual_mode(linux)
+        except efimm.PageFault as fault:
+            assert str(fault) == "page fault at 0x8000001020: pgd[1] not present (error code 0x0)"
+    lines = story(events).splitlines()
+    start = lines.index("  kernel: efi_call_phys_prelog")
+
+    assert lines[start:] == EXPECTED.splitlines()
+
+
+EXPECTED = """\
+  kernel: efi_call_phys_prelog
+    swapper_pg_dir[0] = 0x1196063 (was 0x0)
+    TLB flushed, global pages too
+  end of efi_call_phys_prelog
+  cpu writes 0xffffffff8118bff8 -> 0x118bff8
+  cpu fetches at 0x7f300100 -> 0x7f300100
+  firmware: SetVirtualAddressMap
+    cpu reads 0x7f300800 -> 0x7f300800
+    firmware: commit: VirtualMode = TRUE, remember the pointer
+      cpu writes 0x7f300800 -> 0x7f300800
+      cpu writes 0x7f300808 -> 0x7f300808
+    end of commit: VirtualMode = TRUE, remember the pointer
+    firmware: notify VariableRuntimeDxe of VIRTUAL_ADDRESS_CHANGE
+      cpu reads 0x7f301800 -> 0x7f301800
+      PAGE FAULT on read of 0x8000001020: pgd[1] = 0x0, error code 0x0
+      console | BUG: unable to handle kernel paging request at
+          0000008000001020
+      console | IP: [<000000007f300100>] 0x7f3000ff
+      console | PGD 0
+      console | Oops: 0000 [#1]
+      console | CR2: 0000008000001020 CR3: 0000000001195000
+      console | Kernel panic - not syncing: Attempted to kill the idle
+          task!
+never came to its end: notify VariableRuntimeDxe of
+    VIRTUAL_ADDRESS_CHANGE
+never came to its end: SetVirtualAddressMap
+never came to its end: efi_enter_virtual_mode"""
+
+
+def test_every_form_of_text_fits_into_72_columns() -> None:
+    found = efimm.run(efimm.machine("1T"), "hpa-sync")
+    for what in (found, found.trace, found.linux.cpu.walk(0x1234), found.linux.map):
+        assert [] == [line for line in text(what).splitlines() if len(line) > 72]
