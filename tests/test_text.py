@@ -29,8 +29,7 @@ EXPECTED = """\
   firmware: SetVirtualAddressMap
     cpu reads 0x7f300800 -> 0x7f300800
     firmware: commit: VirtualMode = TRUE, remember the pointer
-      cpu writes 0x7f300800 -> 0x7f300800
-      cpu writes 0x7f300808 -> 0x7f300808
+      cpu writes 0x7f300800 -> 0x7f300800 (2 times, up to 0x7f300808)
     end of commit: VirtualMode = TRUE, remember the pointer
     firmware: notify VariableRuntimeDxe of VIRTUAL_ADDRESS_CHANGE
       cpu reads 0x7f301800 -> 0x7f301800

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from ..linux.layout import pgd_index, region_of_slot
+from ..linux.layout import PGDIR_SHIFT, pgd_index, region_of_slot
 from ..run import Outcome
 from ..trace import Access, EntryWrite, Enter, Event, Fault, Leave, LoadCr3, Lock, Printk, TlbFlush, Trace
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
@@ -124,7 +124,7 @@ def compare(outcomes: Sequence[Outcome]) -> str:
 
 def slots(entries: dict[int, int]) -> str:
     """The non-zero entries of a top-level table, one line each with the region they belong to."""
-    return "\n".join(f"[{i:>3}] {entry:#018x}  {region_of_slot(i).name}" for i, entry in sorted(entries.items()))
+    return "\n".join(f"[{i:>3}] {entry:#018x}  {_slot_name(i)}" for i, entry in sorted(entries.items()))
 
 
 def table(rows: Sequence[tuple[str, str]]) -> list[str]:
@@ -145,15 +145,16 @@ def gib(address: int) -> str:
 
 
 def size(count: int) -> str:
-    """A power-of-two size as the kernel writes it: 4K, 2M, 1G, 512G."""
+    """A size in the largest whole unit, as the kernel writes it: 4K, 2M, 1G, 512G."""
     for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
-        if count >= 1 << shift:
+        if count and count % (1 << shift) == 0:
             return f"{count >> shift}{unit}"
     return str(count)
 
 
 def _group_key(event: Event) -> object:
-    return (event.kind, event.size) if isinstance(event, Access) else id(event)
+    """Accesses of one kind to one page count as one line; anything else is a line of its own."""
+    return (event.kind, event.pa >> 12) if isinstance(event, Access) else id(event)
 
 
 def _lines(kind: object, run: list[Event]) -> Iterator[str]:
@@ -198,6 +199,12 @@ def _wrapped(line: str) -> list[str]:
 def _from_the_oops(console: list[str]) -> list[str]:
     start = next((k for k, line in enumerate(console) if line.startswith("BUG:")), len(console))
     return console[start:]
+
+
+def _slot_name(index: int) -> str:
+    """Linux's name for the region; the lower half is a process's, or an identity map, which the index does not tell."""
+    name = region_of_slot(index).name
+    return f"lower half, from {size(index << PGDIR_SHIFT)}" if name == "user" else name
 
 
 def _notes(found: MemoryMap) -> list[str]:
