@@ -65,7 +65,7 @@ def cli() -> None:
 @_KERNEL
 @_machine_options
 @_JSON
-def run_command(kernel: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, passed on
+def run_command(kernel: str, as_json: bool, **options: Any) -> None:
     """Boot a kernel and let it call SetVirtualAddressMap."""
     found = run(_machine(options), kernel)
     click.echo(json.dumps(found.summary()) if as_json else text.outcome(found))
@@ -75,7 +75,7 @@ def run_command(kernel: str, as_json: bool, **options: Any) -> None:  # noqa: AN
 @click.argument("va")
 @_KERNEL
 @_machine_options
-def walk_command(va: str, kernel: str, **options: Any) -> None:  # noqa: ANN401 - click's options, passed on
+def walk_command(va: str, kernel: str, **options: Any) -> None:
     """Walk the booted kernel's page table for the virtual address VA."""
     address = parse_address(va)
     if not 0 <= address < 1 << 64 or not LONG4.is_canonical(address):
@@ -87,7 +87,7 @@ def walk_command(va: str, kernel: str, **options: Any) -> None:  # noqa: ANN401 
 @cli.command("compare")
 @_machine_options
 @_JSON
-def compare_command(as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, passed on
+def compare_command(as_json: bool, **options: Any) -> None:
     """Run every kernel on one machine."""
     made = _machine(options)
     outcomes = [run(made, kernel) for kernel in KERNELS]

@@ -103,8 +103,7 @@ def load_map(what: MemoryMap | str | os.PathLike[str]) -> MemoryMap:
     """The memory map named by `what`: a map itself, a machine of data/, a file, or a log's text."""
     if isinstance(what, MemoryMap):
         return what
-    known = data_files()
-    return read_map(known[str(what)] if str(what) in known else what)
+    return read_map(data_files().get(str(what), what))
 
 
 def data_files() -> dict[str, Path]:

@@ -1,8 +1,8 @@
 """What happened, in order: the events, and the trace that keeps them.
 
-An event is a value.  It carries no time, no number and no machine: its place in the trace is its order, and the old
-value beside the new one in every write makes the past recoverable (`rewind`).  Five doors write here and nobody else:
-`PageTable.__setitem__`, the `Cpu`, a `SpinLock`, the console (`printk`) and `Trace.span`.
+An event is a value, and `str()` says it in words.  It carries no time, no number and no machine: its place in the trace
+is its order, and the old value beside the new one in every write makes the past recoverable (`rewind`).  Five doors
+write here and nobody else: `PageTable.__setitem__`, the `Cpu`, a `SpinLock`, the console (`printk`) and `Trace.span`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,26 @@ class Enter:
     actor: str
     step: str
 
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.step}"
+
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The step ended normally; `result` is what it gave back, as text, or empty."""
+    """The step ended normally."""
 
     actor: str
     step: str
-    result: str = ""
+
+    def __str__(self) -> str:
+        return f"end of {self.step}"
 
 
 @dataclass(frozen=True, slots=True)
 class EntryWrite:
-    """`count` entries of a page table changed, from `index` on; `old` and `new` are the first one's values.
+    """`count` entries of a page table changed, from `index` on; `old` and `new` are the values of the first.
 
-    Entry `index + k` became `new + k * step`.  Where `count` is above 1, `old` is the old value of the first entry only.
+    Entry `index + k` became `new + k * step`.  The old values of the others are not kept.
     """
 
     table: str
@@ -42,6 +47,11 @@ class EntryWrite:
     new: int
     count: int = 1
     step: int = 0
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return f"{self.table}[{self.index}] = {self.new:#x} (was {self.old:#x})"
+        return f"{self.table}[{self.index}..{self.index + self.count - 1}] = {self.new:#x}, step {self.step:#x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,10 @@ class Access:
     va: int
     size: int
     pa: int
+
+    def __str__(self) -> str:
+        verb = {"read": "reads", "write": "writes", "fetch": "fetches at"}[self.kind]
+        return f"cpu {verb} {self.va:#x} -> {self.pa:#x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,10 @@ class Fault:
     index: int
     entry: int
 
+    def __str__(self) -> str:
+        where = f"{self.level}[{self.index}] = {self.entry:#x}"
+        return f"PAGE FAULT on {self.kind} of {self.cr2:#x}: {where}, error code {self.error_code:#x}"
+
 
 @dataclass(frozen=True, slots=True)
 class LoadCr3:
@@ -73,12 +91,18 @@ class LoadCr3:
     old: int
     new: int
 
+    def __str__(self) -> str:
+        return f"CR3 = {self.new:#x} (was {self.old:#x})"
+
 
 @dataclass(frozen=True, slots=True)
 class TlbFlush:
     """Cached translations were dropped; `global_pages` tells whether global ones went too (the CR4.PGE toggle)."""
 
     global_pages: bool
+
+    def __str__(self) -> str:
+        return "TLB flushed" + (", global pages too" if self.global_pages else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +112,18 @@ class Lock:
     name: str
     taken: bool
 
+    def __str__(self) -> str:
+        return f"{'lock' if self.taken else 'unlock'} {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Printk:
     """One line on the machine's console."""
 
     text: str
+
+    def __str__(self) -> str:
+        return f"console | {self.text}"
 
 
 Event = Enter | Leave | EntryWrite | Access | Fault | LoadCr3 | TlbFlush | Lock | Printk

@@ -30,7 +30,18 @@ def answer(*arguments: str) -> str:
 def test_run_prints_the_contract_as_one_json_object() -> None:
     found = json.loads(answer("run", "--kernel", "3.5", "--ram", "1T", "--json"))
 
-    assert list(found) == "kernel arch ram highest_ram buffer_pa pointer cr3 verdict status fault".split()
+    assert list(found) == [
+        "kernel",
+        "arch",
+        "ram",
+        "highest_ram",
+        "buffer_pa",
+        "pointer",
+        "cr3",
+        "verdict",
+        "status",
+        "fault",
+    ]
     assert (found["kernel"], found["arch"], found["ram"], found["verdict"]) == ("3.5", "x86_64", 1 << 40, "page-fault")
     assert found["fault"] == {
         "cr2": found["buffer_pa"] + 0x20,

@@ -151,7 +151,7 @@ def test_the_firmware_gets_the_same_descriptors_in_the_same_order() -> None:
 
 
 def test_the_table_at_the_call_has_the_entries_that_the_monitor_showed() -> None:
-    """The CPU stopped at SetVirtualAddressMap's entry.  After a fault nothing is undone, so this is the model's end state."""
+    """The CPU stopped at the call's entry.  After a fault nothing is undone, so this is the model's end state, too."""
     monitor = (EVIDENCE / "2c-at-SVAM-entry-monitor.txt").read_text()
     found = outcome(OOPS_3_5)
     pgd = found.linux.swapper_pg_dir
@@ -160,7 +160,9 @@ def test_the_table_at_the_call_has_the_entries_that_the_monitor_showed() -> None
     assert cr3 == found.linux.call_cr3
     for slot in (0, 1, 2, 3, 4, 5, 6, 7, 272, 273, 274, 275, 511):
         assert monitor_entry(monitor, cr3 + 8 * slot) == pgd[slot], f"slot {slot}"
-    mapped = {int(start, 16) >> 39 & 511 for start in re.findall(r"^([0-9a-f]{16})-[0-9a-f]{16} ", monitor, re.M)}
+    mapped = {
+        int(start, 16) >> 39 & 511 for start in re.findall(r"^([0-9a-f]{16})-[0-9a-f]{16} ", monitor, re.MULTILINE)
+    }
     assert mapped | {0, 273} == set(pgd.slots())
 
 
@@ -175,7 +177,7 @@ def test_addresses_translate_as_the_monitor_said_at_the_call(va: int) -> None:
 
 
 def test_lower_tables_hold_what_the_monitor_showed_at_the_fault() -> None:
-    """The first GiB by 2 MiB and executable, the rest of the low 2 GiB in a table from the early block, 1 GiB pages above."""
+    """The first GiB by 2 MiB and executable, the rest of low RAM in a table from the early block, 1 GiB pages above."""
     monitor = (EVIDENCE / "2-at-fault-monitor.txt").read_text()
     memory = outcome(OOPS_3_5).linux.memory
     for table, count in ((0x1196000, 8), (0x119A000, 16), (0x7FE7F000, 16)):

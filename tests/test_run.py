@@ -11,7 +11,7 @@ import efimm
 from efimm.linux.layout import pgd_index
 from efimm.linux.pgd_alloc import pgd_alloc
 from efimm.machines import PAGE_SIZES, data_files
-from efimm.trace import EntryWrite, Enter, Fault, Leave, LoadCr3
+from efimm.trace import Enter, EntryWrite, Fault, Leave, LoadCr3
 from efimm.uefi import EfiStatus
 
 LINE = 512 << 30
@@ -20,6 +20,11 @@ SIZES = ("1G", "2G", "3G", "64G", "256G", "511G", "512G", "513G", "768G", "1T", 
 
 def outcome(kernel: str = "3.5", ram: str = "1T", buffer: int | None = None, page_size: str = "1G") -> efimm.Outcome:
     return efimm.run(efimm.machine(ram, buffer=buffer, page_size=page_size), kernel)
+
+
+def writes_to_slot_0(found: efimm.Outcome) -> list[EntryWrite]:
+    writes = [e for e in found.trace.events if isinstance(e, EntryWrite)]
+    return [w for w in writes if (w.table, w.index) == ("swapper_pg_dir", 0)]
 
 
 def known_failures() -> list[object]:
@@ -105,14 +110,10 @@ def test_a_readable_but_wrong_array_is_a_silent_failure() -> None:
 
 
 def test_3_5_borrows_slot_0_and_gives_it_back_only_after_a_success() -> None:
-    writes = {
-        ram: [e for e in outcome(ram=ram).trace.events if isinstance(e, EntryWrite) and (e.table, e.index) == ("swapper_pg_dir", 0)]
-        for ram in ("256G", "1T")
-    }
     slot_272 = 0x1196063
 
-    assert [(w.old, w.new) for w in writes["256G"]] == [(0, slot_272), (slot_272, 0)]
-    assert [(w.old, w.new) for w in writes["1T"]] == [(0, slot_272)]
+    assert [(0, slot_272), (slot_272, 0)] == [(w.old, w.new) for w in writes_to_slot_0(outcome(ram="256G"))]
+    assert [(0, slot_272)] == [(w.old, w.new) for w in writes_to_slot_0(outcome(ram="1T"))]
 
 
 def test_the_firmware_commits_before_it_touches_the_array() -> None:
@@ -125,12 +126,12 @@ def test_the_firmware_commits_before_it_touches_the_array() -> None:
 
 def test_hpa_sync_runs_the_call_on_the_trampolines_table_below_4_gib() -> None:
     found = outcome("hpa-sync")
-    call = next(k for k, e in enumerate(found.trace.events) if isinstance(e, Enter) and e.step == "SetVirtualAddressMap")
+    call = found.trace.events.index(Enter("firmware", "SetVirtualAddressMap"))
     loads = [e.new for e in found.trace.events[:call] if isinstance(e, LoadCr3)]
 
     assert loads[-1] == found.linux.trampoline_pgd.pa < 1 << 32
     assert found.summary()["cr3"] == found.linux.trampoline_pgd.pa
-    assert not [e for e in found.trace.events if isinstance(e, EntryWrite) and (e.table, e.index) == ("swapper_pg_dir", 0)]
+    assert [] == writes_to_slot_0(found)
 
 
 def test_hpa_sync_writes_new_slots_at_both_indices_and_3_5_at_none() -> None:
@@ -142,7 +143,7 @@ def test_hpa_sync_writes_new_slots_at_both_indices_and_3_5_at_none() -> None:
 
 
 def test_a_process_on_pgd_list_gets_new_kernel_slots_and_the_3_5_trampoline_does_not() -> None:
-    from efimm.linux.direct_map import init_memory_mapping  # noqa: PLC0415 - only this test adds memory
+    from efimm.linux.direct_map import init_memory_mapping
 
     linux = efimm.boot(efimm.machine("256G"), "3.5")
     mm = pgd_alloc(linux, "init")
@@ -200,7 +201,7 @@ def test_device_regions_get_addresses_in_the_vmalloc_area() -> None:
     ],
 )
 def test_a_machine_that_cannot_be_is_refused_in_one_line(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="expected|no such") as caught:
+    with pytest.raises(ValueError, match=r"expected|no such") as caught:
         efimm.machine(**bad)  # type: ignore[arg-type]  # wrong arguments are the point
 
     assert "\n" not in str(caught.value)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 import efimm
 from efimm.show.text import story, text
 
 
 def test_the_prelog_and_the_fault_of_3_5_read_as_a_story() -> None:
     linux = efimm.boot(efimm.machine("1T", buffer=0x8000001000), "3.5")
-    with linux.trace.record() as events:
-        try:
-            efimm.efi_enter_virtual_mode(linux)
-        except efimm.PageFault as fault:
-            assert str(fault) == "page fault at 0x8000001020: pgd[1] not present (error code 0x0)"
+    message = re.escape("page fault at 0x8000001020: pgd[1] not present (error code 0x0)")
+    with linux.trace.record() as events, pytest.raises(efimm.PageFault, match=message):
+        efimm.efi_enter_virtual_mode(linux)
     lines = story(events).splitlines()
     start = lines.index("  kernel: efi_call_phys_prelog")
 

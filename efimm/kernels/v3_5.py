@@ -63,7 +63,7 @@ def efi_call_phys(linux: Linux) -> Iterator[None]:
     early_code_mapping_set_exec(linux, executable=False)
 
 
-def memmap_pointer(linux: Linux, new_memmap: int) -> int:
+def memmap_pointer(_linux: Linux, new_memmap: int) -> int:
     """`(efi_memory_desc_t *)__pa(new_memmap)`: a physical address, which the processor will use as a virtual one."""
     return virt_to_phys(new_memmap)
 

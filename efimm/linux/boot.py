@@ -56,7 +56,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
 
 
 def e820_ram(machine: Machine) -> list[tuple[int, int]]:
-    """The RAM that the kernel may use: whole pages, without the first 64 KiB and the hole at 640 KiB (trim_bios_range)."""
+    """The RAM that the kernel may use: whole pages, without the first 64 KiB and 640 KiB to 1 MiB (trim_bios_range)."""
     ram = []
     limit = MAX_ARCH_PFN << PAGE_SHIFT
     for start, end in machine.map.ram:

@@ -20,7 +20,7 @@ MapRange = tuple[int, int, int]  # start, end, shift of the largest page allowed
 
 
 def init_memory_mapping(linux: Linux, start: int, end: int) -> int:
-    """Extend the direct map by [start, end); the page frame number behind what was mapped last, 0 for an empty range."""
+    """Extend the direct map by [start, end); the page frame number behind what was mapped last, 0 if nothing was."""
     linux.trace.printk(f"init_memory_mapping: [mem {start:#010x}-{end - 1:#010x}]")
     ranges = split_mem_range(start, end, linux.machine.leaf_shift)
     for low, high, shift in ranges:
@@ -51,10 +51,10 @@ def split_mem_range(start: int, end: int, leaf_shift: int) -> list[MapRange]:
         (12, end),
     ):
         if pos < upto:
-            shift = min(shift, leaf_shift)
-            if pieces and pieces[-1][2] == shift:
+            allowed = min(shift, leaf_shift)
+            if pieces and pieces[-1][2] == allowed:
                 pos = pieces.pop()[0]
-            pieces.append((pos, upto, shift))
+            pieces.append((pos, upto, allowed))
             pos = upto
     return pieces
 

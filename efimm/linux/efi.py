@@ -64,7 +64,7 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus:
 
 
 def merge_regions(memmap: list[EfiMemoryDescriptor]) -> None:
-    """Join each descriptor to the one before it when type, attribute and address continue; the joined one becomes empty."""
+    """Join each descriptor to the one before it where type, attribute and address continue; it becomes type 0."""
     previous = 0
     for place in range(1, len(memmap)):
         before, md = memmap[previous], memmap[place]
@@ -82,10 +82,8 @@ def map_region(linux: Linux, place: int) -> EfiMemoryDescriptor:
     end_pfn = pfn_up(md.end)
     low = end_pfn <= linux.max_low_pfn_mapped
     high = 1 << 32 - PAGE_SHIFT < end_pfn <= linux.max_pfn_mapped
-    if low or high:
-        va = phys_to_virt(md.physical_start)
-    else:
-        va = efi_ioremap(linux, md.physical_start, md.size, md.type)
+    start = md.physical_start
+    va = phys_to_virt(start) if low or high else efi_ioremap(linux, start, md.size, md.type)
     md = linux.memmap[place] = replace(md, virtual_start=va)
     if not md.attribute & EFI_MEMORY_WB:
         set_memory_uc(linux, md.virtual_start, md.number_of_pages)

@@ -1,4 +1,4 @@
-"""What Linux 3.5 prints when the firmware takes a page fault (arch/x86/mm/fault.c, v3.5; checked against real oopses)."""
+"""What Linux prints when the firmware takes a page fault (arch/x86/mm/fault.c, v3.5; checked against real oopses)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from ..x86.paging import NX, PCD, PS, A, D, G, P, RW, US
+from ..x86.paging import NX, PCD, PS, RW, US, A, D, G, P
 
 PGDIR_SHIFT, PUD_SHIFT, PMD_SHIFT = 39, 30, 21
 PGDIR_SIZE, PUD_SIZE, PMD_SIZE = 1 << PGDIR_SHIFT, 1 << PUD_SHIFT, 1 << PMD_SHIFT
@@ -79,7 +79,7 @@ def region_of_slot(index: int) -> Region:
 
 
 def phys_to_virt(pa: int) -> int:
-    """`__va`: where the direct map has (or would have) physical address `pa`.  Arithmetic only: nothing is looked up."""
+    """`__va`: where the direct map has (or would have) physical address `pa`.  Arithmetic: nothing is looked up."""
     return pa + PAGE_OFFSET
 
 

@@ -34,8 +34,8 @@ class Memblock:
     def find_in_range(self, start: int, end: int, size: int, align: int = PAGE_SIZE) -> int | None:
         """The highest free place for `size` bytes in [start, end), below `current_limit`; None when there is none."""
         start, end = max(start, PAGE_SIZE), min(end, self.current_limit)
-        for low, high in self._free_from_the_top():
-            low, high = max(low, start), min(high, end)
+        for free_low, free_high in self._free_from_the_top():
+            low, high = max(free_low, start), min(free_high, end)
             place = (high - size) // align * align
             if high - low >= size and place >= low:
                 return place

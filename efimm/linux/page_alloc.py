@@ -57,7 +57,8 @@ def kmalloc_memmap(linux: Linux, size: int) -> int:
     if wanted % 8:
         raise ValueError(f"buffer {wanted:#x}: expected a multiple of 8, as kmalloc gives")
     if not any(start <= wanted and wanted + size <= end for start, end in linux.memblock.memory):
-        raise ValueError(f"buffer {wanted:#x}: this machine has no RAM there (its RAM ends at {linux.max_pfn << PAGE_SHIFT:#x})")
+        end = linux.max_pfn << PAGE_SHIFT
+        raise ValueError(f"buffer {wanted:#x}: this machine has no RAM there (its RAM ends at {end:#x})")
     if linux.memblock.is_region_reserved(wanted, size):
         raise ValueError(f"buffer {wanted:#x}: the kernel or the firmware keeps something else there")
     return wanted
@@ -70,7 +71,7 @@ def struct_pages_size(start: int, end: int) -> int:
 
 
 def large_system_hash(ram: int, scale: int) -> int:
-    """Bytes of a boot-time hash table with a bucket per `1 << scale` bytes (alloc_large_system_hash, mm/page_alloc.c)."""
+    """Bytes of a boot-time hash table, a bucket per `1 << scale` bytes (alloc_large_system_hash, mm/page_alloc.c)."""
     buckets = ram >> scale
     return 8 << max(buckets - 1, 1).bit_length()
 

@@ -22,7 +22,7 @@ PTRS_PER_TABLE = 512
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A piece of address space to be mapped: [start, end) to `pa`, with `prot`, by pages of at most `1 << leaf_shift`."""
+    """A piece of address space to map: [start, end) to `pa`, with `prot`, by pages of at most `1 << leaf_shift`."""
 
     start: int
     end: int
@@ -53,7 +53,7 @@ class TableFiller:
     clear_rest: bool = False
 
     def fill_below(self, table: int, depth: int, extent: Extent) -> int:
-        """Map `extent`, all of which lies under the table page at `table`; `depth` is that table's place in LONG4.levels.
+        """Map `extent`, all of it under the table page at `table`, whose place in LONG4.levels is `depth`.
 
         Gives the kernel's `last_map_addr`: the end of what was mapped last.  Small pages that were present already do
         not count, so it can lie below the end of the extent; efi_ioremap then maps the remainder once more.

@@ -11,7 +11,12 @@ from ..machines import data_files, machine
 from ..run import run
 
 _PACKAGES = ("jupyterlab", "ipywidgets", "anywidget", "numpy", "matplotlib", "click")
-_STORY = (("3.5", "256G", "success"), ("3.5", "1T", "page-fault"), ("va-patch", "1T", "success"), ("hpa-sync", "1T", "success"))
+_STORY = (
+    ("3.5", "256G", "success"),
+    ("3.5", "1T", "page-fault"),
+    ("va-patch", "1T", "success"),
+    ("hpa-sync", "1T", "success"),
+)
 
 
 def selfcheck() -> str:

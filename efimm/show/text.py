@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import wrap
 
 from ..linux.layout import PGDIR_SHIFT, pgd_index, region_of_slot
 from ..run import Outcome
-from ..trace import Access, EntryWrite, Enter, Event, Fault, Leave, LoadCr3, Lock, Printk, TlbFlush, Trace
+from ..trace import Access, Enter, Event, Leave, Trace
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
 from ..x86 import Entry, Walk
 
@@ -41,12 +41,12 @@ def story(events: Iterable[Event]) -> str:
     """
     lines: list[str] = []
     open_steps: list[Enter] = []
-    for kind, group in groupby(events, key=_group_key):
+    for _, group in groupby(events, key=_group_key):
         run = list(group)
         if isinstance(run[0], Leave) and open_steps:
             open_steps.pop()
         depth = len(open_steps)
-        lines += ["  " * depth + line for line in _lines(kind, run)]
+        lines.append("  " * depth + _line(run))
         if isinstance(run[0], Enter):
             open_steps.append(run[0])
     lines += [f"never came to its end: {step.step}" for step in reversed(open_steps)]
@@ -117,8 +117,8 @@ def compare(outcomes: Sequence[Outcome]) -> str:
     lines.append(f"{'kernel':<10} {'pointer':<18} {'slot':>4}  {'verdict':<12} {'fault':<20}".rstrip())
     for found in outcomes:
         where = f"{found.fault.cr2:#x} {found.fault.level}[{found.fault.index}]" if found.fault else ""
-        slot = pgd_index(found.pointer)
-        lines.append(f"{found.linux.kernel.name:<10} {found.pointer:<#18x} {slot:>4}  {found.verdict:<12} {where}".rstrip())
+        asked = f"{found.pointer:<#18x} {pgd_index(found.pointer):>4}"
+        lines.append(f"{found.linux.kernel.name:<10} {asked}  {found.verdict:<12} {where}".rstrip())
     return "\n".join(lines)
 
 
@@ -157,38 +157,11 @@ def _group_key(event: Event) -> object:
     return (event.kind, event.pa >> 12) if isinstance(event, Access) else id(event)
 
 
-def _lines(kind: object, run: list[Event]) -> Iterator[str]:
-    first = run[0]
-    if isinstance(first, Access):
-        verb = {"read": "reads", "write": "writes", "fetch": "fetches at"}[first.kind]
-        last = run[-1]
-        many = f" ({len(run)} times, up to {last.va:#x})" if isinstance(last, Access) and len(run) > 1 else ""
-        yield f"cpu {verb} {first.va:#x} -> {first.pa:#x}{many}"
-        return
-    yield _line(first)
-
-
-def _line(event: Event) -> str:
-    match event:
-        case Enter(actor, step):
-            return f"{actor}: {step}"
-        case Leave(_, step, result):
-            return f"end of {step}{' = ' + result if result else ''}"
-        case EntryWrite(name, index, old, new, 1, _):
-            return f"{name}[{index}] = {new:#x} (was {old:#x})"
-        case EntryWrite(name, index, _, new, count, step):
-            return f"{name}[{index}..{index + count - 1}] = {new:#x}, step {step:#x}"
-        case Fault(verb, cr2, code, level, index, entry):
-            return f"PAGE FAULT on {verb} of {cr2:#x}: {level}[{index}] = {entry:#x}, error code {code:#x}"
-        case LoadCr3(old, new):
-            return f"CR3 = {new:#x} (was {old:#x})"
-        case TlbFlush(global_pages):
-            return "TLB flushed" + (", global pages too" if global_pages else "")
-        case Lock(name, taken):
-            return f"{'lock' if taken else 'unlock'} {name}"
-        case Printk(line):
-            return f"console | {line}"
-    return str(event)
+def _line(run: Sequence[Event]) -> str:
+    """One event, or a run of accesses, in words."""
+    last = run[-1]
+    many = f" ({len(run)} times, up to {last.va:#x})" if isinstance(last, Access) and len(run) > 1 else ""
+    return f"{run[0]}{many}"
 
 
 def _wrapped(line: str) -> list[str]:
@@ -217,5 +190,3 @@ def _e820_name(kind: int) -> str:
 
 def _efi_name(kind: int) -> str:
     return EfiMemoryType(kind).name if kind in set(EfiMemoryType) else f"type {kind:#x}"
-
-

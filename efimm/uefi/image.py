@@ -14,7 +14,7 @@ from . import tables
 from .memmap import EfiMemoryDescriptor, EfiMemoryType, MemoryMap
 
 _IMAGE_SIZE = 0x1000
-_GLOBALS = 0x800
+_CODE, _GLOBALS = 0x100, 0x800
 _DRIVERS = {
     "RuntimeDxe": ("SetVirtualAddressMap", "ConvertPointer"),
     "VariableRuntimeDxe": ("GetVariable", "GetNextVariableName", "SetVariable", "QueryVariableInfo"),
@@ -64,13 +64,15 @@ class Layout:
 def lay_out(memory: PhysMemory, memory_map: MemoryMap) -> Layout:
     """Put code, tables and buffers into the largest runtime regions, as after ExitBootServices (AtRuntime = TRUE).
 
-    Raises ValueError when the map has no runtime code or no runtime data region, or one of less than 8 pages.
+    Raises ValueError when the map has no runtime code or no runtime data region, or only smaller ones than 8 pages.
     """
     code = _largest(memory_map, EfiMemoryType.EfiRuntimeServicesCode)
     data = _largest(memory_map, EfiMemoryType.EfiRuntimeServicesData)
     bases = {name: code.physical_start + k * _IMAGE_SIZE for k, name in enumerate(_DRIVERS)}
     services = {
-        service: bases[driver] + 0x100 + 0x40 * k for driver, names in _DRIVERS.items() for k, service in enumerate(names)
+        service: bases[driver] + _CODE + 0x40 * k
+        for driver, names in _DRIVERS.items()
+        for k, service in enumerate(names)
     }
     runtime_table, system_table, records = (data.physical_start + offset for offset in (0xB98, 0x18, 0x2000))
     buffers = {name: data.physical_start + 0x3000 + 0x200 * k for k, name in enumerate(_DRIVERS)}
@@ -83,22 +85,21 @@ def lay_out(memory: PhysMemory, memory_map: MemoryMap) -> Layout:
     variables = bases["RuntimeDxe"] + _GLOBALS
     memory.write(variables, struct.pack("<BB6xQQQ", False, True, 0, 0, 0))
     drivers = [name for name in _DRIVERS if name != "RuntimeDxe"]
-    images = tuple(
-        _load(memory, name, bases[name], records + 8 * k, buffers[name]) for k, name in enumerate(drivers)
-    )
+    images = tuple(_load(memory, name, bases[name], records + 8 * k, buffers[name]) for k, name in enumerate(drivers))
     return Layout(system_table, runtime_table, variables, services, images)
 
 
 def _load(memory: PhysMemory, name: str, base: int, base_record: int, buffer: int) -> Image:
-    """Write the driver's globals: a pointer to its buffer (to be converted) and two absolute addresses (to be relocated)."""
+    """Write the driver's globals: a pointer to its buffer (to convert), two absolute addresses (to relocate)."""
     place = base + _GLOBALS
-    memory.write(place, struct.pack("<QQQ", buffer, base + 0x100, place))
+    memory.write(place, struct.pack("<QQQ", buffer, base + _CODE, place))
     memory.write_u64(base_record, base)
     return Image(name, base, base_record, pointers=(place,), relocations=(place + 8, place + 16))
 
 
 def _largest(memory_map: MemoryMap, kind: EfiMemoryType) -> EfiMemoryDescriptor:
-    regions = [d for d in memory_map.descriptors if d.type == kind and d.runtime and d.number_of_pages >= len(_DRIVERS) + 2]
+    pages = len(_DRIVERS) + 2
+    regions = [d for d in memory_map.descriptors if d.type == kind and d.runtime and d.number_of_pages >= pages]
     if not regions:
-        raise ValueError(f"{memory_map.name}: no {kind.name} region of at least {len(_DRIVERS) + 2} pages for the firmware")
+        raise ValueError(f"{memory_map.name}: no {kind.name} region of at least {pages} pages for the firmware")
     return max(regions, key=lambda d: d.number_of_pages)

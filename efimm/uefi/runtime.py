@@ -38,7 +38,7 @@ class EfiStatus(IntEnum):
 
 
 class WildCall(Exception):
-    """The processor went to an address at which this firmware has no function: on a real machine, anything may follow."""
+    """The processor went to an address where this firmware has no function: on a real machine, anything may follow."""
 
     def __init__(self, address: int, pa: int) -> None:
         super().__init__(address, pa)
@@ -68,8 +68,8 @@ class Firmware:
     def call(self, cpu: Cpu, address: int, *arguments: int) -> EfiStatus:
         """What the instruction `call address` leads to: the service's status.
 
-        Raises PageFault or GeneralProtection when the stack, the code or anything the service touches cannot be reached,
-        and WildCall when the code at `address` is no service.
+        Raises PageFault or GeneralProtection when the stack, the code or anything that the service touches cannot be
+        reached, and WildCall when the code at `address` is no service.
         """
         cpu.rsp -= 8
         cpu.write_u64(cpu.rsp, cpu.rip)
@@ -94,7 +94,7 @@ class Firmware:
     def set_virtual_address_map(
         self, cpu: Cpu, bias: int, size: int, descriptor_size: int, version: int, pointer: int
     ) -> EfiStatus:
-        """RuntimeDriverSetVirtualAddressMap, step by step.  `bias` is what the code's address differs by from physical."""
+        """RuntimeDriverSetVirtualAddressMap, step by step.  `bias`: how far its address is from the physical one."""
         own = _Variables(cpu, self.layout.variables + bias)
         if not own.at_runtime or own.virtual_mode:
             return EfiStatus.EFI_UNSUPPORTED
@@ -117,7 +117,7 @@ class Firmware:
         return EfiStatus.EFI_SUCCESS
 
     def _convert_pointer(self, cpu: Cpu, own: _Variables, place: int, disposition: int = 0) -> EfiStatus:
-        """RuntimeDriverConvertPointer on the pointer stored at `place`: the first runtime entry that holds it decides."""
+        """RuntimeDriverConvertPointer on the pointer stored at `place`: the first runtime entry around it decides."""
         address = cpu.read_u64(place)
         if address == 0:
             return EfiStatus.EFI_SUCCESS if disposition & EFI_OPTIONAL_PTR else EfiStatus.EFI_INVALID_PARAMETER

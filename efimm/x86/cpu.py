@@ -22,7 +22,7 @@ READ, WRITE, FETCH = "read", "write", "fetch"
 
 
 class PageFault(Exception):
-    """The processor's #PF: `cr2`, `error_code`, and the `walk` that ended without a translation or without the right."""
+    """The processor's #PF: `cr2`, `error_code`, and the `walk` that ended without translation or without the right."""
 
     def __init__(self, found: Walk, kind: str, error_code: int) -> None:
         super().__init__(found, kind, error_code)
@@ -98,7 +98,7 @@ class Cpu:
         return int.from_bytes(self.read(va, 8), "little")
 
     def write(self, va: int, data: bytes) -> None:
-        """Store `data` at `va`; raises PageFault or GeneralProtection.  Nothing is stored when any page of it faults."""
+        """Store `data` at `va`; raises PageFault or GeneralProtection, and then nothing of it is stored."""
         places = [(self._access(WRITE, at, part), part) for at, part in _pages(va, len(data))]
         for pa, part in places:
             self.memory.write(pa, data[:part])

@@ -196,7 +196,13 @@ class Walk:
 
 
 def walk(
-    memory: PhysMemory, root: int, va: int, mode: PagingMode = LONG4, *, maxphyaddr: int = PHYSICAL_BITS, nxe: bool = True
+    memory: PhysMemory,
+    root: int,
+    va: int,
+    mode: PagingMode = LONG4,
+    *,
+    maxphyaddr: int = PHYSICAL_BITS,
+    nxe: bool = True,
 ) -> Walk:
     """What the processor would find for `va` in the tables at physical address `root`.
 

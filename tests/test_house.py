@@ -1,0 +1,137 @@
+"""What is written twice is the same in both places, and what is agreed about the files is so."""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+# conda-forge's name for the same files; its "matplotlib" adds Qt, which no notebook needs.
+CONDA_NAME = {"matplotlib": "matplotlib-base"}
+
+MAX_CELL_LINES = 12
+MAX_MODULE_LINES = 280
+
+
+def tracked_notebooks() -> list[Path]:
+    """The notebooks git knows; where there is no git, those there are."""
+    if shutil.which("git") and (ROOT / ".git").exists():
+        names = subprocess.run(["git", "ls-files", "-z", "notebooks/*.ipynb"], cwd=ROOT, check=True, capture_output=True, text=True)
+        return [ROOT / name for name in names.stdout.split("\0") if name and (ROOT / name).exists()]
+    return sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def specifiers(requirements) -> dict[str, SpecifierSet]:
+    return {requirement.name: requirement.specifier for requirement in map(Requirement, requirements)}
+
+
+# environment.yml and pyproject.toml
+
+
+def test_conda_packages_come_from_conda_forge_only():
+    assert CONDA["channels"] == ["conda-forge", "nodefaults"]
+
+
+def test_conda_and_pip_ask_for_the_same_packages():
+    conda = specifiers(entry for entry in CONDA["dependencies"] if isinstance(entry, str))
+    python = conda.pop("python")
+    assert conda.pop("pip") == SpecifierSet()
+
+    assert conda == {CONDA_NAME.get(name, name): s for name, s in specifiers(PROJECT["dependencies"]).items()}
+    assert python == SpecifierSet(PROJECT["requires-python"])
+
+
+def test_the_pip_section_of_conda_installs_the_project_and_nothing_else():
+    assert [entry for entry in CONDA["dependencies"] if not isinstance(entry, str)] == [{"pip": ["-e ."]}]
+
+
+def test_every_dependency_has_an_upper_bound():
+    open_ended = [r for r in PROJECT["dependencies"] if not any(s.operator == "<" for s in Requirement(r).specifier)]
+
+    assert open_ended == []
+
+
+# versions
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changelog = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    package = re.search(r'^__version__ = "(.+)"', (ROOT / "efimm" / "__init__.py").read_text(encoding="utf-8"), re.M)
+
+    assert package
+    assert {citation["version"], package[1], changelog[0]} == {PROJECT["version"]}
+    assert changelog == sorted(changelog, key=Version, reverse=True)
+    assert citation["license"] == PROJECT["license"]
+
+
+# notebooks
+
+
+@pytest.mark.parametrize("path", tracked_notebooks(), ids=lambda path: path.name)
+def test_a_notebook_is_kept_without_outputs_and_with_short_cells(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+
+    assert [cell for cell in code if cell["outputs"] or cell["execution_count"] is not None] == []
+    assert [cell for cell in code if len("".join(cell["source"]).splitlines()) > MAX_CELL_LINES] == []
+
+
+def test_the_readme_names_every_notebook():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert set(re.findall(r"\bnotebooks/(\d\d-[\w-]+)\.ipynb", readme)) >= {
+        path.stem for path in tracked_notebooks()
+    }
+
+
+# modules
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "efimm").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_holds_one_idea(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < MAX_MODULE_LINES
+
+
+# commands
+
+
+def make_targets(text: str) -> list[str]:
+    return re.findall(r"^ *make (\w+)\s*$", text, re.MULTILINE)
+
+
+def test_the_readmes_test_command_is_the_one_ci_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = re.search(r"^## Tests\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
+
+    assert section
+    assert make_targets(section[1]) == ["test"]
+    assert make_targets((ROOT / ".ci" / "run").read_text(encoding="utf-8"))[-1] == "test"
+
+
+def test_every_make_command_in_the_readme_is_a_target():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"\bmake (\w+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+    assert set(named) <= set(targets)
+
+
+def test_ci_run_can_be_run():
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_jupyterlab_starts_without_a_pop_up():
+    settings = json.loads((ROOT / "jupyter" / "overrides.json").read_text(encoding="utf-8"))
+
+    assert settings["@jupyterlab/apputils-extension:notification"] == {"fetchNews": "false", "checkForUpdates": False}

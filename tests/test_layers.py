@@ -1,0 +1,118 @@
+"""The layering: each part of efimm imports only what stands to its left, and little else."""
+
+import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "efimm"
+
+# "" is efimm/__init__.py, the public names: only the command stands above it.
+LAYERS = ["trace", "x86", "uefi", "machines", "linux", "kernels", "run", "show", "", "cli", "__main__"]
+
+# Everything else needs the standard library only.
+MAY_ALSO_IMPORT = {
+    "efimm.x86.batch": {"numpy"},
+    "efimm.show.plots": {"matplotlib", "numpy"},
+    "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},
+    "efimm.cli": {"click"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def layer_of(module: str) -> str:
+    return f"{module}.".split(".")[1]
+
+
+def imports(module: str, source: str, is_package: bool) -> set[str]:
+    """The modules that `source` names in its imports, wherever in the file; `from . import x` names x if x is a module."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = module.split(".")
+            base = parts[: len(parts) + is_package - node.level] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            below = {f"{origin}.{alias.name}" for alias in node.names}
+            found |= below & MODULES.keys()
+            if below - MODULES.keys():
+                found.add(origin)
+    return found
+
+
+def complaints(module: str, imported: set[str]) -> list[str]:
+    """What is wrong with `module` importing these."""
+    wrong = []
+    for other in sorted(imported):
+        top = other.split(".")[0]
+        if top == "efimm":
+            allowed = LAYERS[: LAYERS.index(layer_of(module)) + 1]
+            if layer_of(other) not in allowed:
+                wrong.append(f"{module} imports {other}, which does not stand to its left")
+        elif top not in sys.stdlib_module_names | MAY_ALSO_IMPORT.get(module, set()):
+            wrong.append(f"{module} imports {other}: only the standard library is allowed there")
+    return wrong
+
+
+IMPORTS = {
+    module: imports(module, path.read_text(encoding="utf-8"), path.name == "__init__.py")
+    for module, path in MODULES.items()
+}
+
+
+def test_the_package_was_found():
+    assert {"efimm", "efimm.trace", "efimm.x86.paging"} <= MODULES.keys()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_imports_only_what_stands_to_its_left(module):
+    assert layer_of(module) in LAYERS, f"give {module} its place in LAYERS"
+    assert complaints(module, IMPORTS[module]) == []
+
+
+def test_no_module_imports_itself_by_a_detour():
+    graph = {module: {other for other in IMPORTS[module] if other in MODULES} for module in MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(f"circular import: {' <- '.join(circle.args[1])}")
+
+
+def test_the_check_itself_sees_each_way_to_write_an_import():
+    source = "import numpy.linalg\nfrom ..trace import Trace\nfrom . import paging\ndef f():\n    from efimm.uefi import x\n"
+
+    assert imports("efimm.x86.cpu", source, is_package=False) == {
+        "numpy.linalg",
+        "efimm.trace",
+        "efimm.x86.paging",
+        "efimm.uefi",
+    }
+    assert imports("efimm.x86", "from .paging import walk", is_package=True) == {"efimm.x86.paging"}
+
+
+def test_the_check_itself_complains():
+    assert complaints("efimm.x86.cpu", {"efimm.trace", "efimm.x86.paging", "dataclasses"}) == []
+    assert complaints("efimm.x86.batch", {"numpy"}) == []
+    assert len(complaints("efimm.x86.cpu", {"efimm.uefi", "numpy"})) == 2
+    assert len(complaints("efimm.show.text", {"efimm", "efimm.cli", "matplotlib"})) == 3
+
+
+def test_import_efimm_brings_no_third_party_module():
+    program = (
+        "import sys; before = set(sys.modules); import efimm; "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules.keys() - before}))"
+    )
+    out = subprocess.run([sys.executable, "-c", program], cwd=PACKAGE.parent, check=True, capture_output=True, text=True)
+
+    assert set(out.stdout.split()) - sys.stdlib_module_names == {"efimm"}
