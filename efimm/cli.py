@@ -19,7 +19,7 @@ import click
 from . import __version__
 from .kernels import KERNELS
 from .machines import ARCHITECTURES, FIRMWARES, PAGE_SIZES, Machine, load_map, machine, parse_address
-from .run import boot, run
+from .run import boot, run, walk_at_call
 from .show import text
 from .uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
 from .x86 import LONG4
@@ -73,15 +73,17 @@ def run_command(kernel: str, as_json: bool, **options: Any) -> None:
 
 @cli.command("walk")
 @click.argument("va")
+@click.option("--at-call", is_flag=True, help="At the moment when the firmware is entered, not before.")
 @_KERNEL
 @_machine_options
-def walk_command(va: str, kernel: str, **options: Any) -> None:
+def walk_command(va: str, at_call: bool, kernel: str, **options: Any) -> None:
     """Walk the booted kernel's page table for the virtual address VA."""
     address = parse_address(va)
     if not 0 <= address < 1 << 64 or not LONG4.is_canonical(address):
         raise ValueError(f"address {va}: expected a canonical one, up to 0x7fffffffffff or from 0xffff800000000000")
-    linux = boot(_machine(options), kernel)
-    click.echo(text.walk(linux.cpu.walk(address)))
+    made = _machine(options)
+    found = walk_at_call(made, kernel, address) if at_call else boot(made, kernel).cpu.walk(address)
+    click.echo(text.walk(found))
 
 
 @cli.command("compare")

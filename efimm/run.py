@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .kernels import KERNELS
@@ -14,7 +16,7 @@ from .linux.page_alloc import alloc_pages
 from .machines import Machine, MachineError
 from .trace import Trace
 from .uefi import EfiStatus, WildCall
-from .x86 import GeneralProtection, PageFault
+from .x86 import GeneralProtection, PageFault, Walk
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Outcome:
 
     success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime worked through the new addresses
     page-fault    the firmware took a page fault during the call; `fault` has it
-    wrong-memory  EFI_SUCCESS, but the first call afterwards went wrong: what the firmware read was not the array
+    wrong-memory  what the firmware was given was not the array: EFI_SUCCESS, but the first call afterwards went wrong;
+                  or the processor refused the address altogether (a general protection fault, `status` is None)
     refused       any other status
     """
 
@@ -89,9 +92,27 @@ def run(machine: Machine, kernel: Kernel | str) -> Outcome:
         verdict = _after_the_call(linux, status)
     except PageFault as raised:
         fault, verdict = raised, "page-fault"
+    except (GeneralProtection, WildCall) as error:
+        linux.trace.printk(str(error))
+        verdict = "wrong-memory"
     except ValueError as error:
         raise MachineError(str(error)) from error
     return Outcome(verdict, status, fault, virt_to_phys(linux.new_memmap), linux.pointer, linux.trace, linux)
+
+
+def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:
+    """What the processor would find for `va` when the firmware is entered: the table as the kernel prepared it."""
+    found: list[Walk] = []
+    record = find_kernel(kernel)
+
+    @contextmanager
+    def efi_call_phys(linux: Linux) -> Iterator[None]:
+        with record.efi_call_phys(linux):
+            found.append(linux.cpu.walk(va))
+            yield
+
+    run(machine, replace(record, efi_call_phys=efi_call_phys))
+    return found[0]
 
 
 def _after_the_call(linux: Linux, status: EfiStatus) -> str:

@@ -128,6 +128,13 @@ def test_map_prints_counts_and_the_top_of_ram() -> None:
     assert (50, 32, 0x320_0000_0000) == (len(found["descriptors"]), len(found["e820"]), found["highest_ram"])
 
 
+def test_walk_shows_the_identity_map_that_exists_only_during_the_call() -> None:
+    assert "no translation" in answer("walk", "0x1234000")
+    assert "-> 0x1234000, 2M page" in answer("walk", "0x1234000", "--at-call")
+    assert "not present: pgd[1]" in answer("walk", "0x8000001000", "--at-call")
+    assert "-> 0x8000001000, 1G page" in answer("walk", "0x8000001000", "--at-call", "--kernel", "hpa-sync")
+
+
 def test_compare_runs_every_kernel() -> None:
     found = json.loads(answer("compare", "--json"))
 

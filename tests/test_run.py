@@ -109,6 +109,14 @@ def test_a_readable_but_wrong_array_is_a_silent_failure() -> None:
     assert found.verdict == "wrong-memory"
 
 
+def test_a_pointer_that_is_not_canonical_is_no_page_fault() -> None:
+    lost = replace(efimm.KERNELS["3.5"], name="lost", memmap_pointer=lambda _linux, _va: 1 << 60)
+    found = efimm.run(efimm.machine("4G"), lost)
+
+    assert (found.verdict, found.status, found.fault) == ("wrong-memory", None, None)
+    assert "general protection fault" in found.trace.console[-1]
+
+
 def test_3_5_borrows_slot_0_and_gives_it_back_only_after_a_success() -> None:
     slot_272 = 0x1196063
 

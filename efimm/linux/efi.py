@@ -43,7 +43,8 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus:
     """Switch the firmware to virtual addresses; the status of SetVirtualAddressMap.
 
     Raises PageFault where the processor would, after the console has printed what 3.5 prints.  A status other than
-    EFI_SUCCESS makes Linux panic; here it is the result.
+    EFI_SUCCESS makes Linux panic; here it is the result.  Left out: freeing the boot services' memory and the array,
+    which no later step here looks at.
     """
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         merge_regions(linux.memmap)
