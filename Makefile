@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 UV := $(shell uv --version 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --quiet --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
-NEWEST_FIRST := python3 python3.14 python3.13 python3.12 python3.11 python
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
@@ -19,13 +19,13 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 .PHONY: help lab test lint format clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## */  make \1|/p' Makefile | column -t -s '|'
+	@awk -F ':.*## +' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 lab: .venv/.installed  ## open the notebooks in JupyterLab
 	$(BIN)/efimm lab $(LAB_ARGS)
 
 test: .venv/.installed-dev  ## run every test and every notebook
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --nbmake $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev  ## check style and types
 	$(BIN)/ruff check
@@ -42,14 +42,14 @@ clean:  ## remove .venv and everything built
 
 # A stamp is touched when its step is complete: an interrupted step is done again, a complete one is not.
 .venv/.made:
-	@found=; for python in $(if $(PYTHON),"$(PYTHON)",$(NEWEST_FIRST)); do \
+	@found=; for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
 	    "$$python" -c '$(IS_311)' 2>/dev/null && found=$$python && break; \
 	done; \
 	if [ -z "$$found" ]; then \
-	    echo "efimm needs Python 3.11 or newer, and $(or $(PYTHON),no python here) is not one. Try: make $(or $(MAKECMDGOALS),lab) PYTHON=/path/to/python3.11" >&2; \
+	    echo "efimm needs Python 3.11 or newer; $(if $(PYTHON),$(PYTHON) is not,none was found). Try: make $(or $(MAKECMDGOALS),lab) PYTHON=/path/to/python3.11" >&2; \
 	    exit 1; \
 	fi; \
-	echo "Setting up .venv with $$found and $(if $(UV),uv (some 20 seconds),pip (a minute or two))"; \
+	echo "Setting up .venv with $$found and $(if $(UV),uv (some ten seconds),pip (about a minute))"; \
 	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
 	@touch $@
 

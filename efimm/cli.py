@@ -117,8 +117,10 @@ def lab_command(arguments: tuple[str, ...]) -> None:
     if folder is None:
         raise ValueError("the notebooks are not installed: run this in a checkout of efimm")
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
-    start = f"--LabApp.default_url=/lab/tree/{'00-start-here.ipynb'}"
-    sys.exit(subprocess.run([*command, start, *arguments], check=False).returncode)
+    command.append("--LabApp.default_url=/lab/tree/00-start-here.ipynb")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
+    sys.exit(subprocess.run([*command, *arguments], check=False).returncode)
 
 
 def _map_summary(found: MemoryMap) -> dict[str, Any]:
