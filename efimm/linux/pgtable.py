@@ -68,7 +68,7 @@ class TableFiller:
             if mapped_to is not None:
                 last_map_addr, nothing_new = mapped_to, False
             va = upto
-        rest = level.index(extent.end)
+        rest = level.index(-(-extent.end // level.span) * level.span)
         if self.clear_rest and level.shift <= PMD_SHIFT and rest:
             self._clear_from(table, level, rest)
         return extent.end if nothing_new else last_map_addr

@@ -56,12 +56,12 @@ def map_kernel_range(linux: Linux, va: int, pa: int, size: int, prot: int, leaf_
 def ioremap(linux: Linux, pa: int, size: int) -> int:
     """The virtual address at which [pa, pa + size) of device memory is mapped, uncached, in the vmalloc area.
 
-    Aligned to the size's power of two, between 4 KiB and 512 KiB; a guard page follows.  Does not look whether the
-    range is RAM.
+    Aligned to the power of two above its size in whole pages (`fls`), at most 512 KiB; a guard page follows.  Does not
+    look whether the range is RAM.
     """
-    align = 1 << max(PAGE_SHIFT, min(size.bit_length(), IOREMAP_MAX_ORDER))
     offset = pa & ~PAGE_MASK
     size = -(-(size + offset) // PAGE_SIZE) * PAGE_SIZE
+    align = 1 << min(size.bit_length(), IOREMAP_MAX_ORDER)
     va = -(-max(linux.vmalloc_next, VMALLOC_START) // align) * align
     linux.vmalloc_next = va + size + PAGE_SIZE
     map_kernel_range(linux, va, pa & PAGE_MASK, size, PAGE_KERNEL_IO_UC_MINUS, PAGE_SHIFT)

@@ -124,7 +124,11 @@ class PageTable:
         self.fill(index, 1, entry, 0)
 
     def fill(self, index: int, count: int, first: int, step: int) -> None:
-        """Write `count` entries from `index` on: `first`, `first + step`, ...; one event in the trace."""
+        """Write `count` entries from `index` on: `first`, `first + step`, ...; one event in the trace.
+
+        IndexError, and nothing is written, when the table ends before.
+        """
+        self._entry_pa(index + count - 1)
         old = self[index]
         self.memory.write(self._entry_pa(index), progression(first, count, step, self.entry_bytes))
         self.trace.emit(EntryWrite(self.name, index, int(old), first, count, step))
