@@ -41,9 +41,15 @@ def mem_init(linux: Linux, struct_pages: int) -> None:
 
 
 def alloc_pages(linux: Linux, count: int) -> int:
-    """`count` zeroed pages in a row; the physical address of the first.  They lie just below the array's block."""
-    linux.page_alloc_next -= count * PAGE_SIZE
-    return linux.page_alloc_next
+    """`count` zeroed pages in a row; the physical address of the first.  They lie just below the array's block.
+
+    MemoryError when the 64 MiB that the model keeps for them are used up.
+    """
+    first = linux.page_alloc_next - count * PAGE_SIZE
+    if first < linux.page_alloc_base - TABLE_POOL:
+        raise MemoryError(f"the kernel's {TABLE_POOL >> 20} MiB for page tables are used up")
+    linux.page_alloc_next = first
+    return first
 
 
 def kmalloc_memmap(linux: Linux, size: int) -> int:
@@ -59,7 +65,8 @@ def kmalloc_memmap(linux: Linux, size: int) -> int:
     if not any(start <= wanted and wanted + size <= end for start, end in linux.memblock.memory):
         end = linux.max_pfn << PAGE_SHIFT
         raise ValueError(f"buffer {wanted:#x}: this machine has no RAM there (its RAM ends at {end:#x})")
-    if linux.memblock.is_region_reserved(wanted, size):
+    own_tables = wanted < linux.page_alloc_base and linux.page_alloc_base - TABLE_POOL < wanted + size
+    if own_tables or linux.memblock.is_region_reserved(wanted, size):
         raise ValueError(f"buffer {wanted:#x}: the kernel or the firmware keeps something else there")
     return wanted
 

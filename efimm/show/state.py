@@ -1,0 +1,235 @@
+"""What the picture and its text twin both tell: one moment of a run as plain facts, read from the trace and the bytes.
+
+Everything about top-level entries is as it was at the moment.  The tables below them are read as they are at the end
+of the run: the kernels of this story share them and extend them, and write no slot's meaning anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..linux.layout import PGDIR_SHIFT, pgd_address, region_of_slot
+from ..run import Outcome
+from ..trace import Access, EntryWrite, Fault
+from ..x86.paging import ADDRESS_MASK, LONG4, P
+from .moments import Moment, find_moment, moments, table_at
+from .reach import reach, walk_below
+from .words import verdict_line
+
+_LOWER_HALF = range(256)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """512 GiB of physical memory: its number, the RAM in it and the firmware's runtime regions, as [start, end)."""
+
+    index: int
+    ram: tuple[tuple[int, int], ...]
+    runtime: tuple[tuple[int, int], ...]
+
+    @property
+    def ram_bytes(self) -> int:
+        """How much of the block is RAM."""
+        return sum(end - start for start, end in self.ram)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One filled top-level entry: where its lower table lies, and the physical addresses [low, high) that it reaches.
+
+    `role` is "identity" where, in the lower half, pages have the same physical as virtual address, else "other";
+    in the upper half it is Linux's name for the region.  `shared` lists the other slots with the same lower table.
+    `fresh`: written since the moment before.
+    """
+
+    index: int
+    entry: int
+    role: str
+    table: int
+    low: int
+    high: int
+    shared: tuple[int, ...]
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Somebody's access: who, what ("read", "write", "fetch", or "will read"), the virtual address and its slot.
+
+    `pa` is where it leads, None where it leads nowhere; `steps` are the walk's (level, index, entry) as the table was.
+    """
+
+    who: str
+    kind: str
+    va: int
+    slot: int | None
+    pa: int | None
+    problem: str
+    steps: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One moment of a run: physical memory, the table in force, who asks for what, and the verdict on the whole run.
+
+    `gap` is an empty slot that is needed: by `ask`, or by the pointer until the firmware has used it; None without one.
+    """
+
+    machine: str
+    kernel: str
+    highest_ram: int
+    blocks: tuple[Block, ...]
+    array: tuple[int, int] | None
+    table: str
+    table_pa: int
+    slots: dict[int, Slot]
+    gap: int | None
+    ask: Ask | None
+    pointer: int | None
+    console: tuple[str, ...]
+    moments: tuple[Moment, ...]
+    now: int
+    verdict: str
+    verdict_words: str
+
+    @property
+    def failed(self) -> bool:
+        """True at a moment at which the processor could not do what was asked."""
+        pending = self.ask is None or self.ask.kind == "will read"
+        return self.moments[self.now].key == "fault" or (not pending and self.ask is not None and self.ask.pa is None)
+
+
+def state_of(outcome: Outcome, moment: Moment | str | None = None) -> State:
+    """The state of `outcome` right after `moment`: a Moment, its key or label, or None for the decisive one."""
+    at, beads, linux = find_moment(outcome, moment), moments(outcome), outcome.linux
+    table = table_at(outcome, at)
+    now = beads.index(at)
+    passed = {bead.key for bead in beads[: now + 1]}
+    known = "array" in passed
+    slots = _slots(outcome, table.slots, _written(outcome, beads, now, table.name))
+    ask = _ask(outcome, at, table.slots, pending=known and not passed & {"call", "return", "fault"})
+    return State(
+        machine=linux.map.title or linux.map.name,
+        kernel=linux.kernel.name,
+        highest_ram=linux.machine.highest_ram,
+        blocks=_blocks(outcome, slots, ask),
+        array=_array(outcome) if known else None,
+        table=table.name,
+        table_pa=table.pa,
+        slots=slots,
+        gap=_gap(slots, ask, outcome.pointer if known and not passed & {"read", "return"} else None),
+        ask=ask,
+        pointer=outcome.pointer if known else None,
+        console=_console(outcome, at),
+        moments=beads,
+        now=now,
+        verdict=outcome.verdict,
+        verdict_words=verdict_line(outcome),
+    )
+
+
+def _array(outcome: Outcome) -> tuple[int, int]:
+    size = outcome.linux.memmap_count * outcome.linux.machine.descriptor_size
+    return outcome.buffer_pa, outcome.buffer_pa + size
+
+
+def _gap(slots: dict[int, Slot], ask: Ask | None, pointer: int | None) -> int | None:
+    """The slot that is needed and empty: by what is asked now, or by the pointer that is still to be used."""
+    needed = [ask.slot if ask else None]
+    if pointer is not None and LONG4.is_canonical(pointer):
+        needed.append(LONG4.levels[0].index(pointer))
+    return next((slot for slot in needed if slot is not None and slot not in slots), None)
+
+
+def _written(outcome: Outcome, beads: tuple[Moment, ...], now: int, table: str) -> frozenset[int]:
+    """The slots that were written between the moment before and this one."""
+    index = beads[now].index or 0
+    before = beads[now - 1].index or 0 if now else index
+    written = outcome.trace.events[before + 1 : index + 1]
+    return frozenset(event.index for event in written if isinstance(event, EntryWrite) and event.table == table)
+
+
+def _slots(outcome: Outcome, entries: dict[int, int], fresh: frozenset[int]) -> dict[int, Slot]:
+    memory = outcome.linux.memory
+    users: dict[int, list[int]] = {}
+    for index, entry in sorted(entries.items()):
+        if entry & P:
+            users.setdefault(entry & ADDRESS_MASK, []).append(index)
+    found = {}
+    for table, indexes in users.items():
+        pages = list(reach(memory, table))
+        low, high = min((pa for _, pa, _ in pages), default=0), max((pa + size for _, pa, size in pages), default=0)
+        for index in indexes:
+            others = tuple(other for other in indexes if other != index)
+            role = _role(index, pages)
+            found[index] = Slot(index, entries[index], role, table, low, high, others, index in fresh)
+    return dict(sorted(found.items()))
+
+
+def _role(index: int, pages: list[tuple[int, int, int]]) -> str:
+    """What the slot is, by what its pages lead to; in the upper half Linux's name for the region."""
+    if index not in _LOWER_HALF:
+        return region_of_slot(index).name
+    base = pgd_address(index)
+    return "identity" if pages and all(base + offset == pa for offset, pa, _ in pages) else "other"
+
+
+def _ask(outcome: Outcome, at: Moment, entries: dict[int, int], *, pending: bool) -> Ask | None:
+    """The access that the moment is about; before the call, the one that is to come: the pointer's."""
+    event = outcome.trace.events[at.access] if at.access is not None else None
+    if isinstance(event, Access):
+        return _asked(outcome, at.actor, event.kind, event.va, entries)
+    if isinstance(event, Fault):
+        return _asked(outcome, at.actor, event.kind, event.cr2, entries)
+    if pending or at.key == "fault":
+        return _asked(outcome, "firmware", "will read" if pending else "read", outcome.pointer, entries)
+    return None
+
+
+def _asked(outcome: Outcome, who: str, kind: str, va: int, entries: dict[int, int]) -> Ask:
+    """What `va` leads to by way of the top-level entries as they were."""
+    top = LONG4.levels[0]
+    if not LONG4.is_canonical(va):
+        return Ask(who, kind, va, None, None, "not canonical", ())
+    slot = top.index(va)
+    entry = entries.get(slot, 0)
+    first = (top.name, slot, entry)
+    if not entry & P:
+        return Ask(who, kind, va, slot, None, "not present", (first,))
+    found = walk_below(outcome.linux.memory, entry, va)
+    steps = (first, *((step.level.name, step.index, step.entry) for step in found.steps))
+    return Ask(who, kind, va, slot, found.pa, found.problem, steps)
+
+
+def _console(outcome: Outcome, at: Moment) -> tuple[str, ...]:
+    """What the console said of the end, once the story is there: the lines of the oops, or the last line."""
+    if at.key != "fault":
+        return ()
+    lines = outcome.trace.console
+    start = next((k for k, line in enumerate(lines) if line.startswith("BUG:")), len(lines) - 1)
+    return tuple(line.rstrip() for line in lines[start:])
+
+
+def _blocks(outcome: Outcome, slots: dict[int, Slot], ask: Ask | None) -> tuple[Block, ...]:
+    """All blocks up to the highest address that anything in the state is at."""
+    memory_map = outcome.linux.map
+    runtime = [(d.physical_start, d.end) for d in memory_map.descriptors if d.runtime]
+    mapped = [slot.high for slot in slots.values()]
+    top = max([memory_map.highest_ram, *mapped, *(end for _, end in runtime), (ask.pa or 0) + 1 if ask else 0])
+    ram, regions = _by_block(memory_map.ram), _by_block(runtime)
+    return tuple(
+        Block(index, tuple(ram.get(index, ())), tuple(regions.get(index, ())))
+        for index in range((top - 1 >> PGDIR_SHIFT) + 1)
+    )
+
+
+def _by_block(pieces: Iterable[tuple[int, int]]) -> dict[int, list[tuple[int, int]]]:
+    cut: dict[int, list[tuple[int, int]]] = {}
+    for first, end in pieces:
+        start = first
+        while start < end:
+            upto = min(end, (start >> PGDIR_SHIFT) + 1 << PGDIR_SHIFT)
+            cut.setdefault(start >> PGDIR_SHIFT, []).append((start, upto))
+            start = upto
+    return cut

@@ -1,0 +1,165 @@
+"""Scenes for every stop of the RAM slider, computed once and packed: what the browser needs to answer by itself.
+
+Most shapes and lines of text stand in many scenes.  Each is sent once, in a pool; a scene is then a list of places in
+the pools, [height, title, description, shapes, twin, verdict, good, note].
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from ..linux.state import Kernel
+from ..machines import Machine, MachineError, machine, parse_size
+from ..run import Outcome, run
+from ..uefi import MemoryMap
+from .places import WIDTH
+from .scene import draw
+from .shapes import PATTERNS, Plain
+from .state import State, state_of
+from .text import gib
+from .twin import describe
+
+GIB = 1 << 30
+STOPS = tuple(sorted({GIB << k for k in range(17)} | {gib * GIB for gib in (508, 510, 511, 513, 514, 516, 768)}))
+LINE = 512 * GIB
+
+# Where the array can be put, apart from "auto": key, label, address.  Below 512 GiB and above it, and across.
+PLACEMENTS: tuple[tuple[str, str, int | None], ...] = (
+    ("auto", "where the allocator puts it", None),
+    ("below", "last page below 512 GiB", LINE - 4096),
+    ("across", "across the 512-GiB line", LINE - 128),
+    ("above", "first page above 512 GiB", LINE),
+    ("low", "low, at 1 GiB", GIB),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a slider shows: RAM stops (or one map), kernels, and the two choices that Python answers.
+
+    `buffer` is a further address to place the array at, the placement "given"; None without one.
+    """
+
+    stops: tuple[int, ...]
+    kernels: tuple[Kernel | str, ...]
+    placement: str = "auto"
+    page_size: str = "1G"
+    map: MemoryMap | None = None
+    buffer: int | None = None
+
+    @property
+    def placements(self) -> tuple[tuple[str, str, int | None], ...]:
+        """All placements that can be chosen."""
+        given = (("given", f"at {self.buffer:#x}", self.buffer),) if self.buffer is not None else ()
+        return (*PLACEMENTS, *given)
+
+    def machine(self, ram: int, *, placed: bool = True) -> Machine:
+        """The machine at a stop; not `placed`: with the array left to the allocator."""
+        buffer = next(address for key, _, address in self.placements if key == self.placement) if placed else None
+        return machine(ram, buffer=buffer, page_size=self.page_size, map=self.map)
+
+
+@dataclass
+class Packer:
+    """Pools of shapes and lines, and the places of each in them."""
+
+    shapes: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def pack(self, state: State, note: str = "") -> Plain:
+        """A scene as places in the pools."""
+        scene = draw(state)
+        shapes = [_place(self.shapes, json.dumps(shape.plain(), ensure_ascii=False)) for shape in scene.shapes]
+        twin = [_place(self.lines, line) for line in describe(state).splitlines()]
+        good = state.verdict == "success"
+        return [scene.height, scene.title, scene.description, shapes, twin, state.verdict_words, good, note]
+
+    def pools(self) -> dict[str, Any]:
+        """The pools, and what every scene needs, as JSON-ready data."""
+        return {
+            "width": WIDTH,
+            "patterns": {role: list(pattern) for role, pattern in PATTERNS.items()},
+            "shapes": [json.loads(shape) for shape in self.shapes],
+            "lines": list(self.lines),
+        }
+
+
+def _place(pool: dict[str, int], key: str) -> int:
+    return pool.setdefault(key, len(pool))
+
+
+@lru_cache(maxsize=16)
+def table(request: Request) -> dict[str, Any]:
+    """All scenes of `request` at their decisive moments: under "scenes", by kernel and stop.
+
+    Where the array cannot lie at the chosen place, the allocator's choice is shown, with a note that says why.
+    Raises MachineError when not even that is possible.
+    """
+    packer = Packer()
+    scenes = {
+        kernel_name(kernel): [_scene(packer, request, kernel, ram) for ram in request.stops]
+        for kernel in request.kernels
+    }
+    return {
+        **packer.pools(),
+        "stops": [[ram, gib(ram)] for ram in request.stops],
+        "placements": _possible(request),
+        "placement": request.placement,
+        "page_size": request.page_size,
+        "scenes": scenes,
+    }
+
+
+def replay(request: Request, ram: int, kernel: Kernel | str, moment: int) -> dict[str, Any]:
+    """One scene: the moment number `moment` of one stop, in the form of `table`, under "scene"."""
+    packer = Packer()
+    outcome, note = outcome_at(request, ram, kernel)
+    bead = state_of(outcome).moments[moment]
+    scene = packer.pack(state_of(outcome, bead), note)
+    return {**packer.pools(), "scene": scene}
+
+
+@lru_cache(maxsize=4)
+def outcome_at(request: Request, ram: int, kernel: Kernel | str) -> tuple[Outcome, str]:
+    """The run at a stop, and a note: "", or why the array could not be placed as asked."""
+    try:
+        return run(request.machine(ram), kernel), ""
+    except MachineError as error:
+        if request.placement == "auto":
+            raise
+        note = f"Not placed as chosen: {error}. Shown: where the allocator puts it."
+        return run(request.machine(ram, placed=False), kernel), note
+
+
+def kernel_name(kernel: Kernel | str) -> str:
+    """The name of a kernel, or of the record."""
+    return kernel if isinstance(kernel, str) else kernel.name
+
+
+def as_stops(ram: str | int) -> tuple[tuple[int, ...], int]:
+    """The stops of a slider that begins at `ram`, which becomes one of them; and `ram` in bytes."""
+    size = parse_size(ram) if isinstance(ram, str) else ram
+    machine(size)
+    return tuple(sorted({*STOPS, size})), size
+
+
+def _scene(packer: Packer, request: Request, kernel: Kernel | str, ram: int) -> Plain:
+    outcome, note = outcome_at(request, ram, kernel)
+    return packer.pack(state_of(outcome), note)
+
+
+def _possible(request: Request) -> list[Plain]:
+    """For each placement its key, its label, and for each stop why it is not possible, "" where it is."""
+    maps = [request.machine(ram, placed=False).map for ram in request.stops]
+    return [[key, label, [_why_not(found, address) for found in maps]] for key, label, address in request.placements]
+
+
+def _why_not(found: MemoryMap, address: int | None) -> str:
+    if address is None or any(start <= address < end for start, end in found.ram):
+        return ""
+    if address >= found.highest_ram:
+        return f"RAM ends at {gib(found.highest_ram)}"
+    return "no RAM there"
