@@ -166,6 +166,11 @@ class Trace:
         return [event.text for event in self.events if isinstance(event, Printk)]
 
 
+def writes(events: Iterable[Event], table: str) -> list[EntryWrite]:
+    """The writes to the page table named `table` among `events`, in their order."""
+    return [event for event in events if isinstance(event, EntryWrite) and event.table == table]
+
+
 def rewind(table: str, slots: dict[int, int], later: Iterable[Event]) -> dict[int, int]:
     """The entries of `table` as they were before the events in `later`, given `slots`, its non-zero entries now.
 

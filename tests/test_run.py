@@ -11,7 +11,7 @@ import efimm
 from efimm.linux.layout import pgd_index
 from efimm.linux.pgd_alloc import pgd_alloc
 from efimm.machines import PAGE_SIZES, data_files
-from efimm.trace import Enter, EntryWrite, Fault, Leave, LoadCr3
+from efimm.trace import Enter, EntryWrite, Fault, Leave, LoadCr3, writes
 from efimm.uefi import EfiStatus
 
 LINE = 512 << 30
@@ -23,8 +23,7 @@ def outcome(kernel: str = "3.5", ram: str = "1T", buffer: int | None = None, pag
 
 
 def writes_to_slot_0(found: efimm.Outcome) -> list[EntryWrite]:
-    writes = [e for e in found.trace.events if isinstance(e, EntryWrite)]
-    return [w for w in writes if (w.table, w.index) == ("swapper_pg_dir", 0)]
+    return [write for write in writes(found.trace.events, "swapper_pg_dir") if write.index == 0]
 
 
 def known_failures() -> list[object]:
