@@ -95,7 +95,7 @@ def run(machine: Machine, kernel: Kernel | str) -> Outcome:
     except (GeneralProtection, WildCall) as error:
         linux.trace.printk(str(error))
         verdict = "wrong-memory"
-    except ValueError as error:
+    except (ValueError, MemoryError) as error:
         raise MachineError(str(error)) from error
     return Outcome(verdict, status, fault, virt_to_phys(linux.new_memmap), linux.pointer, linux.trace, linux)
 

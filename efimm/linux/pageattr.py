@@ -63,13 +63,13 @@ def split_large_page(linux: Linux, leaf: Step) -> None:
 
 
 def _alike(linux: Linux, leaf: Step) -> int:
-    """How many entries from this one on surely have the same flags: up to the next edge of an untouched run, else 1."""
+    """How many entries of this table from this one on surely have the same flags: all of an untouched run, else 1."""
     run = linux.memory.run_at(leaf.table >> PAGE_SHIFT)
     if run is None:
         return 1
-    number = ((leaf.table >> PAGE_SHIFT) - run.first_pfn) * run.entries_per_page + leaf.index
-    edges = (run.low, run.high, run.count * run.entries_per_page)
-    return next(edge for edge in edges if number < edge) - number
+    first = ((leaf.table >> PAGE_SHIFT) - run.first_pfn) * run.entries_per_page
+    edges = (run.low - first, run.high - first, run.entries_per_page)
+    return min(edge for edge in edges if leaf.index < edge) - leaf.index
 
 
 def _neighbours(linux: Linux, leaf: Step, most: int) -> int:

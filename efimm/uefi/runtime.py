@@ -150,13 +150,22 @@ class Firmware:
         cpu.write(time, cpu.read(clock, 16))
         return EfiStatus.EFI_SUCCESS
 
-    def _get_variable(self, cpu: Cpu, bias: int, name: int, _guid: int, _attributes: int, data: int) -> EfiStatus:
-        """GetVariable for a UTF-16 name at `name`: its value goes to `data`.  The store holds PlatformLang only."""
+    def _get_variable(
+        self, cpu: Cpu, bias: int, name: int, _guid: int, _attributes: int, data_size: int, data: int
+    ) -> EfiStatus:
+        """GetVariable for the UTF-16 name at `name`: its value goes to `data`, its size to `data_size`.
+
+        The store holds PlatformLang only; the vendor's GUID is not compared, and no attributes are stored.
+        """
         store = cpu.read_u64(self.layout.image("VariableRuntimeDxe").data_pointer + bias)
-        name_size, data_size = struct.unpack("<II", cpu.read(store, 8))
+        name_size, value_size = struct.unpack("<II", cpu.read(store, 8))
         if cpu.read(name, name_size) != cpu.read(store + 8, name_size):
             return EfiStatus.EFI_NOT_FOUND
-        cpu.write(data, cpu.read(store + 8 + name_size, data_size))
+        room = cpu.read_u64(data_size)
+        cpu.write_u64(data_size, value_size)
+        if room < value_size:
+            return EfiStatus.EFI_BUFFER_TOO_SMALL
+        cpu.write(data, cpu.read(store + 8 + name_size, value_size))
         return EfiStatus.EFI_SUCCESS
 
 

@@ -186,17 +186,17 @@ class Walk:
     @property
     def writable(self) -> bool:
         """RW at every level."""
-        return all(step.entry & RW for step in self.steps)
+        return bool(self.steps) and all(step.entry & RW for step in self.steps)
 
     @property
     def user(self) -> bool:
         """US at every level: one table without it makes the page a supervisor page."""
-        return all(step.entry & US for step in self.steps)
+        return bool(self.steps) and all(step.entry & US for step in self.steps)
 
     @property
     def executable(self) -> bool:
         """No NX at any level."""
-        return not any(step.entry & NX for step in self.steps)
+        return bool(self.steps) and not any(step.entry & NX for step in self.steps)
 
 
 def walk(
