@@ -66,12 +66,7 @@ def machine(
     _one_of("firmware", firmware, FIRMWARES)
     _one_of("arch", arch, ARCHITECTURES)
     _one_of("page size", page_size, PAGE_SIZES)
-    try:
-        check_descriptor_size(descriptor_size)
-    except ValueError as error:
-        raise MachineError(str(error)) from error
-    memory_map = generated_map(_ram_size(ram)) if map is None else efi_from_e820(load_map(map))
-    _check_has_ram(memory_map)
+    memory_map = generated_map(_ram_size(ram)) if map is None else _usable(load_map(map))
     return Machine(
         ram=_ram_size(ram) if map is None else memory_map.ram_bytes,
         map=memory_map,
@@ -79,7 +74,7 @@ def machine(
         firmware=firmware,
         arch=arch,
         leaf_shift=PAGE_SIZES[page_size],
-        descriptor_size=descriptor_size,
+        descriptor_size=_descriptor_size(descriptor_size),
     )
 
 
@@ -133,6 +128,19 @@ def _address(address: int | str) -> int:
     return value
 
 
-def _check_has_ram(memory_map: MemoryMap) -> None:
+def _usable(given: MemoryMap) -> MemoryMap:
+    """The map with both lists, each made from the other where it is missing."""
+    try:
+        memory_map = efi_from_e820(given)
+    except ValueError as error:
+        raise MachineError(f"{given.name}: {error}") from error
     if not any(entry.type == E820Type.RAM for entry in memory_map.kernel_e820):
-        raise MachineError(f"{memory_map.name}: the map has no RAM in it")
+        raise MachineError(f"{given.name}: the map has no RAM in it")
+    return memory_map
+
+
+def _descriptor_size(size: int) -> int:
+    try:
+        return check_descriptor_size(size)
+    except ValueError as error:
+        raise MachineError(str(error)) from error
