@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -113,6 +112,8 @@ def write_map(memory_map: MemoryMap) -> str:
 
 def _checked_table(text: str, where: str) -> dict[str, Any]:
     """The TOML table with every key there and of its type; MapError otherwise."""
+    import tomllib  # noqa: PLC0415 - here, since few imports of efimm read a data file and all pay for its start
+
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
