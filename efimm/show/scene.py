@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..run import Outcome
-from .moments import Moment
 from .places import BODY_TOP, LADDER, MARGIN, PANEL, WIDTH, Places, places
 from .rows import slot_rows
 from .scene_story import arrow, beads, panel
 from .scene_table import HATCHED, bands, blocks, ladder
 from .shapes import Circle, Path, Rect, Scene, Shape, Text, points
-from .state import State, state_of
+from .state import State
 from .text import gib
 from .words import slot_numbers
 
 _LEGEND_STEP = 20
-
-
-def picture(outcome: Outcome, moment: Moment | str | None = None) -> Scene:
-    """The scene of `outcome` right after `moment`; None for the decisive one: the fault, or the array's first read."""
-    return draw(state_of(outcome, moment))
 
 
 def draw(state: State) -> Scene:
