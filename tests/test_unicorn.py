@@ -139,6 +139,7 @@ class Pair:
 
     def compare(self, kind: str, va: int) -> Found:
         """Do the access in both, compare, undo what it changed; what the model found."""
+        self.cpu.flush_tlb_all()  # as the emulator's CR3 is rewritten before each access
         before = {step.table + 8 * step.index: step.entry for step in self.cpu.walk(va).steps}
         expected, actual = self.mmu.access(kind, va), self.ask_model(kind, va)
         what = f"{kind} {va:#x}: {[hex(entry) for entry in before.values()]}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from ..x86.paging import NX, PCD, PS, RW, US, A, D, G, P
+from ..x86.modes import NX, PCD, PS, RW, US, A, D, G, P
 
 PGDIR_SHIFT, PUD_SHIFT, PMD_SHIFT = 39, 30, 21
 PGDIR_SIZE, PUD_SIZE, PMD_SIZE = 1 << PGDIR_SHIFT, 1 << PUD_SHIFT, 1 << PMD_SHIFT

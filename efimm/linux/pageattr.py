@@ -6,8 +6,9 @@ change at all is left alone.  Not here: the alias of the kernel's own text, and 
 
 from __future__ import annotations
 
+from ..x86 import PageTable, Step, walk
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
-from ..x86.paging import ADDRESS_MASK, LONG4, NX, PS, PageTable, Step, walk
+from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS
 from .layout import KERNPG_TABLE, PAGE_CACHE_UC_MINUS
 from .page_alloc import alloc_pages
 from .state import Linux

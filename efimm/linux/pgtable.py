@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..trace import Trace
+from ..x86 import PageTable
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, TableRun
-from ..x86.paging import ADDRESS_MASK, LONG4, PS, Level, P, PageTable
+from ..x86.modes import ADDRESS_MASK, LONG4, PS, Level, P
 from .layout import PAGE_TABLE, PMD_SHIFT
 
 PTRS_PER_TABLE = 512

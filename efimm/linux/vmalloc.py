@@ -8,7 +8,7 @@ handler copies it when a process first needs it (vmalloc_fault).
 from __future__ import annotations
 
 from ..x86.memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
-from ..x86.paging import ADDRESS_MASK
+from ..x86.modes import ADDRESS_MASK
 from .layout import (
     PAGE_KERNEL,
     PAGE_KERNEL_IO_UC_MINUS,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..run import Outcome
 from ..trace import Access, Enter, Event, Fault, Leave, LoadCr3, Printk, rewind
 from ..x86 import PageTable
-from ..x86.paging import ADDRESS_MASK
+from ..x86.modes import ADDRESS_MASK
 
 _SHORT = {
     "efi_call_phys_prelog": "prelog",

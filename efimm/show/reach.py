@@ -9,9 +9,9 @@ import struct
 from collections.abc import Iterator
 
 from ..linux.layout import PGDIR_SHIFT, PGDIR_SIZE
-from ..x86 import PhysMemory
+from ..x86 import PhysMemory, Walk, walk
 from ..x86.memory import PAGE_SIZE
-from ..x86.paging import ADDRESS_MASK, LONG4, PS, P, PagingMode, Walk, walk
+from ..x86.modes import ADDRESS_MASK, LONG4, PS, P, PagingMode
 
 # A walk that starts one level down, at the table that a top-level entry leads to.
 _BELOW = PagingMode("below the top level", LONG4.levels[1:], LONG4.entry_bytes, PGDIR_SHIFT + 1)

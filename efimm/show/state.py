@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..linux.layout import PGDIR_SHIFT, pgd_address, region_of_slot
 from ..run import Outcome
 from ..trace import Access, EntryWrite, Fault
-from ..x86.paging import ADDRESS_MASK, LONG4, P
+from ..x86.modes import ADDRESS_MASK, LONG4, P
 from .moments import Moment, find_moment, moments, table_at
 from .reach import reach, walk_below
 from .words import verdict_line

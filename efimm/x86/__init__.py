@@ -1,11 +1,20 @@
 """The processor: physical memory, page tables, and the accesses that they allow."""
 
-from .cpu import Cpu, GeneralProtection, PageFault
+from .cpu import Cpu
+from .faults import GeneralProtection, PageFault
 from .memory import PhysMemory
-from .paging import LONG4, Entry, Level, PageTable, PagingMode, Step, Walk, walk
+from .modes import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Level, PagingMode
+from .pagewalk import Step, Walk, walk
+from .paging import Entry, PageTable
+from .tlb import Tlb, TlbEntry
 
 __all__ = [
+    "LEGACY",
+    "LEGACY_4K",
     "LONG4",
+    "LONG5",
+    "PAE",
+    "PAGING_OFF",
     "Cpu",
     "Entry",
     "GeneralProtection",
@@ -15,6 +24,8 @@ __all__ = [
     "PagingMode",
     "PhysMemory",
     "Step",
+    "Tlb",
+    "TlbEntry",
     "Walk",
     "walk",
 ]

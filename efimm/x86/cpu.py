@@ -1,93 +1,118 @@
-"""The processor: control registers, loads, stores and fetches, rights, and the page fault.
+"""The processor: loads, stores and fetches, rights, what the TLB remembers, and the page fault.
 
 Looking (`walk`) is silent; an access here is an act.  It goes to the trace, it sets accessed and dirty bits in the
-tables' bytes, and it raises `PageFault` with the error code that the hardware would push.  Translations are not
-cached: a TLB flush is recorded as the act that it is, and no stale translation survives without one.
+tables' bytes, and it raises `PageFault` with the error code that the hardware would push.  A translation that was used
+is cached: it serves the next access to its page even where the tables say something else by then.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ..trace import Access, Fault, LoadCr3, TlbFlush, Trace
+from .faults import PF_INSTR, PF_PROT, PF_RSVD, PF_USER, PF_WRITE, GeneralProtection, PageFault
 from .memory import PAGE_MASK, PAGE_SIZE, PhysMemory
-from .paging import LONG4, A, D, PagingMode, Walk, walk
-
-CR0_PE, CR0_WP, CR0_PG = 1 << 0, 1 << 16, 1 << 31
-CR4_PAE, CR4_PGE = 1 << 5, 1 << 7
-EFER_LME, EFER_LMA, EFER_NXE = 1 << 8, 1 << 10, 1 << 11
-
-# Error code of a page fault (SDM 3A, 4.7; Linux calls them PF_PROT, PF_WRITE, PF_USER, PF_RSVD, PF_INSTR).
-PF_PROT, PF_WRITE, PF_USER, PF_RSVD, PF_INSTR = 1, 2, 4, 8, 16
+from .modes import LONG4, PAE, A, D, G, P, PagingMode, reserved_masks
+from .pagewalk import Step, Walk, read_pdptes, walk
+from .registers import CR0_WP, CR4_PGE, CR4_SMAP, CR4_SMEP, USUAL, Registers, check_cr3
+from .tlb import Tlb, TlbEntry
 
 READ, WRITE, FETCH = "read", "write", "fetch"
 
 
-class PageFault(Exception):
-    """The processor's #PF: `cr2`, `error_code`, and the `walk` that ended without translation or without the right."""
-
-    def __init__(self, found: Walk, kind: str, error_code: int) -> None:
-        super().__init__(found, kind, error_code)
-        self.walk, self.kind, self.error_code = found, kind, error_code
+class _Rights(Protocol):
+    """What all levels of a translation allow together: a walk and a cached translation both say it."""
 
     @property
-    def cr2(self) -> int:
-        """The linear address that could not be accessed."""
-        return self.walk.va
-
+    def writable(self) -> bool: ...
     @property
-    def level(self) -> str:
-        """The level of the entry at which the walk ended: "pgd", "pud", "pmd" or "pte"."""
-        return self.walk.steps[-1].level.name
-
+    def user(self) -> bool: ...
     @property
-    def index(self) -> int:
-        """The index of that entry in its table."""
-        return self.walk.steps[-1].index
-
-    def __str__(self) -> str:
-        reason = self.walk.problem or f"does not allow the {self.kind}"
-        return f"page fault at {self.cr2:#x}: {self.level}[{self.index}] {reason} (error code {self.error_code:#x})"
-
-
-class GeneralProtection(Exception):
-    """The processor's #GP for an address that is not canonical: such an access never becomes a page fault."""
-
-    def __init__(self, va: int) -> None:
-        super().__init__(va)
-        self.va = va
-
-    def __str__(self) -> str:
-        return f"general protection fault: address {self.va:#x} is not canonical"
+    def executable(self) -> bool: ...
 
 
 class Cpu:
-    """One processor in long mode.  Registers are plain numbers; `cpl` is 0 for the kernel and 3 for user code."""
+    """One processor.  Its registers start as an operating system has them in `mode`.
+
+    `cr0`, `cr3`, `cr4` and `efer` are plain numbers; `write_cr0` and so on are the instructions, with their checks
+    and flushes.  `cpl` is 0 for the kernel and 3 for user code, `ac` is EFLAGS.AC, which suspends SMAP.
+    """
 
     def __init__(self, memory: PhysMemory, trace: Trace, *, mode: PagingMode = LONG4, maxphyaddr: int = 46) -> None:
-        self.memory, self.trace, self.mode, self.maxphyaddr = memory, trace, mode, maxphyaddr
-        self.cr0 = CR0_PE | CR0_WP | CR0_PG
-        self.cr2 = 0
-        self.cr3 = 0
-        self.cr4 = CR4_PAE | CR4_PGE
-        self.efer = EFER_LME | EFER_LMA | EFER_NXE
+        self.memory, self.trace, self.maxphyaddr = memory, trace, maxphyaddr
+        self.cr0, self.cr4, self.efer = USUAL[mode]
+        self.cr2 = self.cr3 = 0
         self.cpl = 0
-        self.rsp = 0
-        self.rip = 0
+        self.ac = False
+        self.rsp = self.rip = 0
+        self.pdptes: tuple[int, ...] = ()
+        self.tlb = Tlb()
+
+    @property
+    def registers(self) -> Registers:
+        """CR0, CR4 and EFER as they are now."""
+        return Registers(self.cr0, self.cr4, self.efer)
+
+    @property
+    def mode(self) -> PagingMode:
+        """The paging mode that the registers choose."""
+        return self.registers.mode
+
+    def write_cr0(self, value: int) -> None:
+        """MOV to CR0; raises GeneralProtection for a value that the processor refuses."""
+        self._change(self.registers._replace(cr0=value))
+
+    def write_cr4(self, value: int) -> None:
+        """MOV to CR4: a change of PGE, PSE, PAE or LA57 forgets every translation."""
+        self._change(self.registers._replace(cr4=value))
+
+    def write_efer(self, value: int) -> None:
+        """WRMSR to EFER."""
+        self._change(self.registers._replace(efer=value))
 
     def write_cr3(self, value: int) -> None:
-        """Load CR3: another top-level table, and every translation that is not global is forgotten."""
+        """MOV to CR3: another top-level table, and every translation that is not global is forgotten.
+
+        With PAE the four page-directory-pointer-table entries are latched here, and a bad one is a GeneralProtection.
+        """
+        check_cr3(value, self.mode, self.maxphyaddr)
+        self.pdptes = self._latch(value, self.registers)
         old, self.cr3 = self.cr3, value
+        self.tlb.flush(global_pages=False)
         self.trace.emit(LoadCr3(old, value))
         self.trace.emit(TlbFlush(global_pages=False))
 
+    def invlpg(self, va: int) -> None:
+        """Forget the translation of the page at `va`, even a global one."""
+        self.tlb.invalidate(va)
+
     def flush_tlb_all(self) -> None:
         """Forget every translation, global ones too, by toggling CR4.PGE (arch/x86/include/asm/tlbflush.h, 3.5)."""
-        self.cr4 &= ~CR4_PGE
-        self.cr4 |= CR4_PGE
-        self.trace.emit(TlbFlush(global_pages=True))
+        self.write_cr4(self.cr4 & ~CR4_PGE)
+        self.cr4 |= CR4_PGE  # the second write flushes what is empty already
 
     def walk(self, va: int) -> Walk:
-        """What this processor would find for `va` now; silent."""
-        return walk(self.memory, self.cr3, va, self.mode, maxphyaddr=self.maxphyaddr, nxe=bool(self.efer & EFER_NXE))
+        """What this processor would find for `va` in the tables now; silent, and without a look into the TLB."""
+        registers = self.registers
+        return walk(
+            self.memory,
+            self.cr3,
+            va,
+            registers.mode,
+            maxphyaddr=self.maxphyaddr,
+            nxe=registers.nxe,
+            pdptes=self.pdptes,
+        )
+
+    def stale(self) -> list[tuple[TlbEntry, Walk]]:
+        """The cached translations that the tables would not give any more, each with what a walk finds now."""
+        now = [(entry, self.walk(entry.va)) for entry in self.tlb]
+        return [
+            (entry, found)
+            for entry, found in now
+            if (entry.pa, entry.writable, entry.user, entry.executable)
+            != (found.pa, found.writable, found.user, found.executable)
+        ]
 
     def read(self, va: int, size: int) -> bytes:
         """The `size` bytes at virtual address `va`; raises PageFault or GeneralProtection."""
@@ -112,42 +137,95 @@ class Cpu:
         """The physical address of the instruction at `va`; raises PageFault or GeneralProtection."""
         return self._access(FETCH, va, 1)
 
-    def _access(self, kind: str, va: int, size: int) -> int:
-        found = self.walk(va)
-        if not found.steps:
-            raise GeneralProtection(va)
-        if found.pa is None or self._forbidden(found, kind):
-            raise self._page_fault(found, kind)
-        self._mark_used(found, kind)
-        self.trace.emit(Access(kind, va, size, found.pa))
-        return found.pa
+    def _change(self, new: Registers) -> None:
+        """Take new values for CR0, CR4 and EFER, with what this does to the TLB and the latched entries."""
+        refusal = self.registers.refusal(new)
+        if refusal:
+            raise GeneralProtection(refusal)
+        forgets = self.registers.forgets_all(new)
+        if forgets:
+            self.pdptes = self._latch(self.cr3, new)
+        self.cr0, self.cr4, self.efer = new.with_lma()
+        if forgets:
+            self.tlb.flush(global_pages=True)
+            self.trace.emit(TlbFlush(global_pages=True))
 
-    def _forbidden(self, found: Walk, kind: str) -> bool:
-        user = self.cpl == 3
-        if user and not found.user:
-            return True
+    def _latch(self, root: int, registers: Registers) -> tuple[int, ...]:
+        """The four entries that PAE paging keeps from `root`; none in another mode."""
+        if registers.mode is not PAE:
+            return ()
+        pdptes = read_pdptes(self.memory, root)
+        must_be_zero = reserved_masks(PAE, self.maxphyaddr, registers.nxe)[0][0]
+        for index, entry in enumerate(pdptes):
+            if entry & P and entry & must_be_zero:
+                raise GeneralProtection(f"CR3 = {root:#x}: PDPTE {index} = {entry:#x} has a reserved bit")
+        return pdptes
+
+    def _access(self, kind: str, va: int, size: int) -> int:
+        """The physical address for an access of `size` bytes that lie in one page."""
+        entry = self.tlb.lookup(va)
+        # A cached translation that denies the access is looked up again: no spurious fault is modelled.
+        if entry is None or self._forbidden(entry, kind) or (kind == WRITE and not entry.dirty):
+            entry = self._translate(kind, va)
+        pa = entry.translate(va)
+        self.trace.emit(Access(kind, va, size, pa))
+        return pa
+
+    def _translate(self, kind: str, va: int) -> TlbEntry:
+        """Walk for an access, with all it does: accessed and dirty bits, a new TLB entry, or the fault."""
+        found = self.walk(va)
+        if found.problem == "not canonical":
+            raise GeneralProtection(f"address {va:#x} is not canonical", va)
+        steps = found.steps
+        if found.pa is None or self._forbidden(found, kind):
+            self._set_bits(steps[:-1], A)
+            self.tlb.invalidate(va)
+            raise self._page_fault(found, kind)
+        self._set_bits(steps, A)
         if kind == WRITE:
-            return not found.writable and bool(user or self.cr0 & CR0_WP)
-        return kind == FETCH and not found.executable
+            self._set_bits(steps[-1:], D)
+        return self._cache(found, bool(kind == WRITE or (found.entries and found.entries[-1] & D)))
+
+    def _cache(self, found: Walk, dirty: bool) -> TlbEntry:
+        size = found.page_size
+        is_global = bool(found.entries and found.entries[-1] & G and self.cr4 & CR4_PGE)
+        rights = (found.writable, found.user, found.executable)
+        assert found.pa is not None
+        entry = TlbEntry(found.va & -size, size, found.pa & -size, *rights, is_global, dirty)
+        if found.entries:  # without paging nothing is translated, and nothing is cached
+            self.tlb.insert(entry)
+        return entry
+
+    def _forbidden(self, rights: _Rights, kind: str) -> bool:
+        if self.cpl == 3 and not rights.user:
+            return True
+        if self.cpl != 3 and rights.user:
+            if kind == FETCH and self.cr4 & CR4_SMEP:
+                return True
+            if kind != FETCH and self.cr4 & CR4_SMAP and not self.ac:
+                return True
+        if kind == WRITE:
+            return not rights.writable and bool(self.cpl == 3 or self.cr0 & CR0_WP)
+        return kind == FETCH and not rights.executable
 
     def _page_fault(self, found: Walk, kind: str) -> PageFault:
         code = PF_PROT if found.problem != "not present" else 0
         code |= PF_RSVD if found.problem == "reserved bit" else 0
         code |= PF_WRITE if kind == WRITE else 0
         code |= PF_USER if self.cpl == 3 else 0
-        code |= PF_INSTR if kind == FETCH and self.efer & EFER_NXE else 0
+        code |= PF_INSTR if kind == FETCH and (self.registers.nxe or self.cr4 & CR4_SMEP) else 0
         self.cr2 = found.va
-        last = found.steps[-1]
-        self.trace.emit(Fault(kind, found.va, code, last.level.name, last.index, last.entry))
-        return PageFault(found, kind, code)
+        fault = PageFault(found, kind, code)
+        self.trace.emit(Fault(kind, found.va, code, fault.level, fault.index, fault.last.entry))
+        return fault
 
-    def _mark_used(self, found: Walk, kind: str) -> None:
-        """Set the accessed bit of every entry used, and the leaf's dirty bit on a write, in the tables' bytes."""
-        leaf = found.steps[-1]
-        for step in found.steps:
-            wanted = step.entry | A | (D if kind == WRITE and step is leaf else 0)
-            if wanted != step.entry:
-                self.memory.write_u64(step.table + 8 * step.index, wanted)
+    def _set_bits(self, steps: tuple[Step, ...], bits: int) -> None:
+        """Set `bits` in the bytes of the entries used; the four entries of PAE's first level have no such bits."""
+        for step in steps:
+            if step.level.has_rights and step.entry & bits != bits:
+                size = self.mode.entry_bytes
+                word = self.memory.read_word(step.pa, size) | bits
+                self.memory.write(step.pa, word.to_bytes(size, "little"))
 
 
 def _pages(va: int, size: int) -> list[tuple[int, int]]:

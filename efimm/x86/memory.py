@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right, insort
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
 PAGE_MASK = ~(PAGE_SIZE - 1)
 PHYSICAL_BITS = 52
 
-_U64 = struct.Struct("<Q")
+# A frame is seen as bytes, and as the words of a table: 8-byte entries, or the 4-byte ones of legacy paging.
+_WORD_CODES: Final[dict[int, Literal["Q", "I"]]] = {8: "Q", 4: "I"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,14 +61,17 @@ class TableRun:
 def progression(first: int, count: int, step: int, entry_bytes: int = 8) -> bytes:
     """`count` table entries in a row as bytes: `first`, `first + step`, ..."""
     values = range(first, first + count * step, step) if step else [first] * count
-    return struct.pack(f"<{count}{'Q' if entry_bytes == _U64.size else 'I'}", *values)
+    return struct.pack(f"<{count}{_WORD_CODES[entry_bytes]}", *values)
 
 
 class PhysMemory:
     """Sparse physical memory: any address below 2**52 can be read (zeros until written) and written."""
 
     def __init__(self) -> None:
+        self.version = 0  # another number after every change, for those who keep what they made of the bytes
         self._frames: dict[int, bytearray] = {}
+        # The same frames by number as words of 8 and of 4 bytes; to be read only.
+        self.words: dict[int, dict[int, memoryview]] = {size: {} for size in _WORD_CODES}
         self._runs: list[TableRun] = []
 
     def read(self, pa: int, size: int) -> bytes:
@@ -82,6 +88,7 @@ class PhysMemory:
     def write(self, pa: int, data: bytes) -> None:
         """Store `data` at physical address `pa`; ValueError outside 52 bits."""
         _check(pa, len(data))
+        self.version += 1
         done = 0
         while done < len(data):
             offset = (pa + done) & ~PAGE_MASK
@@ -89,25 +96,36 @@ class PhysMemory:
             self._frame((pa + done) >> PAGE_SHIFT)[offset : offset + len(part)] = part
             done += len(part)
 
-    def read_u64(self, pa: int) -> int:
-        """The aligned little-endian 64-bit word at `pa`, without turning a table run into bytes."""
-        frame = self._frames.get(pa >> PAGE_SHIFT)
+    def read_word(self, pa: int, entry_bytes: int) -> int:
+        """The aligned little-endian word of 8 or 4 bytes at `pa`, without turning a table run into bytes."""
+        pfn, offset = pa >> PAGE_SHIFT, pa & ~PAGE_MASK
+        frame = self.words[entry_bytes].get(pfn)
         if frame is not None:
-            return int(_U64.unpack_from(frame, pa & 0xFFF)[0])
-        run = self.run_at(pa >> PAGE_SHIFT)
+            return int(frame[offset // entry_bytes])
+        run = self.run_at(pfn)
         if run is None:
             return 0
-        if run.entry_bytes != _U64.size:
-            return int.from_bytes(self.read(pa, 8), "little")
-        return run.entry(((pa >> PAGE_SHIFT) - run.first_pfn) * run.entries_per_page + (pa & 0xFFF) // 8)
+        if run.entry_bytes != entry_bytes:
+            return int.from_bytes(self.read(pa, entry_bytes), "little")
+        return run.entry((pfn - run.first_pfn) * run.entries_per_page + offset // entry_bytes)
+
+    def read_u64(self, pa: int) -> int:
+        """The aligned little-endian 64-bit word at `pa`."""
+        return self.read_word(pa, 8)
 
     def write_u64(self, pa: int, value: int) -> None:
         """Store a little-endian 64-bit word at `pa`."""
-        self.write(pa, _U64.pack(value))
+        self.write(pa, value.to_bytes(8, "little"))
 
     def add_run(self, run: TableRun) -> None:
         """Let `run` stand for its pages, which must not have been written before."""
         insort(self._runs, run)
+        self.version += 1
+
+    @property
+    def runs(self) -> Sequence[TableRun]:
+        """The table runs, by their first frame.  A frame that has become bytes hides the run's page."""
+        return self._runs
 
     def run_at(self, pfn: int) -> TableRun | None:
         """The run that frame `pfn` belongs to, or None where it is bytes (or nothing) by now."""
@@ -133,6 +151,8 @@ class PhysMemory:
         frame = self._frames.get(pfn)
         if frame is None:
             frame = self._frames[pfn] = bytearray(self._page(pfn))
+            for size, code in _WORD_CODES.items():
+                self.words[size][pfn] = memoryview(frame).cast(code)
         return frame
 
 
