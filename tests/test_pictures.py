@@ -201,7 +201,7 @@ def test_the_table_at_each_moment_is_the_one_in_force(name):
         slots = {}
         for event in events[: bead.index + 1]:
             if isinstance(event, EntryWrite) and event.table == table.name:
-                slots[event.index] = event.new
+                slots |= {event.index + k: event.new + k * event.step for k in range(event.count)}
         assert table.slots == {index: entry for index, entry in slots.items() if entry}
 
 

@@ -37,10 +37,10 @@ def setup_real_mode(linux: Linux) -> None:
         sync_trampoline_pgd(linux, index)
 
 
-def pgd_populate(linux: Linux, index: int, pud: int) -> None:
-    """Link the table as 3.5 does, and let the sync carry the new entry further at once (vmalloc's, too)."""
-    v3_5.pgd_populate(linux, index, pud)
-    linux.kernel.sync_global_pgds(linux, pgd_address(index), pgd_address(index))
+def pgd_populate(linux: Linux, index: int, pud: int, count: int) -> None:
+    """Link the tables as 3.5 does, and let the sync carry the new entries further at once (vmalloc's, too)."""
+    v3_5.pgd_populate(linux, index, pud, count)
+    linux.kernel.sync_global_pgds(linux, pgd_address(index), pgd_address(index + count - 1))
 
 
 def sync_global_pgds(linux: Linux, start: int, end: int) -> None:

@@ -14,6 +14,7 @@ from ..linux.efi import early_code_mapping_set_exec
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, pgd_index, phys_to_virt, virt_to_phys
 from ..linux.realmode import write_real_mode_header
 from ..linux.state import Kernel, KnownBug, Linux
+from ..x86.memory import PAGE_SIZE
 
 
 def setup_real_mode(linux: Linux) -> None:
@@ -23,9 +24,9 @@ def setup_real_mode(linux: Linux) -> None:
     linux.trampoline_pgd[511] = head.LEVEL3_KERNEL_PGT + KERNPG_TABLE
 
 
-def pgd_populate(linux: Linux, index: int, pud: int) -> None:
-    """Link a lower table into swapper_pg_dir (arch/x86/include/asm/pgalloc.h)."""
-    linux.swapper_pg_dir[index] = pud | PAGE_TABLE
+def pgd_populate(linux: Linux, index: int, pud: int, count: int) -> None:
+    """Link `count` lower tables, one page after the other, into swapper_pg_dir (arch/x86/include/asm/pgalloc.h)."""
+    linux.swapper_pg_dir.fill(index, count, pud | PAGE_TABLE, PAGE_SIZE)
 
 
 def sync_global_pgds(linux: Linux, start: int, end: int) -> None:

@@ -7,12 +7,14 @@ reserved or not; only a whole GiB that e820 does not mention at all is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import takewhile
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
 from .layout import PAGE_KERNEL, PGDIR_SIZE, PMD_SIZE, PUD_SIZE, pgd_index, phys_to_virt
+from .new_tables import Extent, new_tables
 from .page_alloc import alloc_pages
-from .pgtable import Extent, TableFiller
+from .pgtable import TableFiller
 from .state import Linux
 
 _PAGE_NAMES = {30: "1G", 21: "2M", 12: "4k"}
@@ -65,23 +67,51 @@ def kernel_physical_mapping_init(linux: Linux, start: int, end: int, shift: int,
     An entry that exists is used as it is; a new one is announced through the kernel's `sync_global_pgds`.  The result
     is the kernel's `last_map_addr` (see TableFiller.fill_below).
     """
-    filler = TableFiller(linux.memory, linux.trace, alloc, clear_rest=not linux.after_bootmem)
-    mentioned = [(0, end)] if linux.after_bootmem else _mentioned_in_e820(linux)
-    pgd_changed, last_map_addr = False, end
-    for low, high in _cut(start, end, PGDIR_SIZE):
-        index = pgd_index(phys_to_virt(low))
-        parts = [(max(low, a), min(high, b)) for a, b in mentioned if max(low, a) < min(high, b)]
-        entry = linux.swapper_pg_dir[index]
-        pud_page = entry.address if entry else alloc(1)
-        for a, b in parts:
-            last_map_addr = filler.fill_below(pud_page, 1, Extent(a, b, a, PAGE_KERNEL, shift))
-        if not entry:
-            linux.kernel.pgd_populate(linux, index, pud_page)
-            pgd_changed = True
+    pgd_changed, last_map_addr = populate_direct_map(linux, start, end, shift, alloc)
     if pgd_changed:
         linux.kernel.sync_global_pgds(linux, phys_to_virt(start), phys_to_virt(end) - 1)
     linux.cpu.flush_tlb_all()
     return last_map_addr
+
+
+def populate_direct_map(
+    linux: Linux, start: int, end: int, shift: int, alloc: Callable[[int], int]
+) -> tuple[bool, int]:
+    """The tables of kernel_physical_mapping_init: whether a top-level entry is new, and the `last_map_addr`.
+
+    New entries in a row are made together: their lower tables are then taken level by level, where Linux takes those of
+    one entry after those of another.
+    """
+    filler = TableFiller(linux.memory, linux.trace, alloc, clear_rest=not linux.after_bootmem)
+    mentioned = [(0, end)] if linux.after_bootmem else _mentioned_in_e820(linux)
+    pgd_changed, last_map_addr = False, end
+    while start < end:
+        index = pgd_index(phys_to_virt(start))
+        entry = linux.swapper_pg_dir[index]
+        count = 1 if entry else _empty_entries(linux, index, start, end)
+        upto = min(end, (start // PGDIR_SIZE + count) * PGDIR_SIZE)
+        parts = [Extent(a, b, a, PAGE_KERNEL, shift) for a, b in _overlaps(mentioned, start, upto)]
+        if entry:
+            for part in parts:
+                last_map_addr = filler.fill_below(entry.address, 1, part)
+        else:
+            pud_page = new_tables(linux.memory, alloc, 1, parts, start, upto)
+            linux.kernel.pgd_populate(linux, index, pud_page, count)
+            pgd_changed, last_map_addr = True, parts[-1].end if parts else last_map_addr
+        start = upto
+    return pgd_changed, last_map_addr
+
+
+def _empty_entries(linux: Linux, index: int, start: int, end: int) -> int:
+    """How many top-level entries from `index` on, as far as [start, end) needs them, are empty."""
+    most = -(-end // PGDIR_SIZE) - start // PGDIR_SIZE
+    empty = (not linux.swapper_pg_dir[index + k] for k in range(most))
+    return sum(1 for _ in takewhile(bool, empty))
+
+
+def _overlaps(ranges: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
+    """What of `ranges` lies in [start, end)."""
+    return [(max(start, a), min(end, b)) for a, b in ranges if max(start, a) < min(end, b)]
 
 
 def _mentioned_in_e820(linux: Linux) -> list[tuple[int, int]]:
@@ -133,13 +163,6 @@ class _EarlyTableSpace:
     def pagetable_reserve(self) -> None:
         """Keep what was used; the rest of the block is free again."""
         self._memblock.reserve(self._start, self._next)
-
-
-def _cut(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
-    while start < end:
-        upto = min(end, (start // size + 1) * size)
-        yield start, upto
-        start = upto
 
 
 def _round_up(value: int, size: int) -> int:

@@ -14,34 +14,12 @@ from dataclasses import dataclass, replace
 
 from ..trace import Trace
 from ..x86 import PageTable
-from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, TableRun
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory
 from ..x86.modes import ADDRESS_MASK, LONG4, PS, Level, P
 from .layout import PAGE_TABLE, PMD_SHIFT
+from .new_tables import Extent, new_tables
 
 PTRS_PER_TABLE = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """A piece of address space to map: [start, end) to `pa`, with `prot`, by pages of at most `1 << leaf_shift`."""
-
-    start: int
-    end: int
-    pa: int
-    prot: int
-    leaf_shift: int
-
-    def part(self, start: int, end: int) -> Extent:
-        """The sub-extent [start, end), with the physical address that belongs to it."""
-        return replace(self, start=start, end=end, pa=self.pa + start - self.start)
-
-    def entries(self, level: Level) -> int:
-        """How many entries of `level` the extent touches."""
-        return -(-self.end // level.span) - self.start // level.span
-
-    def leaf(self, level: Level) -> int:
-        """The first entry of `level` when the extent is mapped by pages of that level."""
-        return self.pa | self.prot | (PS if level.shift > PAGE_SHIFT else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +52,6 @@ class TableFiller:
             self._clear_from(table, level, rest)
         return extent.end if nothing_new else last_map_addr
 
-    def new_tables(self, depth: int, extent: Extent) -> int:
-        """Make the tables of level `depth`, and below, that map `extent`; the physical address of the first one."""
-        level = LONG4.levels[depth]
-        tables = extent.entries(LONG4.levels[depth - 1])
-        first_pa = self.alloc_pages(tables)
-        if level.shift <= extent.leaf_shift:
-            first, step = extent.leaf(level), level.span
-        else:
-            first, step = self.new_tables(depth + 1, extent) | PAGE_TABLE, PAGE_SIZE
-        low = level.index(extent.start)
-        run = TableRun(first_pa >> PAGE_SHIFT, tables, low, low + extent.entries(level), first, step)
-        self.memory.add_run(run)
-        return first_pa
-
     def _equal_neighbours(self, table: int, level: Level, va: int, end: int) -> int:
         """How many entries from that of `va` on, within the table and the range, can be treated alike.
 
@@ -95,7 +59,10 @@ class TableFiller:
         """
         index = level.index(va)
         most = min(PTRS_PER_TABLE - index, -(-end // level.span) - va // level.span)
-        first, *others = struct.unpack(f"<{most}Q", self.memory.read(table + 8 * index, 8 * most))
+        data = self.memory.read(table + 8 * index, 8 * most)
+        if not any(data):
+            return most
+        first, *others = struct.unpack(f"<{most}Q", data)
         if first and not (first & PS or level.shift == PAGE_SHIFT):
             return 1
         step = level.span if first else 0
@@ -116,8 +83,8 @@ class TableFiller:
         else:
             if entry & P:
                 extent = replace(extent, prot=entry & ~ADDRESS_MASK & ~PS)
-            first = self.new_tables(depth + 1, extent) | PAGE_TABLE
-            self._view(table, level).fill(index, extent.entries(level), first, PAGE_SIZE)
+            tables = new_tables(self.memory, self.alloc_pages, depth + 1, [extent], extent.start, extent.end)
+            self._view(table, level).fill(index, extent.entries(level), tables | PAGE_TABLE, PAGE_SIZE)
         return extent.end
 
     def _clear_from(self, table: int, level: Level, index: int) -> None:

@@ -36,7 +36,8 @@ class Kernel:
 
     order                its place in lists, by date
     setup_real_mode      what the kernel puts into the trampoline's page table at boot
-    pgd_populate         how a kernel top-level entry is written: (linux, index, physical address of the lower table)
+    pgd_populate         how kernel top-level entries are written: (linux, first index, physical address of the first
+                         lower table, how many entries; their tables are pages in a row)
     sync_global_pgds     how a new kernel top-level entry reaches other tables: (linux, first va, last va)
     efi_call_phys        the seam around the call before the switch: prepare, `yield`, undo
     memmap_pointer       the number handed to SetVirtualAddressMap for the array at kernel address `new_memmap`
@@ -47,7 +48,7 @@ class Kernel:
     title: str
     source: str
     setup_real_mode: Callable[[Linux], None]
-    pgd_populate: Callable[[Linux, int, int], None]
+    pgd_populate: Callable[[Linux, int, int, int], None]
     sync_global_pgds: Callable[[Linux, int, int], None]
     efi_call_phys: Callable[[Linux], AbstractContextManager[None]]
     memmap_pointer: Callable[[Linux, int], int]

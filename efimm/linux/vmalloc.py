@@ -19,6 +19,7 @@ from .layout import (
     VMEMMAP_START,
     pgd_index,
 )
+from .new_tables import Extent
 from .page_alloc import (
     SECTION_SIZE,
     STRUCT_PAGE_SHIFT,
@@ -27,7 +28,7 @@ from .page_alloc import (
     struct_pages_size,
     top_node_start,
 )
-from .pgtable import Extent, TableFiller
+from .pgtable import TableFiller
 from .state import Linux
 
 IOREMAP_MAX_ORDER = 7 + PAGE_SHIFT
@@ -47,7 +48,7 @@ def map_kernel_range(linux: Linux, va: int, pa: int, size: int, prot: int, leaf_
         upto = min(end, (va // PGDIR_SIZE + 1) * PGDIR_SIZE)
         index = pgd_index(va)
         if not linux.swapper_pg_dir[index]:
-            linux.kernel.pgd_populate(linux, index, alloc(1))
+            linux.kernel.pgd_populate(linux, index, alloc(1), 1)
         extent = Extent(va & _LOW_48, (upto - 1 & _LOW_48) + 1, pa, prot, leaf_shift)
         filler.fill_below(linux.swapper_pg_dir[index] & ADDRESS_MASK, 1, extent)
         va, pa = upto, pa + upto - va
