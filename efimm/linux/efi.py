@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..uefi import tables
 from ..uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_RUNTIME, EFI_MEMORY_WB, EfiMemoryDescriptor, EfiMemoryType
 from ..uefi.runtime import EfiStatus
 from ..x86 import PageFault
@@ -132,8 +131,9 @@ def virt_efi_get_time(linux: Linux, buffer: int) -> EfiStatus:
     if linux.efi_systab is None:
         raise ValueError("no runtime region holds the EFI system table (BUG_ON(!efi.systab) in Linux)")
     with linux.trace.span("kernel", "virt_efi_get_time"):
-        runtime = linux.cpu.read_u64(linux.efi_systab + tables.RUNTIME_SERVICES)
-        get_time = linux.cpu.read_u64(runtime + tables.SERVICE_OFFSET["GetTime"])
+        tables = linux.firmware.tables
+        runtime = linux.cpu.read_uint(linux.efi_systab + tables.runtime_services, tables.word)
+        get_time = linux.cpu.read_uint(runtime + tables.service("GetTime"), tables.word)
         return linux.firmware.call(linux.cpu, get_time, buffer, 0)
 
 

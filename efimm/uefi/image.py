@@ -29,6 +29,9 @@ _CLOCK = struct.pack("<HBBBBBBIhBB", 2012, 6, 20, 8, 25, 1, 0, 0, 0, 0, 0)
 _NAME, _VALUE = "PlatformLang\0".encode("utf-16-le"), b"en\0"
 _STORE = struct.pack("<II", len(_NAME), len(_VALUE)) + _NAME + _VALUE
 
+# RuntimeDxe's variables: VirtualMode, AtRuntime, and after them three words: DescriptorSize, entries, the pointer.
+VARIABLES_HEAD = struct.Struct("<BB6x")
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -61,10 +64,11 @@ class Layout:
         return next(image for image in self.images if image.name == name)
 
 
-def lay_out(memory: PhysMemory, memory_map: MemoryMap) -> Layout:
+def lay_out(memory: PhysMemory, memory_map: MemoryMap, layout: tables.TableLayout) -> Layout:
     """Put code, tables and buffers into the largest runtime regions, as after ExitBootServices (AtRuntime = TRUE).
 
-    Raises ValueError when the map has no runtime code or no runtime data region, or only smaller ones than 8 pages.
+    `layout` tells the firmware's word size.  Raises ValueError when the map has no runtime code or no runtime data
+    region, or only smaller ones than 8 pages.
     """
     code = _largest(memory_map, EfiMemoryType.EfiRuntimeServicesCode)
     data = _largest(memory_map, EfiMemoryType.EfiRuntimeServicesData)
@@ -78,23 +82,25 @@ def lay_out(memory: PhysMemory, memory_map: MemoryMap) -> Layout:
     buffers = {name: data.physical_start + 0x3000 + 0x200 * k for k, name in enumerate(_DRIVERS)}
     memory.write(buffers["PcRtc"], _CLOCK)
     memory.write(buffers["VariableRuntimeDxe"], _STORE)
-    memory.write(runtime_table, tables.runtime_services_table(services.__getitem__))
+    memory.write(runtime_table, layout.runtime_services_table(services.__getitem__))
     vendor, configuration = data.physical_start + 0x1000, data.physical_start + 0x1100
     memory.write(vendor, "efimm\0".encode("utf-16-le"))
-    memory.write(system_table, tables.system_table(vendor, runtime_table, configuration))
+    memory.write(system_table, layout.system_table(vendor, runtime_table, configuration))
     variables = bases["RuntimeDxe"] + _GLOBALS
-    memory.write(variables, struct.pack("<BB6xQQQ", False, True, 0, 0, 0))
+    memory.write(variables, VARIABLES_HEAD.pack(False, True) + layout.pack(0, 0, 0))
     drivers = [name for name in _DRIVERS if name != "RuntimeDxe"]
-    images = tuple(_load(memory, name, bases[name], records + 8 * k, buffers[name]) for k, name in enumerate(drivers))
+    images = tuple(
+        _load(memory, layout, name, bases[name], records + 8 * k, buffers[name]) for k, name in enumerate(drivers)
+    )
     return Layout(system_table, runtime_table, variables, services, images)
 
 
-def _load(memory: PhysMemory, name: str, base: int, base_record: int, buffer: int) -> Image:
+def _load(memory: PhysMemory, layout: tables.TableLayout, name: str, base: int, base_record: int, buffer: int) -> Image:
     """Write the driver's globals: a pointer to its buffer (to convert), two absolute addresses (to relocate)."""
-    place = base + _GLOBALS
-    memory.write(place, struct.pack("<QQQ", buffer, base + _CODE, place))
-    memory.write_u64(base_record, base)
-    return Image(name, base, base_record, pointers=(place,), relocations=(place + 8, place + 16))
+    place, word = base + _GLOBALS, layout.word
+    memory.write(place, layout.pack(buffer, base + _CODE, place))
+    memory.write(base_record, layout.pack(base))
+    return Image(name, base, base_record, pointers=(place,), relocations=(place + word, place + 2 * word))
 
 
 def _largest(memory_map: MemoryMap, kind: EfiMemoryType) -> EfiMemoryDescriptor:

@@ -15,9 +15,9 @@ from enum import IntEnum
 
 from ..trace import Trace
 from ..x86 import Cpu, PhysMemory
-from . import tables
-from .image import Image, Layout, lay_out
+from .image import VARIABLES_HEAD, Image, Layout, lay_out
 from .memmap import DESCRIPTOR_VERSION, EFI_MEMORY_RUNTIME, EFI_PAGE_SHIFT, SIZEOF_DESCRIPTOR, MemoryMap
+from .tables import NEVER_CONVERTED, SERVICES, X64, TableLayout, with_crc32
 
 _ERROR = 1 << 63
 EFI_OPTIONAL_PTR = 1
@@ -49,11 +49,14 @@ class WildCall(Exception):
 
 
 class Firmware:
-    """The runtime part of an edk2-like firmware, laid out in the runtime regions of `memory_map`."""
+    """The runtime part of an edk2-like firmware, laid out in the runtime regions of `memory_map`.
 
-    def __init__(self, memory: PhysMemory, memory_map: MemoryMap, trace: Trace) -> None:
-        self.trace = trace
-        self.layout: Layout = lay_out(memory, memory_map)
+    `tables` tells its word size: X64, or IA32 for 32-bit firmware.
+    """
+
+    def __init__(self, memory: PhysMemory, memory_map: MemoryMap, trace: Trace, tables: TableLayout = X64) -> None:
+        self.trace, self.tables = trace, tables
+        self.layout: Layout = lay_out(memory, memory_map, tables)
         self._services: dict[int, str] = {pa: name for name, pa in self.layout.services.items()}
 
     @property
@@ -71,8 +74,8 @@ class Firmware:
         Raises PageFault or GeneralProtection when the stack, the code or anything that the service touches cannot be
         reached, and WildCall when the code at `address` is no service.
         """
-        cpu.rsp -= 8
-        cpu.write_u64(cpu.rsp, cpu.rip)
+        cpu.rsp -= self.tables.word
+        cpu.write(cpu.rsp, self.tables.pack(cpu.rip))
         pa = cpu.fetch(address)
         name = self._services.get(pa)
         if name is None:
@@ -80,7 +83,7 @@ class Firmware:
         back, cpu.rip = cpu.rip, address
         with self.trace.span("firmware", name):
             status = self._code(name)(cpu, address - pa, *arguments)
-        cpu.rip, cpu.rsp = back, cpu.rsp + 8
+        cpu.rip, cpu.rsp = back, cpu.rsp + self.tables.word
         return status
 
     def _code(self, name: str) -> Callable[..., EfiStatus]:
@@ -95,7 +98,7 @@ class Firmware:
         self, cpu: Cpu, bias: int, size: int, descriptor_size: int, version: int, pointer: int
     ) -> EfiStatus:
         """RuntimeDriverSetVirtualAddressMap, step by step.  `bias`: how far its address is from the physical one."""
-        own = _Variables(cpu, self.layout.variables + bias)
+        own = _Variables(cpu, self.layout.variables + bias, self.tables)
         if not own.at_runtime or own.virtual_mode:
             return EfiStatus.EFI_UNSUPPORTED
         if version != DESCRIPTOR_VERSION or descriptor_size < SIZEOF_DESCRIPTOR:
@@ -110,15 +113,16 @@ class Firmware:
             with self.trace.span("firmware", f"relocate {image.name}"):
                 self._relocate(cpu, own, image, bias)
         with self.trace.span("firmware", "convert the runtime services table"):
-            self._convert_table(cpu, own, self.layout.runtime_table + bias, _CONVERTED_SERVICES)
+            self._convert_table(cpu, own, self.layout.runtime_table + bias, self._converted_services())
         with self.trace.span("firmware", "convert the system table"):
-            self._convert_table(cpu, own, self.layout.system_table + bias, _CONVERTED_IN_SYSTEM_TABLE)
+            self._convert_table(cpu, own, self.layout.system_table + bias, self._converted_in_system_table())
         own.forget_map()
         return EfiStatus.EFI_SUCCESS
 
     def _convert_pointer(self, cpu: Cpu, own: _Variables, place: int, disposition: int = 0) -> EfiStatus:
         """RuntimeDriverConvertPointer on the pointer stored at `place`: the first runtime entry around it decides."""
-        address = cpu.read_u64(place)
+        word = self.tables.word
+        address = cpu.read_uint(place, word)
         if address == 0:
             return EfiStatus.EFI_SUCCESS if disposition & EFI_OPTIONAL_PTR else EfiStatus.EFI_INVALID_PARAMETER
         entry = own.map_pointer
@@ -126,7 +130,7 @@ class Firmware:
             if cpu.read_u64(entry + _ATTRIBUTE) & EFI_MEMORY_RUNTIME:
                 start = cpu.read_u64(entry + _PHYSICAL_START)
                 if start <= address < start + (cpu.read_u64(entry + _NUMBER_OF_PAGES) << EFI_PAGE_SHIFT):
-                    cpu.write_u64(place, address - start + cpu.read_u64(entry + _VIRTUAL_START) & (1 << 64) - 1)
+                    cpu.write_uint(place, address - start + cpu.read_u64(entry + _VIRTUAL_START), word)
                     return EfiStatus.EFI_SUCCESS
             entry += own.descriptor_size
         return EfiStatus.EFI_NOT_FOUND
@@ -134,19 +138,26 @@ class Firmware:
     def _relocate(self, cpu: Cpu, own: _Variables, image: Image, bias: int) -> None:
         """Convert the image's base and move the absolute addresses inside it by the same distance."""
         self._convert_pointer(cpu, own, image.base_record + bias)
-        distance = cpu.read_u64(image.base_record + bias) - image.base
+        word = self.tables.word
+        distance = cpu.read_uint(image.base_record + bias, word) - image.base
         for place in image.relocations:
-            cpu.write_u64(place + bias, cpu.read_u64(place + bias) + distance & (1 << 64) - 1)
+            cpu.write_uint(place + bias, cpu.read_uint(place + bias, word) + distance, word)
 
     def _convert_table(self, cpu: Cpu, own: _Variables, table: int, offsets: tuple[int, ...]) -> None:
         for offset in offsets:
             self._convert_pointer(cpu, own, table + offset)
         size = int.from_bytes(cpu.read(table + 12, 4), "little")
-        cpu.write(table, tables.with_crc32(cpu.read(table, size)))
+        cpu.write(table, with_crc32(cpu.read(table, size)))
+
+    def _converted_services(self) -> tuple[int, ...]:
+        return tuple(self.tables.service(name) for name in SERVICES if name not in NEVER_CONVERTED)
+
+    def _converted_in_system_table(self) -> tuple[int, ...]:
+        return self.tables.firmware_vendor, self.tables.configuration_table, self.tables.runtime_services
 
     def _get_time(self, cpu: Cpu, bias: int, time: int, _capabilities: int = 0) -> EfiStatus:
         """GetTime: store EFI_TIME at `time`, copied from the clock that the image's own pointer leads to."""
-        clock = cpu.read_u64(self.layout.image("PcRtc").data_pointer + bias)
+        clock = cpu.read_uint(self.layout.image("PcRtc").data_pointer + bias, self.tables.word)
         cpu.write(time, cpu.read(clock, 16))
         return EfiStatus.EFI_SUCCESS
 
@@ -157,12 +168,13 @@ class Firmware:
 
         The store holds PlatformLang only; the vendor's GUID is not compared, and no attributes are stored.
         """
-        store = cpu.read_u64(self.layout.image("VariableRuntimeDxe").data_pointer + bias)
+        word = self.tables.word
+        store = cpu.read_uint(self.layout.image("VariableRuntimeDxe").data_pointer + bias, word)
         name_size, value_size = struct.unpack("<II", cpu.read(store, 8))
         if cpu.read(name, name_size) != cpu.read(store + 8, name_size):
             return EfiStatus.EFI_NOT_FOUND
-        room = cpu.read_u64(data_size)
-        cpu.write_u64(data_size, value_size)
+        room = cpu.read_uint(data_size, word)
+        cpu.write_uint(data_size, value_size, word)
         if room < value_size:
             return EfiStatus.EFI_BUFFER_TOO_SMALL
         cpu.write(data, cpu.read(store + 8 + name_size, value_size))
@@ -172,26 +184,22 @@ class Firmware:
 class _Variables:
     """RuntimeDxe's own variables, read and written through the processor at the address its code runs at."""
 
-    def __init__(self, cpu: Cpu, address: int) -> None:
-        self._cpu, self._address = cpu, address
+    def __init__(self, cpu: Cpu, address: int, layout: TableLayout) -> None:
+        self._cpu, self._address, self._layout = cpu, address, layout
         virtual_mode, at_runtime = cpu.read(address, 2)
         self.virtual_mode, self.at_runtime = bool(virtual_mode), bool(at_runtime)
         self.map_pointer = self.map_entries = self.descriptor_size = 0
 
     def commit(self, pointer: int, entries: int, descriptor_size: int) -> None:
         self._cpu.write(self._address, b"\1")
-        self._cpu.write(self._address + 8, struct.pack("<QQQ", descriptor_size, entries, pointer))
+        words = self._layout.pack(descriptor_size, entries, pointer)
+        self._cpu.write(self._address + VARIABLES_HEAD.size, words)
         self.map_pointer, self.map_entries, self.descriptor_size = pointer, entries, descriptor_size
 
     def forget_map(self) -> None:
-        self._cpu.write_u64(self._address + 24, 0)
+        place = self._address + VARIABLES_HEAD.size + 2 * self._layout.word
+        self._cpu.write_uint(place, 0, self._layout.word)
 
 
 def _unsupported(*_arguments: object) -> EfiStatus:
     return EfiStatus.EFI_UNSUPPORTED
-
-
-_CONVERTED_SERVICES = tuple(
-    offset for name, offset in tables.SERVICE_OFFSET.items() if name not in tables.NEVER_CONVERTED
-)
-_CONVERTED_IN_SYSTEM_TABLE = (tables.FIRMWARE_VENDOR, tables.CONFIGURATION_TABLE, tables.RUNTIME_SERVICES)

@@ -1,7 +1,8 @@
-"""The tables through which an operating system finds the firmware, to the byte.
+"""The tables through which an operating system finds the firmware, to the byte, for 64-bit and for 32-bit firmware.
 
-Offsets for 64-bit firmware (UEFI specification 2.10, chapter 4; edk2 MdePkg/Include/Uefi/UefiSpec.h).  Each table
-starts with EFI_TABLE_HEADER: Signature u64, Revision u32, HeaderSize u32, CRC32 u32, Reserved u32.
+Offsets: UEFI specification 2.10, chapter 4; edk2 MdePkg/Include/Uefi/UefiSpec.h.  Each table starts with
+EFI_TABLE_HEADER: Signature u64, Revision u32, HeaderSize u32, CRC32 u32, Reserved u32.  What follows are pointers and
+UINTNs of the firmware's own word size, each aligned to its size.
 """
 
 from __future__ import annotations
@@ -9,17 +10,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 REVISION = 0x0002_0046
 HEADER = struct.Struct("<QIIII")
 CRC32_OFFSET = 16
 
 SYSTEM_TABLE_SIGNATURE = 0x5453_5953_2049_4249
-SYSTEM_TABLE_SIZE = 0x78
-FIRMWARE_VENDOR, RUNTIME_SERVICES, NUMBER_OF_TABLE_ENTRIES, CONFIGURATION_TABLE = 24, 88, 104, 112
-
 RUNTIME_SERVICES_SIGNATURE = 0x5652_4553_544E_5552
-RUNTIME_SERVICES_SIZE = 0x88
 SERVICES = (
     "GetTime",
     "SetTime",
@@ -36,27 +34,72 @@ SERVICES = (
     "QueryCapsuleCapabilities",
     "QueryVariableInfo",
 )
-SERVICE_OFFSET = {name: HEADER.size + 8 * k for k, name in enumerate(SERVICES)}
 NEVER_CONVERTED = ("SetVirtualAddressMap", "ConvertPointer")
+
+
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """Where the fields are in the tables of a firmware whose words have `word` bytes: 8 (X64) or 4 (IA-32)."""
+
+    word: int
+
+    @property
+    def firmware_vendor(self) -> int:
+        """Offset of EFI_SYSTEM_TABLE.FirmwareVendor; FirmwareRevision, a u32 in a word of its own, follows."""
+        return HEADER.size
+
+    @property
+    def runtime_services(self) -> int:
+        """Offset of EFI_SYSTEM_TABLE.RuntimeServices, behind the six handles and protocols of the console."""
+        return HEADER.size + 8 * self.word
+
+    @property
+    def number_of_table_entries(self) -> int:
+        """Offset of EFI_SYSTEM_TABLE.NumberOfTableEntries, behind BootServices; ConfigurationTable follows."""
+        return self.runtime_services + 2 * self.word
+
+    @property
+    def configuration_table(self) -> int:
+        """Offset of EFI_SYSTEM_TABLE.ConfigurationTable, the last field."""
+        return self.number_of_table_entries + self.word
+
+    @property
+    def system_table_size(self) -> int:
+        """Size of EFI_SYSTEM_TABLE."""
+        return self.configuration_table + self.word
+
+    def service(self, name: str) -> int:
+        """Offset of a function pointer in EFI_RUNTIME_SERVICES."""
+        return HEADER.size + self.word * SERVICES.index(name)
+
+    def pack(self, *words: int) -> bytes:
+        """Words of this firmware in a row."""
+        return b"".join(word.to_bytes(self.word, "little") for word in words)
+
+    def runtime_services_table(self, address_of: Callable[[str], int]) -> bytes:
+        """EFI_RUNTIME_SERVICES with the function pointers that `address_of` gives, CRC32 included."""
+        pointers = self.pack(*map(address_of, SERVICES))
+        header = HEADER.pack(RUNTIME_SERVICES_SIGNATURE, REVISION, HEADER.size + len(pointers), 0, 0)
+        return with_crc32(header + pointers)
+
+    def system_table(self, vendor: int, runtime_services: int, configuration_table: int) -> bytes:
+        """EFI_SYSTEM_TABLE as ExitBootServices leaves it: boot and console fields are zero."""
+        table = bytearray(self.system_table_size)
+        HEADER.pack_into(table, 0, SYSTEM_TABLE_SIGNATURE, REVISION, self.system_table_size, 0, 0)
+        for offset, words in (
+            (self.firmware_vendor, (vendor, 0x10000)),
+            (self.runtime_services, (runtime_services,)),
+            (self.number_of_table_entries, (1, configuration_table)),
+        ):
+            data = self.pack(*words)
+            table[offset : offset + len(data)] = data
+        return with_crc32(bytes(table))
+
+
+X64, IA32 = TableLayout(8), TableLayout(4)
 
 
 def with_crc32(table: bytes) -> bytes:
     """`table` with its header's CRC32 field set to the sum over the whole table (field taken as 0)."""
     blank = table[:CRC32_OFFSET] + bytes(4) + table[CRC32_OFFSET + 4 :]
     return blank[:CRC32_OFFSET] + struct.pack("<I", zlib.crc32(blank)) + blank[CRC32_OFFSET + 4 :]
-
-
-def runtime_services_table(address_of: Callable[[str], int]) -> bytes:
-    """EFI_RUNTIME_SERVICES with the function pointers that `address_of` gives, CRC32 included."""
-    header = HEADER.pack(RUNTIME_SERVICES_SIGNATURE, REVISION, RUNTIME_SERVICES_SIZE, 0, 0)
-    return with_crc32(header + b"".join(struct.pack("<Q", address_of(name)) for name in SERVICES))
-
-
-def system_table(vendor: int, runtime_services: int, configuration_table: int) -> bytes:
-    """EFI_SYSTEM_TABLE as ExitBootServices leaves it: boot and console fields are zero."""
-    table = bytearray(SYSTEM_TABLE_SIZE)
-    HEADER.pack_into(table, 0, SYSTEM_TABLE_SIGNATURE, REVISION, SYSTEM_TABLE_SIZE, 0, 0)
-    struct.pack_into("<QI", table, FIRMWARE_VENDOR, vendor, 0x10000)
-    struct.pack_into("<Q", table, RUNTIME_SERVICES, runtime_services)
-    struct.pack_into("<QQ", table, NUMBER_OF_TABLE_ENTRIES, 1, configuration_table)
-    return with_crc32(bytes(table))

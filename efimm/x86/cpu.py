@@ -7,28 +7,14 @@ is cached: it serves the next access to its page even where the tables say somet
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ..trace import Access, Fault, LoadCr3, TlbFlush, Trace
-from .faults import PF_INSTR, PF_PROT, PF_RSVD, PF_USER, PF_WRITE, GeneralProtection, PageFault
+from .faults import GeneralProtection, PageFault
 from .memory import PAGE_MASK, PAGE_SIZE, PhysMemory
 from .modes import LONG4, PAE, A, D, G, P, PagingMode, reserved_masks
 from .pagewalk import Step, Walk, read_pdptes, walk
 from .registers import CR0_WP, CR4_PGE, CR4_SMAP, CR4_SMEP, USUAL, Registers, check_cr3
+from .rights import FETCH, READ, WRITE, Request
 from .tlb import Tlb, TlbEntry
-
-READ, WRITE, FETCH = "read", "write", "fetch"
-
-
-class _Rights(Protocol):
-    """What all levels of a translation allow together: a walk and a cached translation both say it."""
-
-    @property
-    def writable(self) -> bool: ...
-    @property
-    def user(self) -> bool: ...
-    @property
-    def executable(self) -> bool: ...
 
 
 class Cpu:
@@ -118,9 +104,13 @@ class Cpu:
         """The `size` bytes at virtual address `va`; raises PageFault or GeneralProtection."""
         return b"".join(self.memory.read(self._access(READ, at, part), part) for at, part in _pages(va, size))
 
+    def read_uint(self, va: int, size: int) -> int:
+        """The little-endian number of `size` bytes at `va`."""
+        return int.from_bytes(self.read(va, size), "little")
+
     def read_u64(self, va: int) -> int:
         """The 64-bit word at `va`."""
-        return int.from_bytes(self.read(va, 8), "little")
+        return self.read_uint(va, 8)
 
     def write(self, va: int, data: bytes) -> None:
         """Store `data` at `va`; raises PageFault or GeneralProtection, and then nothing of it is stored."""
@@ -129,9 +119,13 @@ class Cpu:
             self.memory.write(pa, data[:part])
             data = data[part:]
 
+    def write_uint(self, va: int, value: int, size: int) -> None:
+        """Store the low `size` bytes of `value` at `va`."""
+        self.write(va, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
+
     def write_u64(self, va: int, value: int) -> None:
         """Store a 64-bit word at `va`."""
-        self.write(va, value.to_bytes(8, "little"))
+        self.write_uint(va, value, 8)
 
     def fetch(self, va: int) -> int:
         """The physical address of the instruction at `va`; raises PageFault or GeneralProtection."""
@@ -163,30 +157,32 @@ class Cpu:
 
     def _access(self, kind: str, va: int, size: int) -> int:
         """The physical address for an access of `size` bytes that lie in one page."""
+        request = self._request(kind)
         entry = self.tlb.lookup(va)
         # A cached translation that denies the access is looked up again: no spurious fault is modelled.
-        if entry is None or self._forbidden(entry, kind) or (kind == WRITE and not entry.dirty):
-            entry = self._translate(kind, va)
+        if entry is None or not request.allowed_by(entry) or (kind == WRITE and not entry.dirty):
+            entry = self._translate(request, va)
         pa = entry.translate(va)
         self.trace.emit(Access(kind, va, size, pa))
         return pa
 
-    def _translate(self, kind: str, va: int) -> TlbEntry:
+    def _translate(self, request: Request, va: int) -> TlbEntry:
         """Walk for an access, with all it does: accessed and dirty bits, a new TLB entry, or the fault."""
         found = self.walk(va)
         if found.problem == "not canonical":
             raise GeneralProtection(f"address {va:#x} is not canonical", va)
         steps = found.steps
-        if found.pa is None or self._forbidden(found, kind):
+        if found.pa is None or not request.allowed_by(found):
             self._set_bits(steps[:-1], A)
             self.tlb.invalidate(va)
-            raise self._page_fault(found, kind)
+            raise self._page_fault(found, request)
         self._set_bits(steps, A)
-        if kind == WRITE:
+        writes = request.kind == WRITE
+        if writes:
             self._set_bits(steps[-1:], D)
-        return self._cache(found, bool(kind == WRITE or (found.entries and found.entries[-1] & D)))
+        return self._cache(found, dirty=writes or bool(found.entries and found.entries[-1] & D))
 
-    def _cache(self, found: Walk, dirty: bool) -> TlbEntry:
+    def _cache(self, found: Walk, *, dirty: bool) -> TlbEntry:
         size = found.page_size
         is_global = bool(found.entries and found.entries[-1] & G and self.cr4 & CR4_PGE)
         rights = (found.writable, found.user, found.executable)
@@ -196,27 +192,16 @@ class Cpu:
             self.tlb.insert(entry)
         return entry
 
-    def _forbidden(self, rights: _Rights, kind: str) -> bool:
-        if self.cpl == 3 and not rights.user:
-            return True
-        if self.cpl != 3 and rights.user:
-            if kind == FETCH and self.cr4 & CR4_SMEP:
-                return True
-            if kind != FETCH and self.cr4 & CR4_SMAP and not self.ac:
-                return True
-        if kind == WRITE:
-            return not rights.writable and bool(self.cpl == 3 or self.cr0 & CR0_WP)
-        return kind == FETCH and not rights.executable
+    def _request(self, kind: str) -> Request:
+        smep, smap = bool(self.cr4 & CR4_SMEP), bool(self.cr4 & CR4_SMAP) and not self.ac
+        return Request(kind, self.cpl == 3, bool(self.cr0 & CR0_WP), self.registers.nxe, smep, smap)
 
-    def _page_fault(self, found: Walk, kind: str) -> PageFault:
-        code = PF_PROT if found.problem != "not present" else 0
-        code |= PF_RSVD if found.problem == "reserved bit" else 0
-        code |= PF_WRITE if kind == WRITE else 0
-        code |= PF_USER if self.cpl == 3 else 0
-        code |= PF_INSTR if kind == FETCH and (self.registers.nxe or self.cr4 & CR4_SMEP) else 0
+    def _page_fault(self, found: Walk, request: Request) -> PageFault:
         self.cr2 = found.va
-        fault = PageFault(found, kind, code)
-        self.trace.emit(Fault(kind, found.va, code, fault.level, fault.index, fault.last.entry))
+        fault = PageFault(found, request.kind, request.error_code(found.problem))
+        self.trace.emit(
+            Fault(request.kind, found.va, fault.error_code, fault.level, fault.index, fault.last.entry),
+        )
         return fault
 
     def _set_bits(self, steps: tuple[Step, ...], bits: int) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from .pagewalk import Step, Walk
 
-# Error code of a page fault (SDM 3A, 4.7; Linux calls them PF_PROT, PF_WRITE, PF_USER, PF_RSVD, PF_INSTR).
-PF_PROT, PF_WRITE, PF_USER, PF_RSVD, PF_INSTR = 1, 2, 4, 8, 16
-
 
 class PageFault(Exception):
     """The processor's #PF: `cr2`, `error_code`, and the `walk` that ended without translation or without the right."""
