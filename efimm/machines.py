@@ -12,7 +12,7 @@ from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_
 from .uefi.synthetic import efi_from_e820, generated_map
 
 FIRMWARES = ("edk2",)
-ARCHITECTURES = ("x86_64",)
+ARCHITECTURES = ("x86_64", "i386", "i386-pae")
 PAGE_SIZES = {"4K": 12, "2M": 21, "1G": 30}
 MAXPHYADDR = 46
 SMALLEST_RAM, LARGEST_RAM = 1 << 30, 1 << MAXPHYADDR

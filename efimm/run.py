@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .kernels import KERNELS
-from .linux import Kernel, Linux, virt_efi_get_time
+from .linux import Kernel, Linux, efi_enter_virtual_mode, virt_efi_get_time
 from .linux import boot as boot_kernel
-from .linux.efi import efi_enter_virtual_mode
-from .linux.layout import phys_to_virt, virt_to_phys
 from .linux.page_alloc import alloc_pages
 from .machines import Machine, MachineError
 from .trace import Trace
@@ -97,7 +95,7 @@ def run(machine: Machine, kernel: Kernel | str) -> Outcome:
         verdict = "wrong-memory"
     except (ValueError, MemoryError) as error:
         raise MachineError(str(error)) from error
-    return Outcome(verdict, status, fault, virt_to_phys(linux.new_memmap), linux.pointer, linux.trace, linux)
+    return Outcome(verdict, status, fault, linux.virt_to_phys(linux.new_memmap), linux.pointer, linux.trace, linux)
 
 
 def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:
@@ -119,7 +117,7 @@ def _after_the_call(linux: Linux, status: EfiStatus) -> str:
     """What a status is worth: a success counts when the firmware can be called at the addresses it was given."""
     if status != EfiStatus.EFI_SUCCESS:
         return "refused"
-    buffer = phys_to_virt(alloc_pages(linux, 1))
+    buffer = linux.phys_to_virt(alloc_pages(linux, 1))
     try:
         answer = virt_efi_get_time(linux, buffer)
     except (PageFault, GeneralProtection, WildCall) as error:

@@ -6,6 +6,8 @@ setup_real_mode    "we should keep a full 1:1 page map around, and it should be 
                    (real_mode_header->trampoline_pgd) as we need the page directory to be 32-bit addressable" (20 June)
 pgd_populate       "when we modify the pgds [...] we should make the corresponding modifications [...] in 64-bit mode to
                    real_mode_header->trampoline_pgd" (21 June)
+set_kernel_pgd     "in 32-bit legacy (non-PAE) mode, [...] to initial_page_table" (21 June); "PAE 32 bit don't need it,
+                   since all the kernel maps are shared" (20 June)
 sync_global_pgds   "The right thing to do is to sync the pgds in the 1:1 area" (20 June); kernel index *and* identity
                    index: "the initial/trampoline maps need these mappings not just at address __PAGE_OFFSET, but also
                    at address zero (identity mapping), which means that just adding it to the pgd_list is insufficient"
@@ -26,7 +28,7 @@ from dataclasses import replace
 from ..linux.efi import early_code_mapping_set_exec
 from ..linux.layout import KERNEL_PGD_BOUNDARY, PGDIR_SIZE, PTRS_PER_PGD, pgd_address, pgd_index, region_of_slot
 from ..linux.realmode import trampoline_cr3, write_real_mode_header
-from ..linux.state import Linux
+from ..linux.state import Linux, Linux32
 from . import v3_5
 
 
@@ -77,6 +79,24 @@ def efi_call_phys(linux: Linux) -> Iterator[None]:
     early_code_mapping_set_exec(linux, executable=False)
 
 
+def sync_initial_page_table(linux: Linux32) -> None:
+    """Every kernel entry into initial_page_table, at its own index and at the identity index."""
+    for index in range(linux.layout.kernel_pgd_boundary, 1 << 32 - linux.layout.pgdir_shift):
+        set_kernel_pgd(linux, index)
+
+
+def set_kernel_pgd(linux: Linux32, index: int) -> None:
+    """Keep one entry of initial_page_table up to date; with PAE its tables are shared, and there is nothing to do."""
+    if linux.layout.shared_kernel_pmd:
+        return
+    entry = linux.swapper_pg_dir[index]
+    for place in (index, index - linux.layout.kernel_pgd_boundary):
+        if linux.initial_page_table[place] != entry:
+            linux.initial_page_table[place] = entry
+
+
+I386 = replace(v3_5.I386, sync_initial_page_table=sync_initial_page_table, set_kernel_pgd=set_kernel_pgd)
+
 KERNEL = replace(
     v3_5.KERNEL,
     name="hpa-sync",
@@ -87,5 +107,6 @@ KERNEL = replace(
     pgd_populate=pgd_populate,
     sync_global_pgds=sync_global_pgds,
     efi_call_phys=efi_call_phys,
+    i386=I386,
     known_bugs=(),
 )

@@ -1,7 +1,8 @@
 """Linux 3.5, the kernel of the thread: the call borrows one top-level entry, slot 272 into slot 0.
 
 Sources, all v3.5: arch/x86/platform/efi/efi_64.c (efi_call_phys_prelog, efi_call_phys_epilog), efi.c
-(efi_enter_virtual_mode), arch/x86/realmode/init.c (setup_real_mode), arch/x86/mm/init_64.c (sync_global_pgds).
+(efi_enter_virtual_mode), arch/x86/realmode/init.c (setup_real_mode), arch/x86/mm/init_64.c (sync_global_pgds); for
+i386 arch/x86/platform/efi/efi_32.c and arch/x86/kernel/setup.c.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from contextlib import contextmanager
 
 from ..linux import head
 from ..linux.efi import early_code_mapping_set_exec
+from ..linux.i386.pgtable import clone_pgd_range
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, pgd_index, phys_to_virt, virt_to_phys
 from ..linux.realmode import write_real_mode_header
-from ..linux.state import Kernel, KnownBug, Linux
+from ..linux.state import Kernel, Kernel32, KnownBug, Linux, Linux32
 from ..x86.memory import PAGE_SIZE
 
 
@@ -69,6 +71,40 @@ def memmap_pointer(_linux: Linux, new_memmap: int) -> int:
     return virt_to_phys(new_memmap)
 
 
+def sync_initial_page_table(linux: Linux32) -> None:
+    """setup_arch: the kernel's entries back into initial_page_table, at their own indexes only, and only this once."""
+    first, count = linux.layout.kernel_pgd_boundary, linux.layout.kernel_pgd_ptrs
+    clone_pgd_range(linux.initial_page_table, linux.swapper_pg_dir, first, count)
+
+
+def set_kernel_pgd(_linux: Linux32, _index: int) -> None:
+    """Nobody: processes learn of it by a fault (vmalloc_fault), initial_page_table never."""
+
+
+@contextmanager
+def efi_call_phys_32(linux: Linux32) -> Iterator[None]:
+    """efi_32.c: the call is made on initial_page_table, with the GDT at its physical address."""
+    with linux.trace.span("kernel", "efi_call_phys_prelog"):
+        linux.cpu.write_cr3(linux.initial_page_table.pa)
+        linux.cpu.flush_tlb_all()
+    yield
+    with linux.trace.span("kernel", "efi_call_phys_epilog"):
+        linux.cpu.write_cr3(linux.swapper_pg_dir.pa)
+        linux.cpu.flush_tlb_all()
+
+
+def memmap_pointer_32(linux: Linux32, new_memmap: int) -> int:
+    """`__pa(new_memmap)`: the same line of efi.c; here it is what the firmware, without paging, has to get."""
+    return linux.virt_to_phys(new_memmap)
+
+
+I386 = Kernel32(
+    sync_initial_page_table=sync_initial_page_table,
+    set_kernel_pgd=set_kernel_pgd,
+    efi_call_phys=efi_call_phys_32,
+    memmap_pointer=memmap_pointer_32,
+)
+
 KERNEL = Kernel(
     name="3.5",
     order=0,
@@ -79,6 +115,7 @@ KERNEL = Kernel(
     sync_global_pgds=sync_global_pgds,
     efi_call_phys=efi_call_phys,
     memmap_pointer=memmap_pointer,
+    i386=I386,
     known_bugs=(
         KnownBug(
             what="an array above 512 GiB has no identity map, and the firmware takes a page fault",

@@ -1,7 +1,28 @@
 """The kernel: its address space, its tables, and the way it calls the firmware."""
 
-from .boot import boot
-from .efi import efi_enter_virtual_mode, virt_efi_get_time
-from .state import Kernel, KnownBug, Linux
+from ..machines import Machine
+from ..uefi import EfiStatus
+from . import boot as x86_64
+from . import efi
+from .efi import virt_efi_get_time
+from .i386 import boot as i386
+from .i386 import efi as efi_32
+from .state import Kernel, Kernel32, KnownBug, Linux, Linux32
 
-__all__ = ["Kernel", "KnownBug", "Linux", "boot", "efi_enter_virtual_mode", "virt_efi_get_time"]
+__all__ = ["Kernel", "Kernel32", "KnownBug", "Linux", "Linux32", "boot", "efi_enter_virtual_mode", "virt_efi_get_time"]
+
+
+def boot(machine: Machine, kernel: Kernel) -> Linux:
+    """`kernel` started on `machine`, ready for efi_enter_virtual_mode; the machine's `arch` says which build of it.
+
+    Raises ValueError for a map without runtime regions, MemoryError where the kernel finds no room.
+    """
+    return i386.boot(machine, kernel) if machine.arch in i386.LAYOUTS else x86_64.boot(machine, kernel)
+
+
+def efi_enter_virtual_mode(linux: Linux) -> EfiStatus:
+    """Switch the firmware to virtual addresses; the status of SetVirtualAddressMap.
+
+    Raises PageFault where the processor would.
+    """
+    return efi_32.efi_enter_virtual_mode(linux) if isinstance(linux, Linux32) else efi.efi_enter_virtual_mode(linux)

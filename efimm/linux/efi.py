@@ -47,7 +47,7 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus:
     """
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         merge_regions(linux.memmap)
-        regions = [map_region(linux, place) for place, md in enumerate(linux.memmap) if _wanted(md)]
+        regions = [map_region(linux, place) for place, md in enumerate(linux.memmap) if is_wanted(md)]
         copy_regions(linux, regions)
         linux.pointer = linux.kernel.memmap_pointer(linux, linux.new_memmap)
         try:
@@ -55,12 +55,17 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus:
         except PageFault as fault:
             do_page_fault(linux, fault)
             raise
-        if status != EfiStatus.EFI_SUCCESS:
-            linux.trace.printk(f"Unable to switch EFI into virtual mode (status={status:x})!")
-            linux.trace.printk("Kernel panic - not syncing: EFI call to SetVirtualAddressMap() failed!")
-            return status
-        runtime_code_page_mkexec(linux)
+        report_status(linux, status)
+        if status == EfiStatus.EFI_SUCCESS:
+            runtime_code_page_mkexec(linux)
     return status
+
+
+def report_status(linux: Linux, status: EfiStatus) -> None:
+    """What the console says of a status other than EFI_SUCCESS."""
+    if status != EfiStatus.EFI_SUCCESS:
+        linux.trace.printk(f"Unable to switch EFI into virtual mode (status={status:x})!")
+        linux.trace.printk("Kernel panic - not syncing: EFI call to SetVirtualAddressMap() failed!")
 
 
 def merge_regions(memmap: list[EfiMemoryDescriptor]) -> None:
@@ -155,5 +160,6 @@ def _set_executable(linux: Linux, regions: list[EfiMemoryDescriptor], executable
             change(linux, md.virtual_start, md.number_of_pages)
 
 
-def _wanted(md: EfiMemoryDescriptor) -> bool:
+def is_wanted(md: EfiMemoryDescriptor) -> bool:
+    """True for the regions that the firmware gets a virtual address for: runtime ones, and the boot services'."""
     return bool(md.attribute & EFI_MEMORY_RUNTIME) or md.type in BOOT_SERVICES

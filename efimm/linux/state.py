@@ -14,7 +14,10 @@ from ..machines import Machine
 from ..trace import Trace
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
 from ..uefi.runtime import Firmware
-from ..x86 import Cpu, PageTable, PhysMemory
+from ..x86 import Cpu, PageTable, PhysMemory, Walk
+from . import layout
+from .i386 import layout as layout_32
+from .i386.layout import TWO_LEVEL, Layout32
 from .memblock import Memblock
 from .pgd_list import PgdList
 
@@ -41,6 +44,7 @@ class Kernel:
     sync_global_pgds     how a new kernel top-level entry reaches other tables: (linux, first va, last va)
     efi_call_phys        the seam around the call before the switch: prepare, `yield`, undo
     memmap_pointer       the number handed to SetVirtualAddressMap for the array at kernel address `new_memmap`
+    i386                 the 32-bit kernel of the same release, None where the suite has none
     """
 
     name: str
@@ -53,11 +57,35 @@ class Kernel:
     efi_call_phys: Callable[[Linux], AbstractContextManager[None]]
     memmap_pointer: Callable[[Linux, int], int]
     known_bugs: tuple[KnownBug, ...] = ()
+    i386: Kernel32 | None = None
 
     def differs_from(self, other: Kernel) -> list[str]:
-        """The names of the functions in which this kernel is not the same as `other`."""
-        verbs = [f.name for f in fields(self) if callable(getattr(self, f.name))]
-        return [name for name in verbs if getattr(self, name) is not getattr(other, name)]
+        """The names of the functions in which this kernel is not the same as `other`, the 32-bit ones last."""
+        names = _differing(self, other)
+        if self.i386 and other.i386:
+            names += [f"i386.{name}" for name in _differing(self.i386, other.i386)]
+        return names
+
+
+@dataclass(frozen=True)
+class Kernel32:
+    """The functions of a kernel built for i386, with two levels of tables or with PAE; the same source, other files.
+
+    sync_initial_page_table  what is copied into initial_page_table once the kernel's own tables are complete
+    set_kernel_pgd           who else learns of a new kernel top-level entry: (linux, index); two levels only
+    efi_call_phys            the seam around the call before the switch: prepare, `yield`, undo
+    memmap_pointer           the number handed to SetVirtualAddressMap for the array at kernel address `new_memmap`
+    """
+
+    sync_initial_page_table: Callable[[Linux32], None]
+    set_kernel_pgd: Callable[[Linux32, int], None]
+    efi_call_phys: Callable[[Linux32], AbstractContextManager[None]]
+    memmap_pointer: Callable[[Linux32, int], int]
+
+
+def _differing(one: Kernel | Kernel32, other: Kernel | Kernel32) -> list[str]:
+    verbs = [f.name for f in fields(one) if callable(getattr(one, f.name))]
+    return [name for name in verbs if getattr(one, name) is not getattr(other, name)]
 
 
 @dataclass
@@ -93,3 +121,44 @@ class Linux:
     def map(self) -> MemoryMap:
         """The memory map of the machine."""
         return self.machine.map
+
+    def phys_to_virt(self, pa: int) -> int:
+        """`__va` of this kernel."""
+        return layout.phys_to_virt(pa)
+
+    def virt_to_phys(self, va: int) -> int:
+        """`__pa` of this kernel."""
+        return layout.virt_to_phys(va)
+
+
+@dataclass
+class Linux32(Linux):
+    """A booted 32-bit kernel.
+
+    `trampoline_pgd` is initial_page_table here: the table that other processors start on, and that the firmware is
+    called with.  hpa, 2012-06-21: "It might be worthwhile to introduce a common pointer for both".
+    """
+
+    layout: Layout32 = TWO_LEVEL
+    high_memory: int = 0
+    gdt: int = 0
+    gdt_at_call: Walk | None = None
+
+    def phys_to_virt(self, pa: int) -> int:
+        """`__va` of this kernel."""
+        return layout_32.phys_to_virt(pa)
+
+    def virt_to_phys(self, va: int) -> int:
+        """`__pa` of this kernel."""
+        return layout_32.virt_to_phys(va)
+
+    @property
+    def initial_page_table(self) -> PageTable:
+        """The table made by head_32.S, with the identity map in it."""
+        return self.trampoline_pgd
+
+    @property
+    def record(self) -> Kernel32:
+        """The functions in which 32-bit kernels differ."""
+        assert self.kernel.i386 is not None  # boot refuses a kernel without
+        return self.kernel.i386

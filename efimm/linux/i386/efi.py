@@ -1,0 +1,106 @@
+"""efi_enter_virtual_mode of a 32-bit kernel: the firmware is called with paging off.
+
+Source: arch/x86/platform/efi/efi.c, efi_32.c and efi_stub_32.S, v3.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_WB, EfiMemoryDescriptor, EfiMemoryType
+from ...uefi.runtime import EfiStatus
+from ...x86.memory import PAGE_SHIFT
+from ...x86.registers import CR0_PG
+from ..efi import is_wanted, merge_regions, report_status
+from ..layout import pfn_up
+from ..page_alloc import kmalloc_memmap
+from ..state import Linux32
+from .head import KERNEL_TEXT
+from .layout import PAGE_OFFSET, phys_to_virt
+from .pageattr import set_memory_uc, set_memory_x
+from .vmalloc import ioremap
+
+KERNEL_DS = 0x68  # __KERNEL_DS of a 32-bit kernel (asm/segment.h): the descriptor at this offset of the GDT
+
+
+def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus:
+    """Switch the firmware to virtual addresses; the status of SetVirtualAddressMap.
+
+    No page fault can come from the firmware here: it runs without paging, on whatever physical address it was given.
+    """
+    with linux.trace.span("kernel", "efi_enter_virtual_mode"):
+        merge_regions(linux.memmap)
+        regions = [map_region(linux, place) for place, md in enumerate(linux.memmap) if is_wanted(md)]
+        copy_regions(linux, regions)
+        linux.pointer = linux.record.memmap_pointer(linux, linux.new_memmap)
+        status = phys_efi_set_virtual_address_map(linux, len(regions))
+        report_status(linux, status)
+        if status == EfiStatus.EFI_SUCCESS:
+            runtime_code_page_mkexec(linux)
+    return status
+
+
+def map_region(linux: Linux32, place: int) -> EfiMemoryDescriptor:
+    """Give descriptor `place` its virtual address: in the direct map, or by ioremap_cache above low memory."""
+    md = linux.memmap[place]
+    if pfn_up(md.end) <= linux.max_low_pfn_mapped:
+        va = phys_to_virt(md.physical_start)
+    else:
+        va = ioremap(linux, md.physical_start, md.size, cached=True)
+    md = linux.memmap[place] = replace(md, virtual_start=va)
+    if not md.attribute & EFI_MEMORY_WB:
+        set_memory_uc(linux, md.virtual_start, md.number_of_pages)
+    systab = linux.firmware.system_table
+    if md.physical_start <= systab < md.end:
+        linux.efi_systab = systab + md.virtual_start - md.physical_start
+    return md
+
+
+def copy_regions(linux: Linux32, regions: list[EfiMemoryDescriptor]) -> None:
+    """Fill `new_memmap` through the direct map.  ValueError for a buffer in high memory: kmalloc has none of it."""
+    size = linux.machine.descriptor_size
+    array = kmalloc_memmap(linux, size * len(regions))
+    if array + size * len(regions) > linux.max_low_pfn << PAGE_SHIFT:
+        end = linux.max_low_pfn << PAGE_SHIFT
+        raise ValueError(f"buffer {array:#x}: a 32-bit kernel's memory for itself ends at {end:#x}")
+    linux.new_memmap, linux.memmap_count = phys_to_virt(array), len(regions)
+    with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors"):
+        for place, md in enumerate(regions):
+            linux.cpu.write(linux.new_memmap + place * size, md.pack(size))
+
+
+def phys_efi_set_virtual_address_map(linux: Linux32, count: int) -> EfiStatus:
+    """The call, inside the seam that the kernel's record provides."""
+    size = linux.machine.descriptor_size
+    with linux.record.efi_call_phys(linux):
+        address = linux.firmware.service("SetVirtualAddressMap")
+        return efi_call_phys(linux, address, size * count, size, DESCRIPTOR_VERSION, linux.pointer)
+
+
+def efi_call_phys(linux: Linux32, address: int, *arguments: int) -> EfiStatus:
+    """efi_stub_32.S: jump to the low alias of the code, clear CR0.PG, call, set it, and jump back.
+
+    The numbers are the stub's own.  While paging is still on, the code's physical address must be mapped at itself, and
+    so must the GDT, whose physical address is loaded already; whether it is, is kept in `gdt_at_call`.
+    """
+    cpu = linux.cpu
+    linux.call_cr3 = cpu.cr3
+    with linux.trace.span("kernel", "efi_stub_32.S: 1. jump to the low alias, 3. clear CR0.PG, 4. the stack"):
+        cpu.fetch(KERNEL_TEXT)
+        linux.gdt_at_call = cpu.walk(linux.gdt + KERNEL_DS)
+        cpu.write_cr0(cpu.cr0 & ~CR0_PG)
+        cpu.rsp -= PAGE_OFFSET
+    status = linux.firmware.call(cpu, address, *arguments)
+    with linux.trace.span("kernel", "efi_stub_32.S: 6. the stack, 7. set CR0.PG, 8. jump back"):
+        cpu.rsp += PAGE_OFFSET
+        cpu.write_cr0(cpu.cr0 | CR0_PG)
+        cpu.fetch(KERNEL_TEXT)
+        cpu.fetch(PAGE_OFFSET + KERNEL_TEXT)
+    return status
+
+
+def runtime_code_page_mkexec(linux: Linux32) -> None:
+    """After the switch, the firmware's code may be fetched at its virtual addresses."""
+    for md in linux.memmap:
+        if md.type == EfiMemoryType.EfiRuntimeServicesCode:
+            set_memory_x(linux, md.virtual_start, md.number_of_pages)
