@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .kernels import KERNELS
@@ -35,6 +33,12 @@ class Outcome:
     pointer: int
     trace: Trace
     linux: Linux
+
+    @property
+    def slot(self) -> int | None:
+        """The top-level entry in which the processor looked the pointer up; None where paging was off."""
+        levels = self.linux.call_mode.levels
+        return levels[0].index(self.pointer) if levels else None
 
     def summary(self) -> dict[str, Any]:
         """The outcome as plain data, the object that `efimm run --json` prints; all addresses are integers.
@@ -82,7 +86,11 @@ def run(machine: Machine, kernel: Kernel | str) -> Outcome:
 
     Raises MachineError for a machine that cannot be; never raises for what the model predicts.
     """
-    linux = boot(machine, kernel)
+    return enter(boot(machine, kernel))
+
+
+def enter(linux: Linux) -> Outcome:
+    """The second half of `run`: what becomes of the call on a kernel that has booted."""
     status: EfiStatus | None = None
     fault: PageFault | None = None
     try:
@@ -101,15 +109,9 @@ def run(machine: Machine, kernel: Kernel | str) -> Outcome:
 def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:
     """What the processor would find for `va` when the firmware is entered: the table as the kernel prepared it."""
     found: list[Walk] = []
-    record = find_kernel(kernel)
-
-    @contextmanager
-    def efi_call_phys(linux: Linux) -> Iterator[None]:
-        with record.efi_call_phys(linux):
-            found.append(linux.cpu.walk(va))
-            yield
-
-    run(machine, replace(record, efi_call_phys=efi_call_phys))
+    linux = boot(machine, kernel)
+    linux.firmware.watchers.append(lambda cpu: found.append(cpu.walk(va)))
+    enter(linux)
     return found[0]
 
 

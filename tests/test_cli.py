@@ -94,7 +94,7 @@ def test_text_fits_into_72_columns(arguments: list[str]) -> None:
         ["run", "--descriptor-size", "39"],
         ["run", "--buffer", "0x8000001000", "--ram", "256G"],
         ["run", "--map", "no-such-file"],
-        ["run", "--arch", "i386"],
+        ["run", "--arch", "arm64"],
         ["walk", "0x800000000000"],
         ["walk", "0x1ffffffffffffffff"],
         ["walk", "nowhere"],

@@ -164,8 +164,11 @@ def test_a_process_on_pgd_list_gets_new_kernel_slots_and_the_3_5_trampoline_does
 def test_differs_from_names_the_functions_that_differ() -> None:
     v3_5, va_patch, hpa_sync = (efimm.KERNELS[name] for name in ("3.5", "va-patch", "hpa-sync"))
 
-    assert va_patch.differs_from(v3_5) == ["memmap_pointer"]
-    assert hpa_sync.differs_from(v3_5) == ["setup_real_mode", "pgd_populate", "sync_global_pgds", "efi_call_phys"]
+    assert va_patch.differs_from(v3_5) == ["memmap_pointer", "i386.memmap_pointer"]
+    assert hpa_sync.differs_from(v3_5) == [
+        *("setup_real_mode", "pgd_populate", "sync_global_pgds", "efi_call_phys"),
+        *("i386.sync_initial_page_table", "i386.set_kernel_pgd"),
+    ]
 
 
 @pytest.mark.parametrize("name", data_files())
@@ -217,7 +220,7 @@ def test_device_regions_get_addresses_in_the_vmalloc_area() -> None:
         {"ram": "0"},
         {"ram": "65T"},
         {"firmware": "none"},
-        {"arch": "i386"},
+        {"arch": "arm64"},
         {"page_size": "3M"},
         {"descriptor_size": 39},
         {"descriptor_size": 50},

@@ -123,7 +123,7 @@ def phys_efi_set_virtual_address_map(linux: Linux, count: int) -> EfiStatus:
     """The call itself, inside the seam that the kernel's record provides."""
     size = linux.machine.descriptor_size
     with linux.kernel.efi_call_phys(linux):
-        linux.call_cr3 = linux.cpu.cr3
+        linux.call_cr3, linux.call_mode = linux.cpu.cr3, linux.cpu.mode
         address = linux.firmware.service("SetVirtualAddressMap")
         return linux.firmware.call(linux.cpu, address, size * count, size, DESCRIPTOR_VERSION, linux.pointer)
 

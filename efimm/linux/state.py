@@ -14,7 +14,7 @@ from ..machines import Machine
 from ..trace import Trace
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
 from ..uefi.runtime import Firmware
-from ..x86 import Cpu, PageTable, PhysMemory, Walk
+from ..x86 import LONG4, Cpu, PageTable, PagingMode, PhysMemory, Walk
 from . import layout
 from .i386 import layout as layout_32
 from .i386.layout import TWO_LEVEL, Layout32
@@ -115,6 +115,7 @@ class Linux:
     memmap_count: int = 0
     pointer: int = 0
     call_cr3: int = 0
+    call_mode: PagingMode = LONG4
     efi_systab: int | None = None
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from ..linux.layout import PGDIR_SHIFT, pgd_index, region_of_slot
+from ..linux.layout import PGDIR_SHIFT, region_of_slot
 from ..run import Outcome
 from ..trace import Access, Enter, Event, Leave, Trace
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
@@ -56,13 +56,12 @@ def story(events: Iterable[Event]) -> str:
 def outcome(found: Outcome) -> str:
     """What became of the call: machine, kernel, pointer, verdict, and the oops where there was one."""
     linux = found.linux
-    slot = pgd_index(found.pointer)
     rows = [
         ("machine", linux.map.title or linux.map.name),
         ("RAM ends at", f"{linux.machine.highest_ram:#x} ({gib(linux.machine.highest_ram)})"),
         ("kernel", f"{linux.kernel.name}: {linux.kernel.title}"),
         ("array", f"{linux.memmap_count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)})"),
-        ("pointer", f"{found.pointer:#x}, which the processor looks up in slot {slot}"),
+        ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}"),
         ("verdict", _VERDICT_WORDS[found.verdict]),
     ]
     if found.status is not None:
@@ -73,6 +72,12 @@ def outcome(found: Outcome) -> str:
         lines += ["", *walk(found.fault.walk).splitlines(), "", "The console:"]
         lines += [f"  {line.rstrip()}" for line in _from_the_oops(linux.trace.console)]
     return "\n".join(lines)
+
+
+def _where_looked_up(found: Outcome) -> str:
+    if found.slot is None:
+        return "a physical address for the firmware: paging is off"
+    return f"which the processor looks up in slot {found.slot}"
 
 
 def walk(found: Walk) -> str:
@@ -110,14 +115,14 @@ def memory_map(found: MemoryMap) -> str:
 
 
 def compare(outcomes: Sequence[Outcome]) -> str:
-    """One line a kernel: what it passed, in which table and slot the processor looked, what came of it."""
+    """One line a kernel: what it passed, in which slot the processor looked (- without paging), what came of it."""
     first = outcomes[0]
     lines = wrap(first.linux.map.title or first.linux.map.name, COLUMNS)
     lines += [f"RAM ends at {first.linux.machine.highest_ram:#x}, array at {first.buffer_pa:#x}", ""]
     lines.append(f"{'kernel':<10} {'pointer':<18} {'slot':>4}  {'verdict':<12} {'fault':<20}".rstrip())
     for found in outcomes:
         where = f"{found.fault.cr2:#x} {found.fault.level}[{found.fault.index}]" if found.fault else ""
-        asked = f"{found.pointer:<#18x} {pgd_index(found.pointer):>4}"
+        asked = f"{found.pointer:<#18x} {'-' if found.slot is None else found.slot:>4}"
         lines.append(f"{found.linux.kernel.name:<10} {asked}  {found.verdict:<12} {where}".rstrip())
     return "\n".join(lines)
 

@@ -57,6 +57,7 @@ class Firmware:
     def __init__(self, memory: PhysMemory, memory_map: MemoryMap, trace: Trace, tables: TableLayout = X64) -> None:
         self.trace, self.tables = trace, tables
         self.layout: Layout = lay_out(memory, memory_map, tables)
+        self.watchers: list[Callable[[Cpu], None]] = []  # told of each call before it is entered
         self._services: dict[int, str] = {pa: name for name, pa in self.layout.services.items()}
 
     @property
@@ -74,6 +75,8 @@ class Firmware:
         Raises PageFault or GeneralProtection when the stack, the code or anything that the service touches cannot be
         reached, and WildCall when the code at `address` is no service.
         """
+        for watch in self.watchers:
+            watch(cpu)
         cpu.rsp -= self.tables.word
         cpu.write(cpu.rsp, self.tables.pack(cpu.rip))
         pa = cpu.fetch(address)

@@ -84,12 +84,12 @@ def efi_call_phys(linux: Linux32, address: int, *arguments: int) -> EfiStatus:
     so must the GDT, whose physical address is loaded already; whether it is, is kept in `gdt_at_call`.
     """
     cpu = linux.cpu
-    linux.call_cr3 = cpu.cr3
     with linux.trace.span("kernel", "efi_stub_32.S: 1. jump to the low alias, 3. clear CR0.PG, 4. the stack"):
         cpu.fetch(KERNEL_TEXT)
         linux.gdt_at_call = cpu.walk(linux.gdt + KERNEL_DS)
         cpu.write_cr0(cpu.cr0 & ~CR0_PG)
         cpu.rsp -= PAGE_OFFSET
+    linux.call_cr3, linux.call_mode = cpu.cr3, cpu.mode
     status = linux.firmware.call(cpu, address, *arguments)
     with linux.trace.span("kernel", "efi_stub_32.S: 6. the stack, 7. set CR0.PG, 8. jump back"):
         cpu.rsp += PAGE_OFFSET
