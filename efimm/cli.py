@@ -18,9 +18,10 @@ import click
 
 from . import __version__
 from .kernels import KERNELS
-from .machines import ARCHITECTURES, FIRMWARES, PAGE_SIZES, Machine, load_map, machine, parse_address
+from .machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
 from .run import boot, run, walk_at_call
 from .show import text
+from .uefi.firmwares import FIRMWARES
 from .uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
 from .x86 import LONG4
 

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .uefi.firmwares import FIRMWARES
 from .uefi.formats import read_map
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
 from .uefi.synthetic import efi_from_e820, generated_map
 
-FIRMWARES = ("edk2",)
 ARCHITECTURES = ("x86_64", "i386", "i386-pae")
 PAGE_SIZES = {"4K": 12, "2M": 21, "1G": 30}
 MAXPHYADDR = 46
@@ -63,7 +63,7 @@ def machine(
     `ram` is a number of bytes or a text such as "512G"; `map` is a MemoryMap, the path of a log or of a data file, or
     the name of a machine in data/.  Raises MachineError, or MapError for a map that cannot be read.
     """
-    _one_of("firmware", firmware, FIRMWARES)
+    _one_of("firmware", firmware, tuple(FIRMWARES))
     _one_of("arch", arch, ARCHITECTURES)
     _one_of("page size", page_size, PAGE_SIZES)
     memory_map = generated_map(_ram_size(ram)) if map is None else _usable(load_map(map))

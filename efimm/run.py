@@ -12,6 +12,7 @@ from .linux.page_alloc import alloc_pages
 from .machines import Machine, MachineError
 from .trace import Trace
 from .uefi import EfiStatus, WildCall
+from .uefi.services import SIZEOF_EFI_TIME
 from .x86 import GeneralProtection, PageFault, Walk
 
 
@@ -19,7 +20,7 @@ from .x86 import GeneralProtection, PageFault, Walk
 class Outcome:
     """How it went.  `verdict` is one of "success", "page-fault", "wrong-memory" and "refused".
 
-    success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime worked through the new addresses
+    success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime through the new addresses told the firmware's time
     page-fault    the firmware took a page fault during the call; `fault` has it
     wrong-memory  what the firmware was given was not the array: EFI_SUCCESS, but the first call afterwards went wrong;
                   or the processor refused the address altogether (a general protection fault, `status` is None)
@@ -119,10 +120,12 @@ def _after_the_call(linux: Linux, status: EfiStatus) -> str:
     """What a status is worth: a success counts when the firmware can be called at the addresses it was given."""
     if status != EfiStatus.EFI_SUCCESS:
         return "refused"
-    buffer = linux.phys_to_virt(alloc_pages(linux, 1))
+    page = alloc_pages(linux, 1)
     try:
-        answer = virt_efi_get_time(linux, buffer)
+        answer = virt_efi_get_time(linux, linux.phys_to_virt(page))
     except (PageFault, GeneralProtection, WildCall) as error:
         linux.trace.printk(f"GetTime: {error}")
         return "wrong-memory"
-    return "success" if answer == EfiStatus.EFI_SUCCESS else "wrong-memory"
+    clock = linux.firmware.layout.image("PcRtc").buffer
+    told = linux.memory.read(page, SIZEOF_EFI_TIME) == linux.memory.read(clock, SIZEOF_EFI_TIME)
+    return "success" if answer == EfiStatus.EFI_SUCCESS and told else "wrong-memory"

@@ -12,6 +12,7 @@ import efimm
 from efimm.linux.efi import efi_enter_virtual_mode
 from efimm.trace import Access, Enter, Event, Fault, Leave, Trace
 from efimm.uefi import EfiMemoryDescriptor, EfiStatus, Firmware, MemoryMap, WildCall
+from efimm.uefi.firmwares import EDK2
 from efimm.x86 import Cpu, PageFault, PhysMemory
 
 GIB = 1 << 30
@@ -96,7 +97,7 @@ def board() -> Board:
     cpu.cr3, cpu.rsp, cpu.rip = 0x1000, STACK, 0x3000_0000
     regions = (CODE_REGION, DATA_REGION)
     memory_map = MemoryMap("board", tuple(EfiMemoryDescriptor(k, pa, 0, n, at) for k, pa, _, n, at in regions))
-    return Board(cpu, trace, Firmware(memory, memory_map, trace))
+    return Board(cpu, trace, Firmware(EDK2, memory, memory_map, trace))
 
 
 def crc_is_valid(table: bytes) -> bool:

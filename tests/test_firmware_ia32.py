@@ -12,6 +12,7 @@ import zlib
 import pytest
 
 from efimm.trace import Trace
+from efimm.uefi.firmwares import EDK2
 from efimm.uefi.memmap import EfiMemoryDescriptor, EfiMemoryType, MemoryMap
 from efimm.uefi.runtime import Firmware
 from efimm.uefi.tables import IA32
@@ -36,7 +37,7 @@ class Board:
         ]
         self.cpu = Cpu(self.memory, Trace(), mode=PAGING_OFF)
         self.cpu.rsp = 0x50_0000
-        self.firmware = Firmware(self.memory, MemoryMap("board", tuple(regions)), Trace(), IA32)
+        self.firmware = Firmware(EDK2, self.memory, MemoryMap("board", tuple(regions)), Trace(), IA32)
         self.memory.write(ARRAY, b"".join(region.pack(48) for region in regions))
 
     def switch(self, pointer: int) -> int:

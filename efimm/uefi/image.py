@@ -35,11 +35,15 @@ VARIABLES_HEAD = struct.Struct("<BB6x")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One runtime driver.  `pointers` are converted by its notify function, `relocations` by the loader's fix-ups."""
+    """One runtime driver; `buffer` is the physical address of its data in EfiRuntimeServicesData.
+
+    `pointers` are converted by its notify function, `relocations` by the loader's fix-ups.
+    """
 
     name: str
     base: int
     base_record: int
+    buffer: int
     pointers: tuple[int, ...]
     relocations: tuple[int, ...]
 
@@ -100,7 +104,7 @@ def _load(memory: PhysMemory, layout: tables.TableLayout, name: str, base: int, 
     place, word = base + _GLOBALS, layout.word
     memory.write(place, layout.pack(buffer, base + _CODE, place))
     memory.write(base_record, layout.pack(base))
-    return Image(name, base, base_record, pointers=(place,), relocations=(place + word, place + 2 * word))
+    return Image(name, base, base_record, buffer, pointers=(place,), relocations=(place + word, place + 2 * word))
 
 
 def _largest(memory_map: MemoryMap, kind: EfiMemoryType) -> EfiMemoryDescriptor:

@@ -72,6 +72,16 @@ class TableLayout:
         """Offset of a function pointer in EFI_RUNTIME_SERVICES."""
         return HEADER.size + self.word * SERVICES.index(name)
 
+    @property
+    def converted_services(self) -> tuple[int, ...]:
+        """Offsets of the function pointers that SetVirtualAddressMap converts."""
+        return tuple(self.service(name) for name in SERVICES if name not in NEVER_CONVERTED)
+
+    @property
+    def converted_pointers(self) -> tuple[int, ...]:
+        """Offsets of the system table's pointers that SetVirtualAddressMap converts."""
+        return self.firmware_vendor, self.configuration_table, self.runtime_services
+
     def pack(self, *words: int) -> bytes:
         """Words of this firmware in a row."""
         return b"".join(word.to_bytes(self.word, "little") for word in words)

@@ -1,0 +1,72 @@
+"""The kinds of firmware: what each makes of a kernel, reasoned from what it was seen to do (efimm/uefi/firmwares.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+import efimm
+from efimm.linux.layout import PAGE_OFFSET
+from efimm.trace import Access
+from efimm.uefi.firmwares import EDK2, FIRMWARES
+
+
+def verdict(firmware: str, kernel: str = "3.5", ram: str = "256G", arch: str = "x86_64") -> str:
+    return efimm.run(efimm.machine(ram, firmware=firmware, arch=arch), kernel).verdict
+
+
+def test_every_kind_has_a_source_and_differs_from_edk2():
+    functions = ("set_virtual_address_map", "get_time", "get_variable")
+    for kind in FIRMWARES.values():
+        assert kind.source
+        assert kind is EDK2 or any(getattr(kind, f) is not getattr(EDK2, f) for f in functions)
+
+
+def test_a_firmware_that_looks_the_pointer_up_refuses_a_kernel_address_before_it_commits():
+    found = efimm.run(efimm.machine("1T", firmware="checks-pointer"), "va-patch")
+    assert (found.verdict, found.status) == ("refused", 1 << 63 | 2)
+    variables = found.linux.firmware.layout.variables
+    assert found.linux.memory.read(variables, 1) == b"\0"  # VirtualMode: a right pointer may still follow
+    assert verdict("checks-pointer", "hpa-sync", "1T") == "success"
+
+
+@pytest.mark.parametrize("kernel", efimm.KERNELS)
+def test_physical_addresses_after_the_switch_need_an_identity_map_that_stays(kernel):
+    # None of these kernels keeps slot 0 in the table that is live during later calls.
+    found = efimm.run(efimm.machine("256G", firmware="physical-clock"), kernel)
+    if found.verdict == "wrong-memory":
+        clock = found.linux.firmware.layout.image("PcRtc").buffer
+        assert any(f"{clock:#x}" in line for line in found.linux.trace.console)
+    else:
+        assert found.linux.cpu.walk(found.linux.firmware.layout.image("PcRtc").buffer).pa is not None
+
+
+def test_3_5_fails_on_firmware_that_keeps_using_physical_addresses():
+    assert verdict("physical-clock", "3.5") == "wrong-memory"
+
+
+def test_virtual_only_firmware_is_content_with_the_switch():
+    assert verdict("virtual-only") == "success"
+
+
+def test_regions_that_touch_stay_together_in_the_direct_map_and_part_in_the_vmalloc_area():
+    assert verdict("contiguous") == "success"
+    linux = efimm.run(efimm.machine("4G", firmware="contiguous", arch="i386"), "3.5").linux
+    code, data = (next(md for md in linux.memmap if md.type == kind and md.runtime) for kind in (5, 6))
+    touching = data.end == code.physical_start
+    together = code.virtual_start - data.virtual_start == code.physical_start - data.physical_start
+    assert (touching, together) == (True, False)  # ioremap aligns each region, and leaves a guard page
+    assert verdict("contiguous", "3.5", "4G", "i386") == "wrong-memory"
+
+
+def test_firmware_on_its_own_table_finds_the_array_anywhere_and_a_kernel_address_nowhere():
+    assert verdict("own-table", "3.5", "1T") == "success"
+    found = efimm.run(efimm.machine("1T", firmware="own-table"), "va-patch")
+    assert found.verdict == "page-fault"
+    assert found.fault is not None
+    assert found.fault.cr2 == found.buffer_pa + PAGE_OFFSET + 32
+    reads = [event for event in found.linux.trace.events if isinstance(event, Access)]
+    assert reads  # its own code and data were reached at their physical addresses
+
+
+def test_32_bit_firmware_needs_no_table_of_its_own():
+    assert verdict("own-table", "3.5", "4G", "i386") == "success"
