@@ -1,4 +1,4 @@
-"""The kinds of firmware: what each makes of a kernel, reasoned from what it was seen to do (efimm/uefi/firmwares.py)."""
+"""The kinds of firmware: what each makes of a kernel, reasoned from what it was seen to do."""
 
 from __future__ import annotations
 
