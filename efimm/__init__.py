@@ -1,5 +1,7 @@
 """efimm: watch a Linux/UEFI page-table bug happen, understand it, and try fixes on it."""
 
+from typing import TYPE_CHECKING, Any
+
 from .kernels import KERNELS
 from .linux import Kernel, Linux, efi_enter_virtual_mode
 from .machines import Machine, MachineError, machine
@@ -7,6 +9,9 @@ from .run import Outcome, boot, run
 from .show.text import text
 from .uefi import EfiStatus, MemoryMap, read_map
 from .x86 import PageFault
+
+if TYPE_CHECKING:
+    from .trials import gauntlet
 
 __version__ = "0.1.0"
 
@@ -22,8 +27,18 @@ __all__ = [
     "PageFault",
     "boot",
     "efi_enter_virtual_mode",
+    "gauntlet",
     "machine",
     "read_map",
     "run",
     "text",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`gauntlet` is imported when it is first asked for: it alone needs more than the standard library."""
+    if name == "gauntlet":
+        from .trials import gauntlet  # noqa: PLC0415 - that is the point
+
+        return gauntlet
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

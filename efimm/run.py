@@ -25,6 +25,8 @@ class Outcome:
     wrong-memory  what the firmware was given was not the array: EFI_SUCCESS, but the first call afterwards went wrong;
                   or the processor refused the address altogether (a general protection fault, `status` is None)
     refused       any other status
+
+    `trouble` says in a few words what went wrong where there is neither a fault nor a status to say it.
     """
 
     verdict: str
@@ -34,12 +36,20 @@ class Outcome:
     pointer: int
     trace: Trace
     linux: Linux
+    trouble: str = ""
 
     @property
     def slot(self) -> int | None:
         """The top-level entry in which the processor looked the pointer up; None where paging was off."""
         levels = self.linux.call_mode.levels
         return levels[0].index(self.pointer) if levels else None
+
+    @property
+    def reason(self) -> str:
+        """Why it went wrong, in a few words; "" for a success."""
+        if self.fault is not None:
+            return _in_short(self.fault)
+        return self.status.name if self.status else self.trouble
 
     def summary(self) -> dict[str, Any]:
         """The outcome as plain data, the object that `efimm run --json` prints; all addresses are integers.
@@ -94,17 +104,19 @@ def enter(linux: Linux) -> Outcome:
     """The second half of `run`: what becomes of the call on a kernel that has booted."""
     status: EfiStatus | None = None
     fault: PageFault | None = None
+    trouble = ""
     try:
         status = efi_enter_virtual_mode(linux)
-        verdict = _after_the_call(linux, status)
+        verdict, trouble = _after_the_call(linux, status)
     except PageFault as raised:
         fault, verdict = raised, "page-fault"
     except (GeneralProtection, WildCall) as error:
         linux.trace.printk(str(error))
-        verdict = "wrong-memory"
+        verdict, trouble = "wrong-memory", str(error)
     except (ValueError, MemoryError) as error:
         raise MachineError(str(error)) from error
-    return Outcome(verdict, status, fault, linux.virt_to_phys(linux.new_memmap), linux.pointer, linux.trace, linux)
+    array = linux.virt_to_phys(linux.new_memmap)
+    return Outcome(verdict, status, fault, array, linux.pointer, linux.trace, linux, trouble)
 
 
 def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:
@@ -116,16 +128,24 @@ def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:
     return found[0]
 
 
-def _after_the_call(linux: Linux, status: EfiStatus) -> str:
-    """What a status is worth: a success counts when the firmware can be called at the addresses it was given."""
+def _after_the_call(linux: Linux, status: EfiStatus) -> tuple[str, str]:
+    """The verdict on a status: a success counts when the firmware can be called at the addresses it was given."""
     if status != EfiStatus.EFI_SUCCESS:
-        return "refused"
+        return "refused", ""
     page = alloc_pages(linux, 1)
     try:
         answer = virt_efi_get_time(linux, linux.phys_to_virt(page))
     except (PageFault, GeneralProtection, WildCall) as error:
         linux.trace.printk(f"GetTime: {error}")
-        return "wrong-memory"
+        return "wrong-memory", f"GetTime: {_in_short(error)}"
     clock = linux.firmware.layout.image("PcRtc").buffer
     told = linux.memory.read(page, SIZEOF_EFI_TIME) == linux.memory.read(clock, SIZEOF_EFI_TIME)
-    return "success" if answer == EfiStatus.EFI_SUCCESS and told else "wrong-memory"
+    if answer == EfiStatus.EFI_SUCCESS and told:
+        return "success", ""
+    return "wrong-memory", f"GetTime: {'another time' if answer == EfiStatus.EFI_SUCCESS else answer.name}"
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, PageFault):
+        return f"{error.cr2:#x} {error.level}[{error.index}]"
+    return str(error)

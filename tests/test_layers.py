@@ -11,11 +11,26 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "efimm"
 
 # "" is efimm/__init__.py, the public names: only the command stands above it.
-LAYERS = ["trace", "x86", "uefi", "machines", "linux", "kernels", "run", "show", "", "cli", "__main__"]
+LAYERS = [
+    "trace",
+    "x86",
+    "uefi",
+    "machines",
+    "linux",
+    "kernels",
+    "run",
+    "scenarios",
+    "trials",
+    "show",
+    "",
+    "cli",
+    "__main__",
+]
 
 # Everything else needs the standard library only.
 MAY_ALSO_IMPORT = {
     "efimm.x86.batch": {"numpy"},
+    "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},
     "efimm.cli": {"click"},

@@ -1,0 +1,92 @@
+"""The situations that a kernel's way into the firmware has to stand: a machine, and what happens around the call.
+
+None of them says how it ends: that is what running it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .linux import Kernel, Linux
+from .linux.hotplug import arch_add_memory
+from .linux.pgd_alloc import pgd_alloc
+from .machines import machine
+from .run import Outcome, boot, enter
+from .uefi.firmwares import FIRMWARES
+from .x86.memory import PAGE_SHIFT, PAGE_SIZE
+
+LINE = 512 << 30  # where the second top-level entry begins
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One situation.  `options` are those of `efimm.machine`; `play` takes the booted kernel to the call and beyond.
+
+    What `play` gives is the outcome that counts, which is not always that of the first call.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    play: Callable[[Linux], Outcome] = enter
+
+    def run(self, kernel: Kernel) -> Outcome:
+        """Boot `kernel` on the machine and play; MachineError where it cannot start there."""
+        return self.play(boot(machine(**self.options), kernel))
+
+
+def with_processes(linux: Linux) -> Outcome:
+    """Ten processes have their tables before the call; the call uses none of them."""
+    for number in range(10):
+        pgd_alloc(linux, f"process {number}")
+    return enter(linux)
+
+
+def array_in_added_memory(linux: Linux) -> Outcome:
+    """RAM is added to the running kernel, in a top-level entry of its own, and the array is put there."""
+    start = -(-linux.machine.highest_ram // LINE) * LINE
+    arch_add_memory(linux, start, 1 << 30)
+    linux.machine = replace(linux.machine, buffer=start + PAGE_SIZE)
+    return enter(linux)
+
+
+def after_kexec(linux: Linux) -> Outcome:
+    """The kernel is started once more by kexec: the firmware was switched already, and keeps its memory."""
+    enter(linux)
+    second = boot(linux.machine, linux.kernel)
+    frames = linux.memory.words[8]
+    for region in linux.map.descriptors:
+        if region.runtime:
+            kept = [
+                pfn for pfn in range(region.physical_start >> PAGE_SHIFT, region.end >> PAGE_SHIFT) if pfn in frames
+            ]
+            for pfn in kept:
+                second.memory.write(pfn << PAGE_SHIFT, linux.memory.read(pfn << PAGE_SHIFT, PAGE_SIZE))
+    return enter(second)
+
+
+_RAM_SIZES = ("1G", "4G", "256G", "511G", "512G", "1T", "4T", "16T", "64T")
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *(
+        Scenario(f"{ram} of RAM", {"ram": ram})
+        for ram in ("1G", "4G", "256G", "511G", "512G", "1T", "4T", "16T", "64T")
+    ),
+    *(Scenario(f"1T by {size} pages", {"ram": "1T", "page_size": size}) for size in ("2M", "4K")),
+    *(
+        Scenario(f"array {where}", {"ram": "1T", "buffer": address})
+        for where, address in (
+            ("low", 0x1234_5000),
+            ("in the last page below 512G", LINE - PAGE_SIZE),
+            ("across 512G", LINE - 0x80),
+            ("in the first page above", LINE),
+            ("above 1T", (1 << 40) + PAGE_SIZE),
+        )
+    ),
+    Scenario("ten processes", {"ram": "1T"}, with_processes),
+    Scenario("array in added memory", {"ram": "256G"}, array_in_added_memory),
+    *(Scenario(f"firmware {name}", {"ram": "1T", "firmware": name}) for name in FIRMWARES if name != "edk2"),
+    *(Scenario(arch, {"ram": "4G", "arch": arch}) for arch in ("i386", "i386-pae")),
+    Scenario("after kexec", {"ram": "4G"}, after_kexec),
+)
