@@ -30,6 +30,8 @@ LAYERS = [
 # Everything else needs the standard library only.
 MAY_ALSO_IMPORT = {
     "efimm.x86.batch": {"numpy"},
+    "efimm.x86.compiled": {"numpy"},
+    "efimm.x86.levels": {"numpy"},
     "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},

@@ -1,0 +1,175 @@
+"""The walk for arrays of addresses gives what the walk for one gives, and what the processor would fault with."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import efimm
+from efimm.linux.layout import PAGE_OFFSET
+from efimm.trace import Trace
+from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Cpu, PageFault, PagingMode, PhysMemory, walk
+from efimm.x86.memory import TableRun
+from efimm.x86.registers import CR4_SMAP, CR4_SMEP
+from efimm.x86.rights import FETCH, READ, WRITE, Request
+
+np = pytest.importorskip("numpy")
+batch = pytest.importorskip("efimm.x86.batch")
+translate = batch.translate
+
+MODES = [LEGACY, LEGACY_4K, PAE, LONG4, LONG5]
+ROOT = 0x1_0000
+GIB = 1 << 30
+
+
+def expected(memory: PhysMemory, root: int, va: int, mode: PagingMode, maxphyaddr: int, nxe: bool) -> tuple[int, int]:
+    found = walk(memory, root, va, mode, maxphyaddr=maxphyaddr, nxe=nxe)
+    codes = {"": -1, "not present": 0, "reserved bit": 9, "not canonical": -13}
+    return found.pa or 0, codes[found.problem]
+
+
+def agrees(memory: PhysMemory, root: int, vas: list[int], mode: PagingMode, maxphyaddr: int = 52, nxe: bool = True):
+    pas, errors = translate(memory, root, vas, mode, request=Request(nxe=nxe), maxphyaddr=maxphyaddr)
+    assert (pas.dtype, errors.dtype) == (np.uint64, np.int32)
+    for va, pa, error in zip(vas, pas.tolist(), errors.tolist(), strict=True):
+        assert (pa, error) == expected(memory, root, va, mode, maxphyaddr, nxe), hex(va)
+    return errors
+
+
+def hostile(rng: random.Random, mode: PagingMode, pages: int) -> PhysMemory:
+    """Tables that lead to one another, to nowhere, and to pages of every size, with odd bits."""
+    memory = PhysMemory()
+    size, bits = mode.entry_bytes, 8 * mode.entry_bytes
+    for page in range(pages):
+        words = []
+        for _ in range(4096 // size):
+            entry = rng.getrandbits(bits) if rng.random() < 0.3 else rng.choice([0x7, 0x3, 0x27, 0x87, 0x1])
+            if rng.random() < 0.8:
+                entry = entry & ~0xF_FFFF_FFFF_F000 & (1 << bits) - 1 | ROOT + 0x1000 * rng.randrange(pages)
+            words.append(entry | (rng.random() < 0.9))
+        memory.write(ROOT + 0x1000 * page, struct.pack(f"<{len(words)}{'Q' if size == 8 else 'I'}", *words))
+    return memory
+
+
+def addresses(rng: random.Random, mode: PagingMode, count: int) -> list[int]:
+    top = 1 << mode.va_bits - 1
+    kinds = [
+        lambda: rng.randrange(top),
+        lambda: (1 << 64) - 1 - rng.randrange(top) if mode.va_bits > 32 else rng.randrange(1 << 32),
+        lambda: rng.getrandbits(64),
+        lambda: rng.choice([0, top - 1, top, (1 << 64) - top, (1 << 64) - 1, (1 << 32) - 1, 1 << 32]),
+    ]
+    return [rng.choice(kinds)() for _ in range(count)]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@given(seed=st.integers(0, 1 << 30), maxphyaddr=st.sampled_from([36, 40, 46, 52]), nxe=st.booleans())
+@settings(deadline=None, max_examples=12)
+def test_hostile_tables(mode, seed, maxphyaddr, nxe):
+    rng = random.Random(seed)
+    memory = hostile(rng, mode, 6)
+    errors = agrees(memory, ROOT, addresses(rng, mode, 300), mode, maxphyaddr, nxe)
+    assert {-13, -1, 9} & set(errors.tolist())
+
+
+def test_paging_off_and_addresses_beyond_32_bits():
+    pas, errors = translate(PhysMemory(), 0, [0, 0xFFFF_FFFF, 1 << 32], PAGING_OFF)
+    assert (pas.tolist(), errors.tolist()) == ([0, 0xFFFF_FFFF, 0], [-1, -1, -13])
+
+
+def test_shapes_are_kept_and_empty_arrays_are_fine():
+    pas, errors = translate(PhysMemory(), ROOT, np.zeros((3, 4), np.uint64))
+    assert (pas.shape, errors.shape) == ((3, 4), (3, 4))
+    assert translate(PhysMemory(), ROOT, [])[0].size == 0
+
+
+@pytest.mark.parametrize("mode", [LEGACY, PAE, LONG4, LONG5], ids=lambda mode: mode.name)
+@pytest.mark.parametrize("kind", [READ, WRITE, FETCH])
+@pytest.mark.parametrize("switches", range(16))
+def test_rights_and_error_codes_are_the_processors(mode, kind, switches):
+    rng = random.Random(f"{mode.name}{kind}{switches}")
+    user, wp, smep, smap = (bool(switches & 1 << bit) for bit in range(4))
+    memory = hostile(rng, mode, 5)
+    cpu = Cpu(memory, Trace(), mode=mode, maxphyaddr=40)
+    cpu.cr3, cpu.cpl = ROOT, 3 if user else 0
+    cpu.cr0 = cpu.cr0 if wp else cpu.cr0 & ~(1 << 16)
+    cpu.cr4 |= CR4_SMEP * smep | CR4_SMAP * smap
+    request = Request(kind, user, wp, cpu.registers.nxe, smep, smap)
+    vas = [va for va in addresses(rng, mode, 150) if mode.is_canonical(va)]
+    pas, errors = translate(memory, ROOT, vas, mode, request=request, maxphyaddr=40)
+    for va, pa, error in zip(vas, pas.tolist(), errors.tolist(), strict=True):
+        found = cpu.walk(va)  # the act itself would set bits in the tables that lead to themselves
+        if found.pa is not None and request.allowed_by(found):
+            assert (pa, error) == (found.pa, -1), hex(va)
+        else:
+            assert (pa, error) == (0, request.error_code(found.problem)), hex(va)
+
+
+def test_an_act_faults_with_the_code_that_was_foretold():
+    memory = PhysMemory()
+    for table, entry in ((ROOT, 0x2_0007), (0x2_0000, 0x3_0007), (0x3_0000, 0x4_0007), (0x4_0000, 0x5005)):
+        memory.write_u64(table, entry)
+    cpu = Cpu(memory, Trace())
+    cpu.cr3 = ROOT
+    with pytest.raises(PageFault) as fault:
+        cpu.write(0, b"x")
+    assert translate(memory, ROOT, [0], request=Request(WRITE))[1].tolist() == [fault.value.error_code] == [3]
+
+
+@pytest.mark.parametrize("page_size", ["4K", "2M", "1G"])
+@pytest.mark.parametrize("ram", ["4G", "1T", "64T"])
+def test_the_direct_map_of_a_booted_kernel(ram, page_size):
+    linux = efimm.boot(efimm.machine(ram, page_size=page_size), "3.5")
+    rng = random.Random(ram + page_size)
+    top = linux.machine.highest_ram
+    vas = [PAGE_OFFSET + rng.randrange(top) for _ in range(300)]
+    vas += [PAGE_OFFSET + top - 1, PAGE_OFFSET + top, PAGE_OFFSET + (1 << 39) - 1, 0, 0xFFFF_FFFF_8100_0000]
+    frames = linux.memory.frames_in_use
+    errors = agrees(linux.memory, linux.swapper_pg_dir.pa, vas, LONG4, 46)
+    assert (errors[:300] == -1).mean() > 0.5  # the rest is the hole below 4 GiB
+    assert linux.memory.frames_in_use == frames  # runs stay runs
+
+
+@pytest.mark.parametrize("copied", [0, 8192])
+def test_runs_with_pages_that_became_bytes(copied, monkeypatch):
+    # Once with all runs copied, once with all left as they are: the answers are the same.
+    monkeypatch.setattr("efimm.x86.levels.COPIED_PAGES", copied)
+    linux = efimm.boot(efimm.machine("16G", page_size="4K"), "3.5")
+    rng = random.Random(16)
+    for _ in range(40):
+        linux.cpu.write(PAGE_OFFSET + rng.randrange(1 << 30, 14 << 30) & ~7, b"sets the dirty bit")
+    vas = [PAGE_OFFSET + rng.randrange(18 << 30) for _ in range(500)]
+    vas += [entry.va for entry in linux.cpu.tlb]
+    agrees(linux.memory, linux.swapper_pg_dir.pa, vas, LONG4, 46)
+
+
+def test_a_root_that_is_a_run_and_runs_of_the_other_size():
+    memory = PhysMemory()
+    memory.add_runs([TableRun(0x10, 1, 0, 512, 0x1_1003, 0), TableRun(0x11, 1, 0, 512, 0x83, GIB)])
+    agrees(memory, 0x1_0000, [0, GIB, 5 * GIB + 1, 1 << 40], LONG4)
+    memory.add_runs([TableRun(0x20, 1, 0, 1024, 0x2_1003, 0, entry_bytes=8), TableRun(0x21, 1, 0, 1024, 3, 4096)])
+    agrees(memory, 0x2_0000, [0, 0x1234_5678, 0xFFFF_FFFF], LEGACY)
+
+
+def test_a_write_is_seen_at_once():
+    memory = PhysMemory()
+    for table, entry in ((ROOT, 0x2_0003), (0x2_0000, 0x83)):
+        memory.write_u64(table, entry)
+    assert translate(memory, ROOT, [0x1234])[0].tolist() == [0x1234]
+    memory.write_u64(0x2_0000, GIB | 0x83)
+    assert translate(memory, ROOT, [0x1234])[0].tolist() == [GIB + 0x1234]
+
+
+def test_more_addresses_than_a_block_takes():
+    memory = PhysMemory()
+    for table, entry in ((ROOT, 0x2_0003), (0x2_0000, 0x83)):
+        memory.write_u64(table, entry)
+    vas = np.arange(100_001, dtype=np.uint64) << np.uint64(14)
+    pas, errors = translate(memory, ROOT, vas)
+    inside = vas < GIB
+    assert (pas[inside] == vas[inside]).all()
+    assert (errors == np.where(inside, -1, 0)).all()
