@@ -141,7 +141,7 @@ def test_runs_with_pages_that_became_bytes(copied, monkeypatch):
     linux = efimm.boot(efimm.machine("16G", page_size="4K"), "3.5")
     rng = random.Random(16)
     for _ in range(40):
-        linux.cpu.write(PAGE_OFFSET + rng.randrange(1 << 30, 14 << 30) & ~7, b"sets the dirty bit")
+        linux.cpu.write(PAGE_OFFSET + rng.randrange(5 << 30, 14 << 30) & ~7, b"sets the dirty bit")
     vas = [PAGE_OFFSET + rng.randrange(18 << 30) for _ in range(500)]
     vas += [entry.va for entry in linux.cpu.tlb]
     agrees(linux.memory, linux.swapper_pg_dir.pa, vas, LONG4, 46)
