@@ -147,6 +147,16 @@ def test_runs_with_pages_that_became_bytes(copied, monkeypatch):
     agrees(linux.memory, linux.swapper_pg_dir.pa, vas, LONG4, 46)
 
 
+def test_the_ends_of_a_run_are_holes(monkeypatch):
+    monkeypatch.setattr("efimm.x86.levels.COPIED_PAGES", 0)
+    memory = PhysMemory()
+    memory.write_u64(ROOT, 0x2_0003)
+    memory.write_u64(ROOT + 8, 0x2_1003)
+    memory.add_runs([TableRun(0x20, 2, 5, 600, 0x83, GIB)])
+    vas = [number * GIB + 1 for number in (0, 4, 5, 511, 512, 599, 600, 1023)]
+    assert (agrees(memory, ROOT, vas, LONG4) == -1).tolist() == [False, False, True, True, True, True, False, False]
+
+
 def test_a_root_that_is_a_run_and_runs_of_the_other_size():
     memory = PhysMemory()
     memory.add_runs([TableRun(0x10, 1, 0, 512, 0x1_1003, 0), TableRun(0x11, 1, 0, 512, 0x83, GIB)])
