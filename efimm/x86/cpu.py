@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..trace import Access, Fault, LoadCr3, TlbFlush, Trace
 from .faults import GeneralProtection, PageFault
 from .memory import PAGE_MASK, PAGE_SIZE, PhysMemory
-from .modes import LONG4, PAE, A, D, G, P, PagingMode, reserved_masks
+from .modes import LONG4, PAE, A, D, G, P, PagingMode, pdpte_reserved
 from .pagewalk import Step, Walk, read_pdptes, walk
 from .registers import CR0_WP, CR4_PGE, CR4_SMAP, CR4_SMEP, USUAL, Registers, check_cr3
 from .rights import FETCH, READ, WRITE, Request
@@ -149,7 +149,7 @@ class Cpu:
         if registers.mode is not PAE:
             return ()
         pdptes = read_pdptes(self.memory, root)
-        must_be_zero = reserved_masks(PAE, self.maxphyaddr, registers.nxe)[0][0]
+        must_be_zero = pdpte_reserved(self.maxphyaddr)
         for index, entry in enumerate(pdptes):
             if entry & P and entry & must_be_zero:
                 raise GeneralProtection(f"CR3 = {root:#x}: PDPTE {index} = {entry:#x} has a reserved bit")

@@ -103,11 +103,12 @@ LONG5 = PagingMode(
     va_bits=57,
 )
 
-# The four entries of the first level are the page-directory-pointer-table entries; they carry no rights.
+# The four entries of the first level are the page-directory-pointer-table entries: they carry no rights, and are
+# checked when CR3 is loaded, never by a walk.
 PAE = PagingMode(
     "PAE",
     (
-        Level("pgd", 30, 2, reserved=RW | US | A | D | PS | G | NX, has_rights=False),
+        Level("pgd", 30, 2, has_rights=False),
         Level("pmd", 21, 9, may_be_large=True),
         Level("pte", PAGE_SHIFT, 9),
     ),
@@ -146,7 +147,15 @@ def reserved_masks(mode: PagingMode, maxphyaddr: int, nxe: bool) -> tuple[tuple[
     everywhere = 0
     if mode.entry_bytes == 8:
         everywhere = (1 << PHYSICAL_BITS) - (1 << maxphyaddr) | mode.reserved_above | (0 if nxe else NX)
-    return tuple((everywhere | level.reserved, everywhere | _between(mode, level, maxphyaddr)) for level in mode.levels)
+    return tuple(
+        (everywhere | level.reserved, everywhere | _between(mode, level, maxphyaddr)) if level.has_rights else (0, 0)
+        for level in mode.levels
+    )
+
+
+def pdpte_reserved(maxphyaddr: int) -> int:
+    """The bits that must be 0 in a present page-directory-pointer-table entry when PAE paging loads it."""
+    return (1 << PHYSICAL_BITS) - (1 << maxphyaddr) | PAE.reserved_above | RW | US | A | D | PS | G | NX
 
 
 def _between(mode: PagingMode, level: Level, maxphyaddr: int) -> int:

@@ -1,0 +1,191 @@
+"""What a set of page tables maps, as ranges: neighbours that continue each other are one.
+
+The cost grows with the ranges, and with the tables that are bytes, but not with the pages mapped: a run of tables is
+read as the few numbers that it is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .memory import PAGE_SHIFT, PAGE_SIZE, PHYSICAL_BITS, PhysMemory
+from .modes import ADDRESS_MASK, LONG4, NX, PAE, PS, RW, US, P, PagingMode, reserved_masks
+from .pagewalk import read_pdptes
+
+_ALL_RIGHTS = RW | US | NX
+_Part = tuple[int, int, int, int]  # offset, size, physical address, rights (RW and US as in an entry, NX the other way)
+
+
+@dataclass(frozen=True, slots=True)
+class MappedRange:
+    """[va, va + size) is mapped to physical memory from `pa` on, with the rights of all levels together."""
+
+    va: int
+    size: int
+    pa: int
+    writable: bool
+    user: bool
+    executable: bool
+
+    @property
+    def end(self) -> int:
+        """The address behind the last one."""
+        return self.va + self.size
+
+    @property
+    def rights(self) -> str:
+        """The rights as four letters, such as "rw--" or "r-xu"."""
+        return f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'}{'u' if self.user else '-'}"
+
+    def __str__(self) -> str:
+        return f"{self.va:#018x}-{self.end:#018x} -> {self.pa:#x} {self.rights}"
+
+
+def mapped_ranges(
+    memory: PhysMemory,
+    root: int,
+    mode: PagingMode = LONG4,
+    *,
+    contiguous: bool = True,
+    maxphyaddr: int = PHYSICAL_BITS,
+    nxe: bool = True,
+    limit: int = 1 << 20,
+) -> list[MappedRange]:
+    """What the tables at `root` map, by canonical address.
+
+    Neighbours with the same rights are joined where their physical addresses continue, or with `contiguous=False`
+    wherever they touch; `pa` is then that of the first page.  Accessed, dirty, global and caching bits do not count.
+    ValueError when there are more than `limit` ranges, as tables that lead to themselves can make them.
+    """
+    if not mode.levels:
+        return [MappedRange(0, 1 << mode.va_bits, 0, True, True, True)]
+    parts = _Scan(memory, mode, contiguous, reserved_masks(mode, maxphyaddr, nxe), limit).top(root)
+    half = 1 << (mode.va_bits - 1 if mode.va_bits > 32 else mode.va_bits)
+    return [_mapped_range(part, mode) for part in _split_at(parts, half)]
+
+
+class _Scan:
+    """One look at all tables; what lies below a table page is kept, since several entries may lead there."""
+
+    def __init__(
+        self, memory: PhysMemory, mode: PagingMode, contiguous: bool, masks: tuple[tuple[int, int], ...], limit: int
+    ) -> None:
+        self._memory, self._mode, self._contiguous, self._masks, self._limit = memory, mode, contiguous, masks, limit
+        self._frames = sorted(memory.words[8])
+        self._meaning = P | _ALL_RIGHTS | PS | ADDRESS_MASK | mode.reserved_above
+        self._known: dict[tuple[int, int, int], list[_Part]] = {}
+
+    def top(self, root: int) -> list[_Part]:
+        """Everything below the top-level table at `root`."""
+        if self._mode is PAE:
+            entries = enumerate(read_pdptes(self._memory, root))
+            return self._joined(part for index, entry in entries for part in self._group(0, index, 1, entry))
+        return self._tables(0, (root & self._mode.root_mask) >> PAGE_SHIFT, 1)
+
+    def _tables(self, depth: int, pfn: int, count: int) -> list[_Part]:
+        """What `count` tables of one level map that are pages in a row, as if the first began at address 0."""
+        key = depth, pfn, count
+        if key not in self._known:
+            self._known[key] = []  # a table that is met again inside itself is met at another level
+            self._known[key] = self._joined(self._pieces(depth, pfn, count))
+        return self._known[key]
+
+    def _pieces(self, depth: int, pfn: int, count: int) -> Iterator[_Part]:
+        level = self._mode.levels[depth]
+        reach = level.span << level.bits
+        at, end = pfn, pfn + count
+        while at < end:
+            run = self._memory.run_at(at)
+            if run is None or run.entry_bytes != self._mode.entry_bytes:
+                upto, found = at + 1, self._page(depth, at)
+            else:
+                upto = min(end, run.first_pfn + run.count, self._next_frame(at))
+                first = (at - run.first_pfn) * run.entries_per_page
+                low, high = max(run.low, first), min(run.high, (upto - run.first_pfn) * run.entries_per_page)
+                found = self._row(depth, low - first, high - low, run.entry(low) & self._meaning, run.step)
+            yield from _moved(found, (at - pfn) * reach)
+            at = upto
+
+    def _next_frame(self, pfn: int) -> int:
+        """The first frame from `pfn` on that has become bytes."""
+        place = bisect_left(self._frames, pfn)
+        return self._frames[place] if place < len(self._frames) else 1 << PHYSICAL_BITS
+
+    def _page(self, depth: int, pfn: int) -> Iterator[_Part]:
+        """The entries of one table that is bytes, in groups that continue each other."""
+        size = self._mode.entry_bytes
+        data = memoryview(self._memory.read(pfn << PAGE_SHIFT, PAGE_SIZE)).cast("Q" if size == 8 else "I")
+        entries = [entry & self._meaning for entry in data]
+        index = 0
+        while index < len(entries):
+            entry, count = entries[index], 1
+            if entry & P:
+                step = self._step(depth, entry)
+                while index + count < len(entries) and entries[index + count] == entry + count * step:
+                    count += 1
+                yield from self._group(depth, index, count, entry)
+            index += count
+
+    def _row(self, depth: int, index: int, count: int, entry: int, step: int) -> Iterator[_Part]:
+        """`count` entries of a run from number `index` on."""
+        if count > 0 and step == self._step(depth, entry):
+            yield from self._group(depth, index, count, entry)
+        else:
+            for number in range(max(count, 0)):
+                yield from self._group(depth, index + number, 1, entry + number * step & self._meaning)
+
+    def _step(self, depth: int, entry: int) -> int:
+        """By how much the next entry differs when it continues `entry`."""
+        level = self._mode.levels[depth]
+        return level.span if level.is_leaf(entry) else PAGE_SIZE
+
+    def _group(self, depth: int, index: int, count: int, entry: int) -> Iterator[_Part]:
+        """What `count` entries map that continue each other, from `index` on."""
+        level = self._mode.levels[depth]
+        leaf = level.is_leaf(entry)
+        if not entry & P or entry & self._masks[depth][leaf]:
+            return iter(())
+        rights = (entry ^ NX) & _ALL_RIGHTS if level.has_rights else _ALL_RIGHTS
+        at = index * level.span
+        if leaf:
+            return iter([(at, count * level.span, self._mode.page_address(level, entry), rights)])
+        below = self._tables(depth + 1, (entry & ADDRESS_MASK) >> PAGE_SHIFT, count)
+        return ((at + offset, size, pa, rights & more) for offset, size, pa, more in below)
+
+    def _joined(self, parts: Iterable[_Part]) -> list[_Part]:
+        """The parts with those made one that continue each other."""
+        joined: list[_Part] = []
+        for offset, size, pa, rights in parts:
+            if joined:
+                before, length, start, allowed = joined[-1]
+                continues = not self._contiguous or start + length == pa
+                if before + length == offset and rights == allowed and continues:
+                    joined[-1] = before, length + size, start, allowed
+                    continue
+            joined.append((offset, size, pa, rights))
+            if len(joined) > self._limit:
+                raise ValueError(f"the tables map more than {self._limit} ranges")
+        return joined
+
+
+def _moved(parts: Iterable[_Part], by: int) -> Iterator[_Part]:
+    return ((offset + by, size, pa, rights) for offset, size, pa, rights in parts)
+
+
+def _split_at(parts: list[_Part], half: int) -> Iterator[_Part]:
+    """The parts with none across `half`: canonical addresses are not contiguous there."""
+    for offset, size, pa, rights in parts:
+        if offset < half < offset + size:
+            yield offset, half - offset, pa, rights
+            yield half, offset + size - half, pa + half - offset, rights
+        else:
+            yield offset, size, pa, rights
+
+
+def _mapped_range(part: _Part, mode: PagingMode) -> MappedRange:
+    offset, size, pa, rights = part
+    upper = mode.va_bits > 32 and offset >> mode.va_bits - 1
+    va = offset + (1 << 64) - (1 << mode.va_bits) if upper else offset
+    return MappedRange(va, size, pa, bool(rights & RW), bool(rights & US), bool(rights & NX))

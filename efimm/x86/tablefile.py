@@ -1,0 +1,79 @@
+"""Page tables that were saved from a running machine: the pages as an .npz file, what is known of them as .json.
+
+`tables.npz` holds `pfns`, the page frame numbers, and `pages`, a row of entries for each; `tables.json` the mode, the
+roots by name, and where the tables come from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from .memory import PAGE_SHIFT, PAGE_SIZE, PHYSICAL_BITS, PhysMemory
+from .modes import LEGACY, LONG4, LONG5, PAE, PagingMode
+
+MODES = {"legacy32": LEGACY, "pae": PAE, "4level": LONG4, "5level": LONG5}
+_LARGEST = 1 << 30  # bytes of pages, unpacked
+
+
+class TableFileError(ValueError):
+    """A table file that cannot be read: one line that names the file and what was expected."""
+
+
+def load_tables(path: str | os.PathLike[str]) -> tuple[PhysMemory, dict[str, int], PagingMode]:
+    """The memory, the roots by name and the paging mode of saved tables.
+
+    `path` is the directory that holds tables.npz and tables.json, or one of the two.  A root is a physical address, as
+    in CR3 without its flags.  Raises TableFileError.  Pages that were not
+    saved read as zeros.
+    """
+    folder = Path(path)
+    folder = folder if folder.is_dir() else folder.parent
+    about = _about(folder / "tables.json")
+    mode = MODES[about["mode"]]
+    memory = PhysMemory()
+    for pfn, page in _pages(folder / "tables.npz", mode.entry_bytes):
+        memory.write(pfn << PAGE_SHIFT, page)
+    return memory, about["roots"], mode
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """The mode and the roots (as numbers) of a tables.json."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        roots = {str(name): int(str(root), 0) for name, root in about["roots"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TableFileError(f"{path}: expected JSON with a mode and roots: {error}") from error
+    if about.get("mode") not in MODES:
+        raise TableFileError(f"{path}: mode {about.get('mode')!r}: expected one of {', '.join(MODES)}")
+    if not roots or not all(0 <= root < 1 << PHYSICAL_BITS for root in roots.values()):
+        raise TableFileError(f"{path}: expected roots that are physical addresses")
+    return {"mode": about["mode"], "roots": roots}
+
+
+def _pages(path: Path, entry_bytes: int) -> list[tuple[int, bytes]]:
+    """The pages of a tables.npz with their frame numbers."""
+    import numpy as np  # noqa: PLC0415 - the only reader of this form; the rest of x86 starts without it
+
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(member.file_size for member in packed.infolist()) > _LARGEST:
+                raise TableFileError(f"{path}: expected at most {_LARGEST >> 20} MiB of pages")
+        with np.load(path, allow_pickle=False) as arrays:
+            pfns, pages = arrays["pfns"], arrays["pages"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, TableFileError):
+            raise
+        raise TableFileError(f"{path}: expected an .npz file with pfns and pages: {error}") from error
+    words = PAGE_SIZE // entry_bytes
+    if pfns.ndim != 1 or pfns.dtype.kind not in "ui" or pages.shape != (len(pfns), words):
+        raise TableFileError(f"{path}: expected a page of {words} entries for each page frame number")
+    if pages.dtype.kind not in "ui" or pages.dtype.itemsize != entry_bytes:
+        raise TableFileError(f"{path}: expected entries of {entry_bytes} bytes")
+    if len(pfns) and (int(pfns.min()) < 0 or int(pfns.max()) >= 1 << PHYSICAL_BITS - PAGE_SHIFT):
+        raise TableFileError(f"{path}: expected page frame numbers below 2^{PHYSICAL_BITS - PAGE_SHIFT}")
+    raw = pages.astype(f"<u{entry_bytes}", copy=False)
+    return [(int(pfn), row.tobytes()) for pfn, row in zip(pfns, raw, strict=True)]
