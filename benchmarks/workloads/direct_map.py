@@ -1,0 +1,89 @@
+"""Building the direct map of machines from 1 GiB to 64 TiB: its tables alone, within a boot, and the whole boot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import process_time
+
+import efimm
+from efimm.linux import direct_map
+from efimm.linux.layout import PAGE_KERNEL
+from efimm.linux.new_tables import Extent, new_tables
+from efimm.machines import PAGE_SIZES, Machine, parse_size
+from efimm.x86 import PhysMemory
+
+from ..clock import Sample, Timing, fresh_work, in_turns, quiet, stopwatch
+from ..report import Row, Section, at_most, relative
+from .plan import Plan
+
+MOST = at_most(200, "us")
+GROWTH = at_most(1.5)
+
+
+def sections(plan: Plan) -> Iterator[Section]:
+    """Three measures of the same work."""
+    alone = {(ram, size): _tables_alone(parse_size(ram), shift) for size, shift in PAGE_SIZES.items() for ram in plan.rams}
+    yield _section(plan, "Direct map: new_tables for one extent from address 0", alone)
+    in_boot, boots = {}, {}
+    for size in PAGE_SIZES:
+        for ram in plan.rams:
+            machine = efimm.machine(ram, page_size=size)
+            in_boot[ram, size], boots[ram, size] = tables_in_boot(machine), whole_boot(machine)
+    yield _section(plan, "Direct map: kernel_physical_mapping_init, all its calls in one boot of 3.5", in_boot)
+    yield _section(plan, "efimm.boot of 3.5, all of it", boots, judged=False)
+
+
+def tables_in_boot(machine: Machine) -> Sample:
+    """The time that one boot spends in kernel_physical_mapping_init."""
+
+    def sample() -> float:
+        with quiet(), stopwatch(direct_map, "kernel_physical_mapping_init") as spent:
+            efimm.boot(machine, "3.5")
+        return sum(spent)
+
+    return sample
+
+
+def whole_boot(machine: Machine) -> Sample:
+    """The time of one boot."""
+
+    def sample() -> float:
+        with quiet():
+            start = process_time()
+            efimm.boot(machine, "3.5")
+            return process_time() - start
+
+    return sample
+
+
+class TablePages:
+    """Page frames for tables, one after the other, from beyond all RAM."""
+
+    def __init__(self) -> None:
+        self.next = 1 << 50
+
+    def __call__(self, count: int) -> int:
+        """The physical address of `count` pages in a row."""
+        first, self.next = self.next, self.next + count * 4096
+        return first
+
+
+def _tables_alone(ram: int, shift: int) -> Sample:
+    extents = [Extent(0, ram, 0, PAGE_KERNEL, shift)]
+    return fresh_work(PhysMemory, lambda memory: new_tables(memory, TablePages(), 1, extents, 0, ram))
+
+
+def _section(plan: Plan, title: str, samples: dict[tuple[str, str], Sample], *, judged: bool = True) -> Section:
+    timings = in_turns({f"{ram} {size}": sample for (ram, size), sample in samples.items()}, 2 * plan.rounds)
+    rows: list[Row] = []
+    for size in PAGE_SIZES:
+        first, last = timings[f"{plan.rams[0]} {size}"], timings[f"{plan.rams[-1]} {size}"]
+        for ram in plan.rams:
+            rows.append(Row(f"{ram} by {size} pages", timings[f"{ram} {size}"], target=MOST if judged else None))
+        rows.append(_growth(f"{plan.rams[-1]} / {plan.rams[0]}, {size} pages", last, first, judged))
+    return Section(title, tuple(rows))
+
+
+def _growth(what: str, large: Timing, small: Timing, judged: bool) -> Row:
+    ratios = large.best / small.best, large.median / small.median
+    return Row(what, None, *ratios, GROWTH if judged else None)
