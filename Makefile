@@ -1,12 +1,14 @@
 # `make` lists what can be made.  Everything lives in .venv; `make clean` takes it away again.
 #   make lab LAB_ARGS=--no-browser      arguments for `efimm lab`
 #   make test PYTEST_ARGS="-k walk"     arguments for pytest
+#   make bench BENCH_ARGS=--quick       arguments for the benchmarks
 #   make lab PYTHON=python3.13          the Python to build .venv with
 # With uv on the PATH uv installs, otherwise pip does.
 
 PYTHON ?=
 LAB_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 UV := $(shell uv --version 2>/dev/null)
@@ -16,7 +18,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test lint format clean
+.PHONY: help lab test bench lint format clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +28,9 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 
 test: .venv/.installed-dev  ## run every test and every notebook
 	$(BIN)/python -m pytest --nbmake $(PYTEST_ARGS)
+
+bench: .venv/.installed-bench  ## measure speed beside other walkers (5 minutes)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lint: .venv/.installed-dev  ## check style and types
 	$(BIN)/ruff check
@@ -53,8 +58,8 @@ clean:  ## remove .venv and everything built
 	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
 	@touch $@
 
-.venv/.installed .venv/.installed-dev: .venv/.made pyproject.toml jupyter/overrides.json
-	$(INSTALL) -e '.$(if $(findstring dev,$@),[dev])'
+.venv/.installed .venv/.installed-dev .venv/.installed-bench: .venv/.made pyproject.toml jupyter/overrides.json
+	$(INSTALL) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@cp jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch .venv/.installed $@

@@ -49,10 +49,10 @@ def conditions() -> dict[str, Any]:
 
 
 def conditions_text() -> str:
-    """The same on one line."""
+    """The same in words."""
     found = conditions()
     where = f"Python {found['python']}, numpy {found['numpy']}, {found['cpus']} CPUs ({found['machine']})"
-    return f"{where}, load {found['load']:.1f}.  CPU time; ratios are of the best rounds, then of the medians."
+    return f"{where}, load {found['load']:.1f}\nCPU time; a ratio is one of the best rounds, then one of the medians"
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

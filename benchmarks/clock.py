@@ -1,7 +1,7 @@
 """CPU time of things that compete, taken in turns.
 
 CPU time and not wall time, since a busy machine changes the latter by a factor of five.  In turns, so that a slow
-minute of the machine falls on all alike.  The best of all rounds is what ratios are made of; the median shows the noise.
+minute of the machine falls on all alike.  Ratios are made of the best rounds; the median shows the noise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The image that every walker is given: 256 MiB of physical memory with page tables at random places, and what they map.
+"""The image that every walker is given: 256 MiB of physical memory, with page tables at random places in it.
 
 The mapping list comes first: a direct map with a hole, a vmalloc-like area whose pages lie anywhere, and many small
 user regions.  The tables are written from it, and it alone says what an address translates to.

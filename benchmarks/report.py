@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 from .clock import Timing
 
 WIDTH = 100
-_HEAD = f"{'':42}{'best':>9}{'median':>10}{'n':>4}{'ratio':>9}{'(median)':>9}{'target':>11}"
+_HEAD = f"{'':40}{'best':>9}{'median':>10}{'n':>4}{'ratio':>9}{'(median)':>9}{'target':>11}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +122,11 @@ def tally(sections: Iterable[Section]) -> str:
 
 def _line(row: Row) -> str:
     if row.note:
-        return f"  {row.what:40}{row.note}"
-    timing, ratio, median_ratio = row.timing, row.ratio, row.median_ratio
+        return shorten(row.note, WIDTH, initial_indent=f"  {row.what:38}", placeholder=" ...")
+    timing, target = row.timing, str(row.target or "")
     times = f"{duration(timing.best):>9}{duration(timing.median):>10}{timing.rounds:>4}" if timing else " " * 23
-    ratios = "".join("" if r is None else f"{_three_digits(r) + 'x':>9}" for r in (ratio, median_ratio))
-    return f"  {row.what:40}{times}{ratios:18}{row.target and str(row.target) or '':>11} {row.verdict}".rstrip()
+    ratios = "".join("" if r is None else f"{_three_digits(r) + 'x':>9}" for r in (row.ratio, row.median_ratio))
+    return f"  {row.what:38}{times}{ratios:18}{target:>11} {row.verdict}".rstrip()
 
 
 def _three_digits(value: float) -> str:

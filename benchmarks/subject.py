@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from efimm.x86 import LONG4, PhysMemory
 from efimm.x86.batch import translate
 
-from .image import Image, U64
+from .image import U64, Image
 
 TRANSLATED = -1
 

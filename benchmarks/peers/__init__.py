@@ -1,4 +1,4 @@
-"""The walkers that efimm is measured against: each file here gives one of them the image, and asks it in its own way."""
+"""The walkers that efimm is measured against: each file here gives one of them the image, and asks it its own way."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ def load(image: Image) -> Translate:
     def translate(va: int) -> int | None:
         if va >> 47 not in (0, 0x1FFFF):
             return None
+        entry: int
         table = root
         for shift in (39, 30, 21, 12):
             (entry,) = unpack_from(memory, table + (va >> shift & 511) * 8)
@@ -34,4 +35,4 @@ def load(image: Image) -> Translate:
     return lambda vas: [translate(va) for va in vas]
 
 
-PEER = Peer("textbook loop", "struct.unpack_from, level by level", 30, load, ours=True)
+PEER = Peer("textbook loop", "struct.unpack_from in a loop", 30, load, ours=True)

@@ -45,7 +45,9 @@ class Contest:
     def who_is_right(self) -> Section:
         """Set-up time and correctness of each."""
         image, count = self.image, len(self.hit)
-        sizes = ", ".join(f"{int((image.leaves.shift == s).sum()):,} {n}" for s, n in ((12, "4K"), (21, "2M"), (30, "1G")))
+        sizes = ", ".join(
+            f"{int((image.leaves.shift == s).sum()):,} {n}" for s, n in ((12, "4K"), (21, "2M"), (30, "1G"))
+        )
         rows = [
             Row("the image", note=f"{len(image.memory) >> 20} MiB, {len(image.pfns):,} tables; {sizes} pages"),
             Row("efimm", note=f"0 wrong, set-up {duration(self.setup)}: x86.batch.translate"),
@@ -55,7 +57,9 @@ class Contest:
                 rows.append(Row(peer.title, note=peer.reason))
             else:
                 rows.append(Row(peer.title, note=f"0 wrong, set-up {duration(peer.setup)}: {peer.peer.how}"))
-        return Section(f"Who is right: {count:,} mapped addresses (hit), and {count:,} with 20 % faults (mix)", tuple(rows))
+        return Section(
+            f"Who is right: {count:,} mapped addresses (hit), and {count:,} with 20 % faults (mix)", tuple(rows)
+        )
 
 
 def check(memory: PhysMemory, root: int, questions: Addresses) -> None:

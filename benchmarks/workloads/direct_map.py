@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from time import process_time
 
 import efimm
@@ -13,31 +14,33 @@ from efimm.machines import PAGE_SIZES, Machine, parse_size
 from efimm.x86 import PhysMemory
 
 from ..clock import Sample, Timing, fresh_work, in_turns, quiet, stopwatch
-from ..report import Row, Section, at_most, relative
+from ..report import Row, Section, at_most
 from .plan import Plan
 
 MOST = at_most(200, "us")
 GROWTH = at_most(1.5)
+TABLES, INIT = "populate_direct_map", "kernel_physical_mapping_init"
 
 
 def sections(plan: Plan) -> Iterator[Section]:
-    """Three measures of the same work."""
-    alone = {(ram, size): _tables_alone(parse_size(ram), shift) for size, shift in PAGE_SIZES.items() for ram in plan.rams}
+    """The same work alone, and at three places of a boot."""
+    alone = {
+        (ram, size): _tables_alone(parse_size(ram), shift) for size, shift in PAGE_SIZES.items() for ram in plan.rams
+    }
     yield _section(plan, "Direct map: new_tables for one extent from address 0", alone)
-    in_boot, boots = {}, {}
-    for size in PAGE_SIZES:
-        for ram in plan.rams:
-            machine = efimm.machine(ram, page_size=size)
-            in_boot[ram, size], boots[ram, size] = tables_in_boot(machine), whole_boot(machine)
-    yield _section(plan, "Direct map: kernel_physical_mapping_init, all its calls in one boot of 3.5", in_boot)
+    machines = {(ram, size): efimm.machine(ram, page_size=size) for size in PAGE_SIZES for ram in plan.rams}
+    for function, meaning in ((TABLES, "the tables"), (INIT, "with sync and flush")):
+        title = f"Direct map: {function} ({meaning}), all its calls in one boot of 3.5"
+        yield _section(plan, title, {name: in_boot(machine, function) for name, machine in machines.items()})
+    boots = {name: whole_boot(machine) for name, machine in machines.items()}
     yield _section(plan, "efimm.boot of 3.5, all of it", boots, judged=False)
 
 
-def tables_in_boot(machine: Machine) -> Sample:
-    """The time that one boot spends in kernel_physical_mapping_init."""
+def in_boot(machine: Machine, function: str) -> Sample:
+    """The time that one boot spends in a function of direct_map.py; what comes of the boot afterwards is ignored."""
 
     def sample() -> float:
-        with quiet(), stopwatch(direct_map, "kernel_physical_mapping_init") as spent:
+        with quiet(), stopwatch(direct_map, function) as spent, suppress(efimm.MachineError):
             efimm.boot(machine, "3.5")
         return sum(spent)
 
@@ -78,8 +81,8 @@ def _section(plan: Plan, title: str, samples: dict[tuple[str, str], Sample], *, 
     rows: list[Row] = []
     for size in PAGE_SIZES:
         first, last = timings[f"{plan.rams[0]} {size}"], timings[f"{plan.rams[-1]} {size}"]
-        for ram in plan.rams:
-            rows.append(Row(f"{ram} by {size} pages", timings[f"{ram} {size}"], target=MOST if judged else None))
+        target = MOST if judged else None
+        rows += [Row(f"{ram} by {size} pages", timings[f"{ram} {size}"], target=target) for ram in plan.rams]
         rows.append(_growth(f"{plan.rams[-1]} / {plan.rams[0]}, {size} pages", last, first, judged))
     return Section(title, tuple(rows))
 

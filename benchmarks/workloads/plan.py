@@ -16,7 +16,7 @@ class Plan:
     addresses: int = 100_000
     batches: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     lazy_batch: int = 1_000_000
-    rams: tuple[str, ...] = ("1G", "64G", "1T", "8T", "64T")
+    rams: tuple[str, ...] = ("1G", "64G", "1T", "64T")
     nodes: tuple[int, ...] = (256, 2048)
 
 
