@@ -27,7 +27,7 @@ def load(image: Image) -> Translate:
             if not entry & 1:
                 return None
             table = entry & 0x000F_FFFF_FFFF_F000
-            if shift == 12 or (entry & 0x80 and shift != 39):
+            if shift == 12 or entry & 0x80:
                 offset = (1 << shift) - 1
                 return table & ~offset | va & offset
         return None
