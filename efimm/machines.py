@@ -103,9 +103,17 @@ def load_map(what: MemoryMap | str | os.PathLike[str]) -> MemoryMap:
 
 def data_files() -> dict[str, Path]:
     """The machines that come with efimm: their names and files."""
+    return {path.stem: path for path in sorted(_data().glob("*.toml"))}
+
+
+def table_files() -> dict[str, Path]:
+    """The page tables of real kernels that come with efimm: their names and directories, for `x86.load_tables`."""
+    return {path.parent.name: path.parent for path in sorted(_data().glob("tables/*/tables.npz"))}
+
+
+def _data() -> Path:
     here = Path(__file__).parent
-    folder = next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")
 
 
 def _one_of(what: str, value: str, allowed: object) -> None:

@@ -32,6 +32,7 @@ MAY_ALSO_IMPORT = {
     "efimm.x86.batch": {"numpy"},
     "efimm.x86.compiled": {"numpy"},
     "efimm.x86.levels": {"numpy"},
+    "efimm.x86.tablefile": {"numpy"},
     "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},

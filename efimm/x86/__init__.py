@@ -6,6 +6,8 @@ from .memory import PhysMemory
 from .modes import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Level, PagingMode
 from .pagewalk import Step, Walk, walk
 from .paging import Entry, PageTable
+from .ranges import MappedRange, mapped_ranges
+from .tablefile import load_tables
 from .tlb import Tlb, TlbEntry
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Entry",
     "GeneralProtection",
     "Level",
+    "MappedRange",
     "PageFault",
     "PageTable",
     "PagingMode",
@@ -27,5 +30,7 @@ __all__ = [
     "Tlb",
     "TlbEntry",
     "Walk",
+    "load_tables",
+    "mapped_ranges",
     "walk",
 ]

@@ -6,9 +6,7 @@ roots by name, and where the tables come from.
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +40,14 @@ def load_tables(path: str | os.PathLike[str]) -> tuple[PhysMemory, dict[str, int
 
 def _about(path: Path) -> dict[str, Any]:
     """The mode and the roots (as numbers) of a tables.json."""
+    import json  # noqa: PLC0415 - see _pages
+
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         roots = {str(name): int(str(root), 0) for name, root in about["roots"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TableFileError(f"{path}: expected JSON with a mode and roots: {error}") from error
-    if about.get("mode") not in MODES:
+    if not isinstance(about["mode"], str) or about["mode"] not in MODES:
         raise TableFileError(f"{path}: mode {about.get('mode')!r}: expected one of {', '.join(MODES)}")
     if not roots or not all(0 <= root < 1 << PHYSICAL_BITS for root in roots.values()):
         raise TableFileError(f"{path}: expected roots that are physical addresses")
@@ -56,7 +56,10 @@ def _about(path: Path) -> dict[str, Any]:
 
 def _pages(path: Path, entry_bytes: int) -> list[tuple[int, bytes]]:
     """The pages of a tables.npz with their frame numbers."""
-    import numpy as np  # noqa: PLC0415 - the only reader of this form; the rest of x86 starts without it
+    # Imported here, because everything else of the package starts without them.
+    import zipfile  # noqa: PLC0415
+
+    import numpy as np  # noqa: PLC0415
 
     try:
         with zipfile.ZipFile(path) as packed:
