@@ -137,7 +137,7 @@ def test_the_direct_map_of_a_booted_kernel(ram, page_size):
 @pytest.mark.parametrize("copied", [0, 8192])
 def test_runs_with_pages_that_became_bytes(copied, monkeypatch):
     # Once with all runs copied, once with all left as they are: the answers are the same.
-    monkeypatch.setattr("efimm.x86.levels.COPIED_PAGES", copied)
+    monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", copied)
     linux = efimm.boot(efimm.machine("16G", page_size="4K"), "3.5")
     rng = random.Random(16)
     for _ in range(40):
@@ -148,7 +148,7 @@ def test_runs_with_pages_that_became_bytes(copied, monkeypatch):
 
 
 def test_the_ends_of_a_run_are_holes(monkeypatch):
-    monkeypatch.setattr("efimm.x86.levels.COPIED_PAGES", 0)
+    monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", 0)
     memory = PhysMemory()
     memory.write_u64(ROOT, 0x2_0003)
     memory.write_u64(ROOT + 8, 0x2_1003)

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+from functools import cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from .compiled import (
-    ALLOWS_FETCH,
-    ALLOWS_USER,
-    ALLOWS_WRITE,
-    I64,
-    MASK_BITS,
-    SHIFT_MASK,
-    U8,
-    U64,
-    CompiledTables,
-)
-from .memory import PAGE_SIZE, PHYSICAL_BITS, PhysMemory
-from .modes import LONG4, PAGING_OFF, PagingMode
+from .compiled import MASK_BITS, CompiledTables
+from .levels import ALLOWS_FETCH, ALLOWS_USER, ALLOWS_WRITE, I64, NOT_PRESENT, RESERVED_BIT, U8, U64, UNKNOWN
+from .memory import PHYSICAL_BITS, PhysMemory
+from .modes import ADDRESS_MASK, LONG4, PAGING_OFF, PagingMode
+from .pagewalk import walk
 from .rights import FETCH, WRITE, Request
 
 I32 = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
 TRANSLATED, GENERAL_PROTECTION = -1, -13
+_ASK = -2  # only inside a block: the walk for one address has to be asked
 _BLOCK = 1 << 15  # addresses at a time: what a block needs stays in the processor's second cache
 _ANY_READ = Request()
 _INDEX_BITS = (1 << MASK_BITS) - 1
+_PAGE_BITS = np.uint64(ADDRESS_MASK)
+_ENDING_BITS = 63  # in `leaf`: the number of offset bits, or how else the walk ended
+_OFFSETS = np.array([(1 << bits) - 1 if bits > UNKNOWN else 0 for bits in range(_ENDING_BITS + 1)], dtype=np.uint64)
 
 _Key = tuple[int, PagingMode, int, bool]
-_kept: WeakKeyDictionary[PhysMemory, dict[_Key, tuple[int, CompiledTables]]] = WeakKeyDictionary()
+_MOST_KEPT = 8
+_kept: WeakKeyDictionary[PhysMemory, tuple[int, dict[_Key, CompiledTables]]] = WeakKeyDictionary()
 
 
 def translate(
@@ -51,14 +49,17 @@ def translate(
     """
     addresses = np.ascontiguousarray(vas, dtype=np.uint64)
     flat = addresses.ravel()
-    pas, errors = np.zeros(flat.shape, np.uint64), np.full(flat.shape, TRANSLATED, np.int32)
-    tables = None if mode is PAGING_OFF else _compiled(memory, (root & mode.root_mask, mode, maxphyaddr, request.nxe))
+    pas, errors = np.empty(flat.shape, np.uint64), np.empty(flat.shape, np.int32)
+    key = root, mode, maxphyaddr, request.nxe
+    tables = None if mode is PAGING_OFF else _compiled(memory, key)
     for start in range(0, len(flat), _BLOCK):
         block = slice(start, start + _BLOCK)
         if tables is None:
-            pas[block] = flat[block]
+            pas[block], errors[block] = flat[block], TRANSLATED
         else:
             _translate_block(tables, flat[block], request, pas[block], errors[block])
+        if tables is not None and tables.incomplete:
+            _ask(memory, key, request, flat[block], pas[block], errors[block])
         beyond = _not_canonical(flat[block], mode)
         if beyond.any():
             pas[block][beyond], errors[block][beyond] = 0, GENERAL_PROTECTION
@@ -66,13 +67,14 @@ def translate(
 
 
 def _compiled(memory: PhysMemory, key: _Key) -> CompiledTables:
-    """The compiled tables, made anew when memory has changed since."""
-    kept = _kept.setdefault(memory, {})
-    version, tables = kept.get(key, (-1, None))
-    if tables is None or version != memory.version:
-        tables = CompiledTables(memory, *key)
-        kept[key] = memory.version, tables
-    return tables
+    """The compiled tables, made anew when memory has changed since.  A few are kept: a model has few roots in use."""
+    version, tables = _kept.get(memory, (-1, {}))
+    if version != memory.version or len(tables) == _MOST_KEPT:
+        tables = {}
+        _kept[memory] = memory.version, tables
+    if key not in tables:
+        tables[key] = CompiledTables(memory, *key)
+    return tables[key]
 
 
 def _not_canonical(vas: U64, mode: PagingMode) -> Mask:
@@ -82,23 +84,40 @@ def _not_canonical(vas: U64, mode: PagingMode) -> Mask:
 
 
 def _translate_block(tables: CompiledTables, vas: U64, request: Request, pas: U64, errors: I32) -> None:
-    """Walk all lanes of a block, and write what came of them into `pas` and `errors`."""
+    """Walk all lanes of a block, and write what came of them into `pas` and `errors`.
+
+    Faults are lanes like others, whose leaf is 0 but for the low bits: no lane is told from another by a condition.
+    """
     asks = request != _ANY_READ._replace(nxe=request.nxe)
-    leaf, rights = (_walk_runs if tables.has_runs else _walk)(tables, vas.view(np.int64), asks)
-    size_bits = leaf & SHIFT_MASK
-    np.left_shift(np.uint64(1), size_bits, out=size_bits)
-    size_bits -= 1
-    np.bitwise_and(leaf, ~np.uint64(PAGE_SIZE - 1), out=pas)
-    pas |= vas & size_bits
-    faults = leaf.view(np.int64) < 0
-    if faults.any():
-        codes = np.array([request.error_code("not present"), request.error_code("reserved bit")], np.int32)
-        errors[faults] = codes[leaf[faults] & 1]
-        pas[faults] = 0
+    leaf, rights = _walk(tables, vas.view(np.int64), asks)
+    ending = (leaf & _ENDING_BITS).view(np.int64)
+    _OFFSETS.take(ending, out=pas, mode="clip")
+    pas &= vas
+    pas |= leaf & _PAGE_BITS
+    _codes(request).take(ending, out=errors, mode="clip")
     if rights is not None:
-        denied = _denied(request, rights) & ~faults
+        denied = _denied(request, rights) & (errors == TRANSLATED)
         errors[denied] = request.error_code("")
         pas[denied] = 0
+
+
+@cache
+def _codes(request: Request) -> I32:
+    """The error for each way a walk can end."""
+    codes = np.full(_ENDING_BITS + 1, TRANSLATED, np.int32)
+    codes[NOT_PRESENT], codes[RESERVED_BIT] = request.error_code("not present"), request.error_code("reserved bit")
+    codes[UNKNOWN] = _ASK
+    return codes
+
+
+def _ask(memory: PhysMemory, key: _Key, request: Request, vas: U64, pas: U64, errors: I32) -> None:
+    """Walk the lanes one by one whose tables were too many to be compiled."""
+    root, mode, maxphyaddr, nxe = key
+    for lane in np.flatnonzero(errors == _ASK).tolist():
+        found = walk(memory, root, int(vas[lane]), mode, maxphyaddr=maxphyaddr, nxe=nxe)
+        allowed = found.pa is not None and request.allowed_by(found)
+        pas[lane] = found.pa if allowed and found.pa else 0
+        errors[lane] = TRANSLATED if allowed else request.error_code(found.problem)
 
 
 def _walk(tables: CompiledTables, vas: I64, asks: bool) -> tuple[U64, U8 | None]:
@@ -117,18 +136,6 @@ def _walk(tables: CompiledTables, vas: I64, asks: bool) -> tuple[U64, U8 | None]
         if rights is not None:
             rights &= tables.rights.take(position)
     return tables.leaf.take(position), rights
-
-
-def _walk_runs(tables: CompiledTables, vas: I64, asks: bool) -> tuple[U64, U8 | None]:
-    """The same where some tables are runs, whose entries have to be computed."""
-    levels = tables.mode.levels
-    position = _indices(vas, levels[0].shift, (1 << levels[0].bits) - 1)
-    follow, leaf, rights = tables.look_up(position)
-    for level in levels[1:]:
-        position = (follow >> MASK_BITS) + (vas >> level.shift & follow & _INDEX_BITS)
-        follow, leaf, more = tables.look_up(position)
-        rights &= more
-    return leaf, rights if asks else None
 
 
 def _indices(vas: I64, shift: int, mask: int) -> I64:

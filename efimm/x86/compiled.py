@@ -4,108 +4,106 @@ Every entry that a walk can meet has a *position*.  `follow` says for each posit
 position of the next table, and which bits of an index choose an entry there.  A page, and a hole, lead back to
 themselves with no bits to choose by, so that all addresses take the same number of steps however early their walks end.
 `leaf` says what a position means when the walk ends there, `rights` what its entry allows.
-
-Tables that are bytes, and some of the runs, are copied.  The other runs only get a range of positions: their entries
-are computed when an address leads there, so that 128 GiB of tables cost nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from .levels import reach_levels
-from .memory import PAGE_SHIFT, PhysMemory, TableRun
-from .modes import ADDRESS_MASK, NX, PS, RW, US, P, PagingMode, reserved_masks
-
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
-U8 = npt.NDArray[np.uint8]
+from .levels import (
+    ALLOWS_ALL,
+    ALLOWS_FETCH,
+    ALLOWS_USER,
+    ALLOWS_WRITE,
+    I64,
+    NOT_PRESENT,
+    RESERVED_BIT,
+    U8,
+    U64,
+    TableReader,
+)
+from .memory import PAGE_SHIFT, PhysMemory
+from .modes import ADDRESS_MASK, NX, PAE, PS, RW, US, Level, P, PagingMode, reserved_masks
+from .pagewalk import read_pdptes
 
 MASK_BITS = 10  # an index has at most ten bits; the first position of the next table stands above them
-FAULT = 1 << 63  # in `leaf`: no page, and the low bit says why
-NOT_PRESENT, RESERVED_BIT = 0, 1
-SHIFT_MASK = 63  # in `leaf`: how many low bits of the address belong to the offset
-ALLOWS_WRITE, ALLOWS_USER, ALLOWS_FETCH = 1, 2, 4
 
 
 class CompiledTables:
-    """The tables that a walk from `root` can meet, as the processor with `maxphyaddr` and `nxe` understands them."""
+    """The tables that a walk from `root` can meet, as the processor with `maxphyaddr` and `nxe` understands them.
+
+    `leaf` is the physical address of a page and, in the bits below, how many low bits of the address are the offset in
+    it; or one of NOT_PRESENT, RESERVED_BIT, UNKNOWN.
+    """
 
     def __init__(self, memory: PhysMemory, root: int, mode: PagingMode, maxphyaddr: int, nxe: bool) -> None:
         self.mode = mode
         self._masks = reserved_masks(mode, maxphyaddr, nxe)
-        self._levels = reach_levels(memory, root, mode, maxphyaddr, nxe)
-        self.copied = self._levels[-1].end if self._levels else 0
-        self._number_runs()
-        parts = [self._decode(level.entries.ravel(), depth, level.base) for depth, level in enumerate(self._levels)]
-        self.follow: I64 = np.concatenate([follow for follow, _, _ in parts])
-        self.leaf: U64 = np.concatenate([leaf for _, leaf, _ in parts])
-        self.rights: U8 = np.concatenate([rights for _, _, rights in parts])
+        self._reader = TableReader(memory, mode, maxphyaddr, nxe)
+        first = self._reader.entries(np.array([(root & mode.root_mask) >> PAGE_SHIFT], dtype=np.uint64))
+        if mode is PAE:  # its first table may begin anywhere in its page
+            first[0, :4] = read_pdptes(memory, root)
+        parts = [self._decode(first.ravel(), 0, 0)]
+        for depth in range(1, len(mode.levels)):
+            base = parts[-1].base + len(parts[-1].entries)
+            parts.append(self._decode(self._link(parts[-1], depth, base), depth, base))
+        self.follow: I64 = np.concatenate([part.follow for part in parts])
+        self.leaf: U64 = np.concatenate([part.leaf for part in parts])
+        self.rights: U8 = np.concatenate([part.rights for part in parts])
+        self.incomplete = self._reader.exhausted
 
-    @property
-    def has_runs(self) -> bool:
-        """True when some positions have no entry in the arrays: `look_up` must be asked for them."""
-        return bool(self._runs)
-
-    def look_up(self, positions: I64) -> tuple[I64, U64, U8]:
-        """`follow`, `leaf` and `rights` at `positions`, those of runs computed."""
-        inside = np.minimum(positions, self.copied - 1)
-        follow, leaf, rights = self.follow[inside], self.leaf[inside], self.rights[inside]
-        places = np.searchsorted(self._run_bases, positions, side="right") - 1
-        for place in np.unique(places[positions >= self.copied]):
-            depth, run = self._runs[place]
-            lanes = np.flatnonzero(places == place)
-            follow[lanes], leaf[lanes], rights[lanes] = self._decode_run(run, depth, positions[lanes], place)
-        return follow, leaf, rights
-
-    def _number_runs(self) -> None:
-        """Give every run that was not copied its range of positions, behind those of the copied tables."""
-        self._runs: list[tuple[int, TableRun]] = []
-        bases = []
-        at = self.copied
-        for depth, level in enumerate(self._levels):
-            for run in level.runs:
-                level.run_bases.append(at)
-                bases.append(at)
-                self._runs.append((depth, run))
-                at += run.count * run.entries_per_page
-        self._run_bases: I64 = np.array(bases, dtype=np.int64)
-
-    def _decode_run(self, run: TableRun, depth: int, positions: I64, place: int) -> tuple[I64, U64, U8]:
-        number = positions - self._run_bases[place]
-        entries = (number - run.low).astype(np.uint64) * np.uint64(run.step % (1 << 64)) + np.uint64(run.first)
-        entries[(number < run.low) | (number >= run.high)] = 0
-        return self._decode(entries, depth, positions)
-
-    def _decode(self, entries: U64, depth: int, own: I64 | int) -> tuple[I64, U64, U8]:
-        """`follow`, `leaf` and `rights` of entries of one level, which stand at positions `own` (or from there on)."""
+    def _decode(self, entries: U64, depth: int, base: int) -> _Part:
+        """What the entries of one level mean, as far as that can be told without those of the next."""
         level, (table_mask, leaf_mask) = self.mode.levels[depth], self._masks[depth]
         last = level.shift == PAGE_SHIFT
         is_leaf = (entries & PS != 0) & level.may_be_large | last
         bad = entries & np.where(is_leaf, np.uint64(leaf_mask), np.uint64(table_mask)) != 0
         present = entries & P != 0
-        pages = self._page_addresses(entries, depth) | np.uint64(level.shift)
-        leaf = np.where(present & ~bad, pages, np.uint64(FAULT) + (present & bad))
-        positions = own + np.arange(len(entries)) if isinstance(own, int) else own
-        follow = positions << MASK_BITS
-        goes_on = present & ~bad & ~is_leaf
-        if goes_on.any():
-            below = self.mode.levels[depth + 1]
-            tables = (entries[goes_on] & ADDRESS_MASK) >> PAGE_SHIFT
-            follow[goes_on] = self._levels[depth + 1].positions(tables) << MASK_BITS | (1 << below.bits) - 1
-        return follow, leaf, _rights(entries) if level.has_rights else np.full(len(entries), 7, np.uint8)
+        holes = np.where(present, np.uint64(RESERVED_BIT), np.uint64(NOT_PRESENT))
+        leaf = np.where(present & ~bad, self._pages(entries, level), holes)
+        follow = np.arange(base, base + len(entries), dtype=np.int64) << MASK_BITS
+        return _Part(base, entries, present & ~bad & ~is_leaf, follow, leaf, _rights(entries, level))
 
-    def _page_addresses(self, entries: U64, depth: int) -> U64:
-        """The physical addresses of the pages, as `PagingMode.page_address` gives them one by one."""
-        level = self.mode.levels[depth]
-        pages: U64 = entries & np.uint64(ADDRESS_MASK & -level.span)
+    def _link(self, part: _Part, depth: int, base: int) -> U64:
+        """Let the entries of `part` lead to their tables of level `depth`, and give the entries of those."""
+        onward = np.flatnonzero(part.goes_on)
+        pfns, which = np.unique((part.entries[onward] & ADDRESS_MASK) >> PAGE_SHIFT, return_inverse=True)
+        tables = self._reader.tables(depth, pfns)
+        part.leaf[onward] = tables.leaf[which]
+        part.rights[onward] &= tables.rights[which]
+        rows = self._reader.entries(pfns[tables.copied])
+        starts = base + (np.cumsum(tables.copied, dtype=np.int64) - 1) * rows.shape[1]
+        follow = starts << MASK_BITS | (1 << self.mode.levels[depth].bits) - 1
+        copied = tables.copied[which]
+        part.follow[onward[copied]] = follow[which[copied]]
+        return rows.ravel()
+
+    def _pages(self, entries: U64, level: Level) -> U64:
+        """The pages that entries map: physical address and number of offset bits.  As `PagingMode.page_address`."""
+        pages: U64 = entries & np.uint64(ADDRESS_MASK & -level.span) | np.uint64(level.shift)
         if self.mode.pse36 and level.shift > PAGE_SHIFT:
             pages |= (entries & np.uint64(0x1FE000)) << np.uint64(19)
         return pages
 
 
-def _rights(entries: U64) -> U8:
+@dataclass
+class _Part:
+    """The entries of one level in the compiled form, from position `base` on."""
+
+    base: int
+    entries: U64
+    goes_on: npt.NDArray[np.bool_]
+    follow: I64
+    leaf: U64
+    rights: U8
+
+
+def _rights(entries: U64, level: Level) -> U8:
+    if not level.has_rights:
+        return np.full(len(entries), ALLOWS_ALL, np.uint8)
     writable = entries & RW != 0
     user = entries & US != 0
     executable = entries & NX == 0

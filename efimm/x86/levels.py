@@ -1,134 +1,123 @@
-"""Which table pages a walk can meet at each level, found once for all addresses."""
+"""Which tables a walk can meet at each level, and what becomes of each of them in the compiled form.
+
+A table that is bytes is copied.  A page of a table run often maps one piece of memory, with the same rights everywhere;
+to a walk it is then a large page of the level above, and it is *folded* into the entry that leads there.  So the
+128 GiB of tables of a large direct map become a few entries.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from .memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, TableRun
-from .modes import ADDRESS_MASK, PAE, PS, P, PagingMode, reserved_masks
-from .pagewalk import read_pdptes
+from .memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory
+from .modes import NX, RW, US, PagingMode
+from .ranges import Scan
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
 
-# How many pages of runs are copied: 32 MiB of entries.  Looking a copied entry up is several times faster.
-COPIED_PAGES = 8192
+ALLOWS_WRITE, ALLOWS_USER, ALLOWS_FETCH = 1, 2, 4
+ALLOWS_ALL = ALLOWS_WRITE | ALLOWS_USER | ALLOWS_FETCH
+
+# How a walk ends that finds no page, where another number says how many low bits of the address are the offset in it.
+NOT_PRESENT, RESERVED_BIT, UNKNOWN = 0, 1, 2
+
+COPIED_RUN_PAGES = 8192  # of the pages of runs that cannot be folded: 32 MiB of entries
+_FOLDED_PARTS = 1 << 16
 
 
 @dataclass
-class ReachedLevel:
-    """The tables of one level: copied ones with their entries, and runs that are left as they are.
+class Tables:
+    """What becomes of some tables of one level, by their sorted page frame numbers.
 
-    The last row of `entries` belongs to no table: it is empty, and stands for memory that was never written.
+    `copied` tells those whose entries are copied.  For the others `leaf` and `rights` are what to put into the entry
+    that leads there: a folded page, nothing, or UNKNOWN where only the walk for one address can tell.
     """
 
     pfns: U64
-    entries: U64
-    runs: list[TableRun]
-    base: int
-    run_bases: list[int] = field(default_factory=list)
-
-    @property
-    def end(self) -> int:
-        """The first position behind the copied tables."""
-        return self.base + self.entries.size
-
-    def positions(self, tables: U64) -> I64:
-        """The first position of each table, given by its page frame number."""
-        size = self.entries.shape[1]
-        row = np.searchsorted(self.pfns, tables)
-        copied = row < len(self.pfns)
-        copied[copied] = self.pfns[row[copied]] == tables[copied]
-        found: I64 = np.where(copied, row, len(self.pfns)) * size + self.base
-        if self.runs:
-            first = np.array([run.first_pfn for run in self.runs], dtype=np.uint64)
-            count = np.array([run.count for run in self.runs], dtype=np.uint64)
-            place = np.maximum(np.searchsorted(first, tables, side="right") - 1, 0)
-            page = tables - first[place]
-            inside = ~copied & (tables >= first[place]) & (page < count[place])
-            starts = np.array(self.run_bases, dtype=np.int64)[place] + page.astype(np.int64) * size
-            found = np.where(inside, starts, found)
-        return found
-
-
-def reach_levels(memory: PhysMemory, root: int, mode: PagingMode, maxphyaddr: int, nxe: bool) -> list[ReachedLevel]:
-    """The tables of every level, from the top.  There are at most as many at a level as there are pages in memory."""
-    levels: list[ReachedLevel] = []
-    budget, base = COPIED_PAGES, 0
-    wanted = _Wanted(np.array([(root & mode.root_mask) >> PAGE_SHIFT], dtype=np.uint64), [])
-    for depth, (level, masks) in enumerate(zip(mode.levels, reserved_masks(mode, maxphyaddr, nxe), strict=True)):
-        copied: list[TableRun] = []
-        runs: list[TableRun] = []
-        for run in wanted.runs:
-            affordable = run.count <= budget
-            budget -= run.count if affordable else 0
-            (copied if affordable else runs).append(run)
-        pfns = wanted.pages if depth == 0 else _pages_to_copy(memory, wanted.pages, copied, runs)
-        entries = _entries(memory, pfns, mode.entry_bytes)
-        if mode is PAE and depth == 0:  # its first table may begin anywhere in its page
-            entries[0, :4] = read_pdptes(memory, root)
-        levels.append(ReachedLevel(pfns, entries, runs, base))
-        base += entries.size
-        if level.shift > PAGE_SHIFT:
-            goes_on = P | masks[0] | (PS if level.may_be_large else 0)
-            wanted = _below(memory, levels[-1], goes_on, mode.entry_bytes)
-    return levels
+    copied: npt.NDArray[np.bool_]
+    leaf: U64
+    rights: U8
 
 
 @dataclass
-class _Wanted:
-    """Table pages that a level leads to: page frame numbers, and whole runs."""
+class TableReader:
+    """Reads tables of one memory, as the processor with `maxphyaddr` and `nxe` understands them in `mode`.
 
-    pages: U64
-    runs: list[TableRun]
-
-
-def _below(memory: PhysMemory, level: ReachedLevel, goes_on: int, entry_bytes: int) -> _Wanted:
-    """Everything that the entries of `level` lead to; of a run left as it is, all that lies between its ends."""
-    entries = level.entries.ravel()
-    pages = np.unique((entries[entries & goes_on == P] & ADDRESS_MASK) >> PAGE_SHIFT)
-    ranges = [_children(run) for run in level.runs if run.first & goes_on == P]
-    frames = np.array(sorted(memory.words[8]), dtype=np.uint64)
-    for low, high in ranges:
-        pages = np.union1d(pages, frames[(frames >= low) & (frames <= high)])
-    runs = [
-        run
-        for run in memory.runs
-        if run.entry_bytes == entry_bytes
-        and (
-            _meets(run, pages) or any(low < run.first_pfn + run.count and run.first_pfn <= high for low, high in ranges)
-        )
-    ]
-    return _Wanted(pages, runs)
-
-
-def _children(run: TableRun) -> tuple[int, int]:
-    """The lowest and the highest table page that the entries of `run` lead to."""
-    ends = sorted((run.entry(number) & ADDRESS_MASK) >> PAGE_SHIFT for number in (run.low, run.high - 1))
-    return ends[0], ends[1]
-
-
-def _meets(run: TableRun, pages: U64) -> bool:
-    at = int(np.searchsorted(pages, run.first_pfn))
-    return at < len(pages) and int(pages[at]) < run.first_pfn + run.count
-
-
-def _pages_to_copy(memory: PhysMemory, pages: U64, copied: list[TableRun], left: list[TableRun]) -> U64:
-    """`pages` but for those of the runs that are left as they are, and all pages of the runs to copy.
-
-    A page of a run that has become bytes since is copied, whatever becomes of its run.
+    `budget` is how many more pages of runs may be copied, `exhausted` whether there were more.
     """
-    in_runs = {run.first_pfn for run in left}
-    kept = [pfn for pfn in pages.tolist() if (run := memory.run_at(pfn)) is None or run.first_pfn not in in_runs]
-    of_runs = [np.arange(run.first_pfn, run.first_pfn + run.count, dtype=np.uint64) for run in copied]
-    return np.unique(np.concatenate([np.array(kept, dtype=np.uint64), *of_runs]))
+
+    memory: PhysMemory
+    mode: PagingMode
+    maxphyaddr: int
+    nxe: bool
+    budget: int = field(default_factory=lambda: COPIED_RUN_PAGES)
+    exhausted: bool = False
+
+    def __post_init__(self) -> None:
+        self._frames: U64 = np.fromiter(self.memory.words[8], np.uint64, self.memory.frames_in_use)
+        runs = self.memory.runs
+        self._first: U64 = np.array([run.first_pfn for run in runs], dtype=np.uint64)
+        self._count: U64 = np.array([run.count for run in runs], dtype=np.uint64)
+
+    @cached_property
+    def _scan(self) -> Scan:
+        return Scan(self.memory, self.mode, self.maxphyaddr, self.nxe, _FOLDED_PARTS)
+
+    def tables(self, depth: int, pfns: U64) -> Tables:
+        """What becomes of the tables `pfns` of level `depth`.
+
+        Memory that was never written holds no entries: a walk that gets there ends.
+        """
+        copied = np.isin(pfns, self._frames)
+        leaf, rights = np.full(len(pfns), NOT_PRESENT, np.uint64), np.full(len(pfns), ALLOWS_ALL, np.uint8)
+        in_runs = np.flatnonzero(~copied & self._in_runs(pfns))
+        for row in np.split(in_runs, np.flatnonzero(np.diff(pfns[in_runs]) != 1) + 1):
+            if len(row):
+                leaf[row], rights[row] = self._fold(depth, int(pfns[row[0]]), len(row))
+        left = in_runs[leaf[in_runs] == UNKNOWN]
+        copied[left[: self.budget]] = True
+        self.exhausted |= len(left) > self.budget
+        self.budget -= min(self.budget, len(left))
+        return Tables(pfns, copied, leaf, rights)
+
+    def entries(self, pfns: U64) -> U64:
+        """The entries of table pages, a row a page."""
+        data = b"".join([self.memory.read(pfn << PAGE_SHIFT, PAGE_SIZE) for pfn in pfns.tolist()])
+        words = np.frombuffer(data, dtype=f"<u{self.mode.entry_bytes}")
+        return words.reshape(-1, PAGE_SIZE // self.mode.entry_bytes).astype(np.uint64)
+
+    def _in_runs(self, pfns: U64) -> npt.NDArray[np.bool_]:
+        if not len(self._first):
+            return np.zeros(len(pfns), np.bool_)
+        place = np.searchsorted(self._first, pfns, side="right") - 1
+        inside: npt.NDArray[np.bool_] = (place >= 0) & (pfns - self._first[place] < self._count[place])
+        return inside
+
+    def _fold(self, depth: int, pfn: int, count: int) -> tuple[U64, U8]:
+        """Leaf and rights of `count` tables in a row; UNKNOWN for those that are not one aligned piece."""
+        leaf, rights = np.full(count, UNKNOWN, np.uint64), np.full(count, ALLOWS_ALL, np.uint8)
+        level = self.mode.levels[depth]
+        reach_bits = level.shift + level.bits
+        try:
+            parts = self._scan.tables(depth, pfn, count)
+        except ValueError:  # too many parts to be worth it
+            return leaf, rights
+        for offset, size, pa, allowed in parts:
+            first, end = -(-offset >> reach_bits), offset + size >> reach_bits
+            start = pa + (first << reach_bits) - offset
+            if first < end and not start & (1 << reach_bits) - 1:
+                places = np.arange(end - first, dtype=np.uint64) << np.uint64(reach_bits)
+                leaf[first:end] = places + np.uint64(start | reach_bits)
+                rights[first:end] = _allowed(allowed)
+        return leaf, rights
 
 
-def _entries(memory: PhysMemory, pfns: U64, entry_bytes: int) -> U64:
-    """The entries of table pages, a row a page, and an empty row behind them."""
-    data = b"".join(memory.read(pfn << PAGE_SHIFT, PAGE_SIZE) for pfn in pfns.tolist()) + bytes(PAGE_SIZE)
-    words = np.frombuffer(data, dtype=f"<u{entry_bytes}")
-    return words.reshape(-1, PAGE_SIZE // entry_bytes).astype(np.uint64)
+def _allowed(rights: int) -> int:
+    """The rights of a part, whose NX is turned around, as flags."""
+    return ALLOWS_WRITE * bool(rights & RW) | ALLOWS_USER * bool(rights & US) | ALLOWS_FETCH * bool(rights & NX)

@@ -15,7 +15,7 @@ from .modes import ADDRESS_MASK, LONG4, NX, PAE, PS, RW, US, P, PagingMode, rese
 from .pagewalk import read_pdptes
 
 _ALL_RIGHTS = RW | US | NX
-_Part = tuple[int, int, int, int]  # offset, size, physical address, rights (RW and US as in an entry, NX the other way)
+Part = tuple[int, int, int, int]  # offset, size, physical address, rights (RW and US as in an entry, NX the other way)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +61,39 @@ def mapped_ranges(
     """
     if not mode.levels:
         return [MappedRange(0, 1 << mode.va_bits, 0, True, True, True)]
-    parts = _Scan(memory, mode, contiguous, reserved_masks(mode, maxphyaddr, nxe), limit).top(root)
+    parts = Scan(memory, mode, maxphyaddr, nxe, limit, contiguous).top(root)
     half = 1 << (mode.va_bits - 1 if mode.va_bits > 32 else mode.va_bits)
     return [_mapped_range(part, mode) for part in _split_at(parts, half)]
 
 
-class _Scan:
+class Scan:
     """One look at all tables; what lies below a table page is kept, since several entries may lead there."""
 
     def __init__(
-        self, memory: PhysMemory, mode: PagingMode, contiguous: bool, masks: tuple[tuple[int, int], ...], limit: int
+        self, memory: PhysMemory, mode: PagingMode, maxphyaddr: int, nxe: bool, limit: int, contiguous: bool = True
     ) -> None:
-        self._memory, self._mode, self._contiguous, self._masks, self._limit = memory, mode, contiguous, masks, limit
+        self._memory, self._mode, self._contiguous, self._limit = memory, mode, contiguous, limit
+        self._masks = reserved_masks(mode, maxphyaddr, nxe)
+        self._top = 1 << (maxphyaddr if mode.entry_bytes == 8 else PHYSICAL_BITS)
         self._frames = sorted(memory.words[8])
         self._meaning = P | _ALL_RIGHTS | PS | ADDRESS_MASK | mode.reserved_above
-        self._known: dict[tuple[int, int, int], list[_Part]] = {}
+        self._known: dict[tuple[int, int, int], list[Part]] = {}
 
-    def top(self, root: int) -> list[_Part]:
+    def top(self, root: int) -> list[Part]:
         """Everything below the top-level table at `root`."""
         if self._mode is PAE:
             entries = enumerate(read_pdptes(self._memory, root))
             return self._joined(part for index, entry in entries for part in self._group(0, index, 1, entry))
-        return self._tables(0, (root & self._mode.root_mask) >> PAGE_SHIFT, 1)
+        return self.tables(0, (root & self._mode.root_mask) >> PAGE_SHIFT, 1)
 
-    def _tables(self, depth: int, pfn: int, count: int) -> list[_Part]:
+    def tables(self, depth: int, pfn: int, count: int) -> list[Part]:
         """What `count` tables of one level map that are pages in a row, as if the first began at address 0."""
         key = depth, pfn, count
         if key not in self._known:
-            self._known[key] = []  # a table that is met again inside itself is met at another level
             self._known[key] = self._joined(self._pieces(depth, pfn, count))
         return self._known[key]
 
-    def _pieces(self, depth: int, pfn: int, count: int) -> Iterator[_Part]:
+    def _pieces(self, depth: int, pfn: int, count: int) -> Iterator[Part]:
         level = self._mode.levels[depth]
         reach = level.span << level.bits
         at, end = pfn, pfn + count
@@ -113,7 +114,7 @@ class _Scan:
         place = bisect_left(self._frames, pfn)
         return self._frames[place] if place < len(self._frames) else 1 << PHYSICAL_BITS
 
-    def _page(self, depth: int, pfn: int) -> Iterator[_Part]:
+    def _page(self, depth: int, pfn: int) -> Iterator[Part]:
         """The entries of one table that is bytes, in groups that continue each other."""
         size = self._mode.entry_bytes
         data = memoryview(self._memory.read(pfn << PAGE_SHIFT, PAGE_SIZE)).cast("Q" if size == 8 else "I")
@@ -128,7 +129,7 @@ class _Scan:
                 yield from self._group(depth, index, count, entry)
             index += count
 
-    def _row(self, depth: int, index: int, count: int, entry: int, step: int) -> Iterator[_Part]:
+    def _row(self, depth: int, index: int, count: int, entry: int, step: int) -> Iterator[Part]:
         """`count` entries of a run from number `index` on."""
         if count > 0 and step == self._step(depth, entry):
             yield from self._group(depth, index, count, entry)
@@ -141,22 +142,32 @@ class _Scan:
         level = self._mode.levels[depth]
         return level.span if level.is_leaf(entry) else PAGE_SIZE
 
-    def _group(self, depth: int, index: int, count: int, entry: int) -> Iterator[_Part]:
-        """What `count` entries map that continue each other, from `index` on."""
-        level = self._mode.levels[depth]
+    def _group(self, depth: int, index: int, count: int, entry: int) -> Iterator[Part]:
+        """What `count` entries map that continue each other, from `index` on.
+
+        They are taken in pieces, since those that lead beyond the last physical address have reserved bits set.
+        """
+        level, step = self._mode.levels[depth], self._step(depth, entry)
         leaf = level.is_leaf(entry)
-        if not entry & P or entry & self._masks[depth][leaf]:
-            return iter(())
+        while count:
+            piece = min(count, -(-(self._top - (entry & self._top - 1 & ADDRESS_MASK)) // step))
+            if entry & P and not entry & self._masks[depth][leaf]:
+                yield from self._piece(depth, index, piece, entry)
+            index, count, entry = index + piece, count - piece, entry + piece * step & self._meaning
+
+    def _piece(self, depth: int, index: int, count: int, entry: int) -> Iterable[Part]:
+        """What `count` usable entries map."""
+        level = self._mode.levels[depth]
         rights = (entry ^ NX) & _ALL_RIGHTS if level.has_rights else _ALL_RIGHTS
         at = index * level.span
-        if leaf:
-            return iter([(at, count * level.span, self._mode.page_address(level, entry), rights)])
-        below = self._tables(depth + 1, (entry & ADDRESS_MASK) >> PAGE_SHIFT, count)
+        if level.is_leaf(entry):
+            return [(at, count * level.span, self._mode.page_address(level, entry), rights)]
+        below = self.tables(depth + 1, (entry & ADDRESS_MASK) >> PAGE_SHIFT, count)
         return ((at + offset, size, pa, rights & more) for offset, size, pa, more in below)
 
-    def _joined(self, parts: Iterable[_Part]) -> list[_Part]:
+    def _joined(self, parts: Iterable[Part]) -> list[Part]:
         """The parts with those made one that continue each other."""
-        joined: list[_Part] = []
+        joined: list[Part] = []
         for offset, size, pa, rights in parts:
             if joined:
                 before, length, start, allowed = joined[-1]
@@ -170,11 +181,11 @@ class _Scan:
         return joined
 
 
-def _moved(parts: Iterable[_Part], by: int) -> Iterator[_Part]:
+def _moved(parts: Iterable[Part], by: int) -> Iterator[Part]:
     return ((offset + by, size, pa, rights) for offset, size, pa, rights in parts)
 
 
-def _split_at(parts: list[_Part], half: int) -> Iterator[_Part]:
+def _split_at(parts: list[Part], half: int) -> Iterator[Part]:
     """The parts with none across `half`: canonical addresses are not contiguous there."""
     for offset, size, pa, rights in parts:
         if offset < half < offset + size:
@@ -184,7 +195,7 @@ def _split_at(parts: list[_Part], half: int) -> Iterator[_Part]:
             yield offset, size, pa, rights
 
 
-def _mapped_range(part: _Part, mode: PagingMode) -> MappedRange:
+def _mapped_range(part: Part, mode: PagingMode) -> MappedRange:
     offset, size, pa, rights = part
     upper = mode.va_bits > 32 and offset >> mode.va_bits - 1
     va = offset + (1 << 64) - (1 << mode.va_bits) if upper else offset
