@@ -147,6 +147,39 @@ def test_runs_with_pages_that_became_bytes(copied, monkeypatch):
     agrees(linux.memory, linux.swapper_pg_dir.pa, vas, LONG4, 46)
 
 
+def test_what_was_compiled_is_given_up_when_memory_changes():
+    memory = PhysMemory()
+    for root in range(0x1000, 0x40_0000, 0x1000):
+        translate(memory, root, [0])
+    assert len(batch._kept[memory][1]) <= 8
+    translate(memory, 0x1000, [0])
+    memory.write_u64(0x1000, 0)
+    translate(memory, 0x1000, [0])
+    assert len(batch._kept[memory][1]) == 1
+
+
+def test_tables_full_of_random_bytes_are_compiled_to_what_they_are():
+    rng = random.Random(1000)
+    memory = PhysMemory()
+    for page in range(300):
+        memory.write(ROOT + 0x1000 * page, rng.randbytes(4096))
+    agrees(memory, ROOT, addresses(rng, LONG4, 100), LONG4)
+    (tables,) = batch._kept[memory][1].values()
+    assert len(tables.leaf) <= 512 * 4 * 300
+
+
+def test_a_run_whose_entries_all_lead_to_one_table(monkeypatch):
+    # It maps as many pieces as it has entries, so nothing can be folded; and nothing but the walk for one is left.
+    monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", 3)
+    memory = PhysMemory()
+    memory.add_runs([TableRun(0x10, 1, 0, 512, 0x11_003, 0x1000), TableRun(0x11, 512, 0, 512 * 512, 0x400_003, 0)])
+    memory.write_u64(0x40_0000, 0x83)
+    errors = agrees(memory, 0x1_0000, [number * GIB // 2 + 5 for number in range(0, 4000, 7)], LONG4)
+    assert set(errors.tolist()) == {-1, 0}
+    pas, errors = translate(memory, 0x1_0000, [5, GIB + 5], request=Request(WRITE, user=True))
+    assert (pas.tolist(), errors.tolist()) == ([0, 0], [7, 7])
+
+
 def test_the_ends_of_a_run_are_holes(monkeypatch):
     monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", 0)
     memory = PhysMemory()

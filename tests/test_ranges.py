@@ -119,3 +119,18 @@ def test_paging_off_is_one_range():
 def test_ranges_say_themselves():
     found = MappedRange(0x1000, 0x2000, 0x5000, writable=True, user=False, executable=False)
     assert str(found) == "0x0000000000001000-0x0000000000003000 -> 0x5000 rw--"
+
+
+@pytest.mark.parametrize("as_run", [False, True])
+def test_pages_beyond_the_last_physical_address_are_not_mapped(as_run):
+    memory = PhysMemory()
+    memory.write_u64(0x1000, 0x2003)
+    first = (1 << 40) - (4 << 30) | 0x83
+    if as_run:
+        memory.add_runs([TableRun(2, 1, 0, 8, first, 1 << 30)])
+    else:
+        for index in range(8):
+            memory.write_u64(0x2000 + 8 * index, first + (index << 30))
+    found = mapped_ranges(memory, 0x1000, maxphyaddr=40)
+    assert [(r.va, r.size, r.pa) for r in found] == [(0, 4 << 30, (1 << 40) - (4 << 30))]
+    assert [walk(memory, 0x1000, index << 30, maxphyaddr=40).problem for index in (3, 4)] == ["", "reserved bit"]

@@ -8,7 +8,6 @@ reserved or not; only a whole GiB that e820 does not mention at all is left out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import takewhile
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
 from .layout import PAGE_KERNEL, PGDIR_SIZE, PMD_SIZE, PUD_SIZE, pgd_index, phys_to_virt
@@ -105,8 +104,8 @@ def populate_direct_map(
 def _empty_entries(linux: Linux, index: int, start: int, end: int) -> int:
     """How many top-level entries from `index` on, as far as [start, end) needs them, are empty."""
     most = -(-end // PGDIR_SIZE) - start // PGDIR_SIZE
-    empty = (not linux.swapper_pg_dir[index + k] for k in range(most))
-    return sum(1 for _ in takewhile(bool, empty))
+    words = linux.swapper_pg_dir.words(index, most)
+    return next((k for k, word in enumerate(words) if word), most)
 
 
 def _overlaps(ranges: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:

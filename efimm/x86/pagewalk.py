@@ -121,9 +121,11 @@ def walk(
         if entry & goes_on != P:
             break
     leaf_mask, leaf, page_mask, offset_mask = leaves[len(entries)]
+    # The constructor would take longer than a level of the walk.
     if entry & leaf_mask == leaf:
-        # The constructor would take longer than a level of the walk.
         return tuple.__new__(Walk, (va, entry & page_mask | va & offset_mask, "", mode, root, tuple(entries)))
+    if not entry & P:
+        return tuple.__new__(Walk, (va, None, "not present", mode, root, tuple(entries)))
     return _unusual_end(va, mode, root, entries, maxphyaddr, nxe)
 
 
@@ -133,14 +135,12 @@ def read_pdptes(memory: PhysMemory, root: int) -> tuple[int, ...]:
 
 
 def _unusual_end(va: int, mode: PagingMode, root: int, entries: list[int], maxphyaddr: int, nxe: bool) -> Walk:
-    """A walk that found no translation, and the one to a page whose address is not in the usual bits (PSE-36)."""
+    """A walk to an entry with reserved bits, or to a page whose address is not in the usual bits (PSE-36)."""
     entry, depth = entries[-1], len(entries) - 1
     level = mode.levels[depth]
-    pa, problem = None, "not present"
-    if entry & P:
-        problem = "reserved bit" if entry & reserved_masks(mode, maxphyaddr, nxe)[depth][level.is_leaf(entry)] else ""
-        pa = None if problem else mode.page_address(level, entry) | va & level.span - 1
-    return Walk(va, pa, problem, mode, root, tuple(entries))
+    if entry & reserved_masks(mode, maxphyaddr, nxe)[depth][level.is_leaf(entry)]:
+        return Walk(va, None, "reserved bit", mode, root, tuple(entries))
+    return Walk(va, mode.page_address(level, entry) | va & level.span - 1, "", mode, root, tuple(entries))
 
 
 _Rows = tuple[tuple[int, ...], ...]

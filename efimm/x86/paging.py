@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..trace import EntryWrite, Trace
 from .memory import PAGE_SIZE, PhysMemory, progression
@@ -49,8 +49,7 @@ class PageTable:
         return PAGE_SIZE // self.entry_bytes
 
     def __getitem__(self, index: int) -> Entry:
-        pa = self._entry_pa(index)
-        return Entry.from_bytes(self.memory.read(pa, self.entry_bytes), "little")
+        return Entry(self.memory.read_word(self._entry_pa(index), self.entry_bytes))
 
     def __setitem__(self, index: int, entry: int) -> None:
         self.fill(index, 1, entry, 0)
@@ -61,18 +60,23 @@ class PageTable:
         IndexError, and nothing is written, when the table ends before.
         """
         self._entry_pa(index + count - 1)
-        old = self[index]
-        self.memory.write(self._entry_pa(index), progression(first, count, step, self.entry_bytes))
-        self.trace.emit(EntryWrite(self.name, index, int(old), first, count, step))
+        pa = self._entry_pa(index)
+        old = self.memory.read_word(pa, self.entry_bytes)
+        self.memory.write(pa, progression(first, count, step, self.entry_bytes))
+        self.trace.emit(EntryWrite(self.name, index, old, first, count, step))
+
+    def words(self, index: int = 0, count: int | None = None) -> Sequence[int]:
+        """`count` entries from `index` on as plain numbers; without `count`, all that follow."""
+        end = len(self) if count is None else index + count
+        data = self.memory.read(self._entry_pa(index), self.entry_bytes * (end - index))
+        return memoryview(data).cast("Q" if self.entry_bytes == 8 else "I")
 
     def slots(self) -> dict[int, int]:
         """The entries that are not zero, by index."""
-        return {index: int(entry) for index, entry in enumerate(self) if entry}
+        return {index: word for index, word in enumerate(self.words()) if word}
 
     def __iter__(self) -> Iterator[Entry]:
-        data = self.memory.read(self.pa, PAGE_SIZE)
-        size = self.entry_bytes
-        return (Entry.from_bytes(data[at : at + size], "little") for at in range(0, PAGE_SIZE, size))
+        return map(Entry, self.words())
 
     def _entry_pa(self, index: int) -> int:
         if not 0 <= index < len(self):
