@@ -180,6 +180,34 @@ def test_a_run_whose_entries_all_lead_to_one_table(monkeypatch):
     assert (pas.tolist(), errors.tolist()) == ([0, 0], [7, 7])
 
 
+@given(seed=st.integers(0, 1 << 30))
+@settings(deadline=None, max_examples=60)
+def test_runs_that_map_one_piece_or_nearly(seed):
+    # pud pages that lead to pmd pages in a row, as a direct map has them: whole or cut, aligned or not, any rights.
+    rng = random.Random(seed)
+    memory = PhysMemory()
+    memory.write(ROOT, b"".join((0x2_0007 + 0x1000 * slot).to_bytes(8, "little") for slot in range(4)))
+    low, high = rng.choice([0, 512, 700]), rng.choice([1500, 1536, 2048])
+    leaves = low * 512 + rng.choice([0, 0, 3]), high * 512 - rng.choice([0, 0, 5])
+    pa = rng.choice([0, leaves[0] << 21, 1 << 21, 1 << 30, (1 << 46) - (leaves[1] - leaves[0] << 20)])
+    tables, page = rng.choice([3, 5, 7, 1 << 63 | 7]), rng.choice([0x81, 0x83, 0x87, 1 << 63 | 0x87])
+    memory.add_runs([TableRun(0x20, 4, low, high, (0x1000 + low) << 12 | tables, 0x1000)])
+    memory.add_runs([TableRun(0x1000, 2048, *leaves, pa | page, 1 << 21)])
+    if rng.random() < 0.3:
+        memory.write_u64(rng.randrange(0x1000 + low, 0x1000 + high) << 12, 0)
+    edges = [low * GIB, high * GIB, *(number << 21 for number in leaves)]
+    vas = [edge + offset for edge in edges for offset in (-1, 0, 1 << 21, -(1 << 21), GIB, -GIB) if edge + offset >= 0]
+    vas += [rng.randrange(2048 * GIB) for _ in range(60)]
+    agrees(memory, ROOT, vas, LONG4, 46)
+    for request in (Request(WRITE), Request(FETCH), Request(user=True), Request(WRITE, user=True)):
+        pas, errors = translate(memory, ROOT, vas, request=request, maxphyaddr=46)
+        for va, found, error in zip(vas, pas.tolist(), errors.tolist(), strict=True):
+            looked = walk(memory, ROOT, va, maxphyaddr=46)
+            allowed = looked.pa is not None and request.allowed_by(looked)
+            right = (looked.pa, -1) if allowed else (0, request.error_code(looked.problem))
+            assert (found, error) == right, hex(va)
+
+
 def test_the_ends_of_a_run_are_holes(monkeypatch):
     monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", 0)
     memory = PhysMemory()
