@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .kernels import KERNELS
 from .linux import Kernel, Linux, efi_enter_virtual_mode, virt_efi_get_time
@@ -13,7 +14,9 @@ from .machines import Machine, MachineError
 from .trace import Trace
 from .uefi import EfiStatus, WildCall
 from .uefi.services import SIZEOF_EFI_TIME
-from .x86 import GeneralProtection, PageFault, Walk
+from .x86 import Cpu, GeneralProtection, PageFault, Walk
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,20 @@ def enter(linux: Linux) -> Outcome:
 
 def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:
     """What the processor would find for `va` when the firmware is entered: the table as the kernel prepared it."""
-    found: list[Walk] = []
-    linux = boot(machine, kernel)
-    linux.firmware.watchers.append(lambda cpu: found.append(cpu.walk(va)))
+    return at_call(boot(machine, kernel), lambda cpu: cpu.walk(va))
+
+
+def at_call(linux: Linux, look: Callable[[Cpu], Seen]) -> Seen:
+    """What `look` sees when a booted kernel enters the firmware for the first time; the call then goes on.
+
+    MachineError for a kernel that never enters it.
+    """
+    seen: list[Seen] = []
+    linux.firmware.watchers.append(lambda cpu: None if seen else seen.append(look(cpu)))
     enter(linux)
-    return found[0]
+    if not seen:
+        raise MachineError(f"kernel {linux.kernel.name!r} never enters the firmware")
+    return seen[0]
 
 
 def _after_the_call(linux: Linux, status: EfiStatus) -> tuple[str, str]:

@@ -74,6 +74,7 @@ def test_run_answers_the_questions_of_the_story(arguments: list[str], verdict: s
         ["run", "--kernel", "hpa-sync", "--map", "intel-brickland-512gib"],
         ["walk", "0xffff888000001000"],
         ["walk", "0x1000"],
+        ["walk", "0x80001d8000", "--tables", "debian-6.1-600g", "--root", "efi_mm.pgd"],
         ["compare", "--ram", "2T"],
         *(["map", name] for name in data_files()),
         ["--help"],
@@ -99,6 +100,13 @@ def test_text_fits_into_72_columns(arguments: list[str]) -> None:
         ["walk", "0x1ffffffffffffffff"],
         ["walk", "nowhere"],
         ["walk"],
+        ["walk", "0x1000", "--tables", "debian-6.1-600g"],
+        ["walk", "0x1000", "--tables", "debian-6.1-600g", "--root", "nobody"],
+        ["walk", "0x1000", "--tables", "README.md"],
+        ["walk", "0x100000000", "--arch", "i386"],
+        ["dump"],
+        ["dump", "-o", "no/such/directory/core.elf"],
+        ["dump", "-o", "core.elf", "--ram", "64T", "--page-size", "4K"],
         ["map", "README.md"],
         ["frobnicate"],
         ["run", "--frobnicate"],
@@ -133,6 +141,22 @@ def test_walk_shows_the_identity_map_that_exists_only_during_the_call() -> None:
     assert "-> 0x1234000, 2M page" in answer("walk", "0x1234000", "--at-call")
     assert "not present: pgd[1]" in answer("walk", "0x8000001000", "--at-call")
     assert "-> 0x8000001000, 1G page" in answer("walk", "0x8000001000", "--at-call", "--kernel", "hpa-sync")
+
+
+def test_walk_goes_through_the_saved_tables_of_a_real_kernel() -> None:
+    # The EFI descriptor array of that boot lay at 0x80001d8000, and 6.1 maps its pages one to one.
+    saved = ["walk", "0x80001d8000", "--tables", "debian-6.1-600g", "--root"]
+    assert "-> 0x80001d8000, 4K page" in answer(*saved, "efi_mm.pgd")
+    assert "not present: pgd[1]" in answer(*saved, "init_top_pgt")
+    assert answer(*saved, "0x80001be000") == answer(*saved, "efi_mm.pgd")
+
+
+def test_dump_writes_an_elf_core_at_either_moment(tmp_path: Path) -> None:
+    before, during = tmp_path / "before.elf", tmp_path / "during.elf"
+    assert "drgn -c" in answer("dump", "-o", str(before))
+    answer("dump", "-o", str(during), "--at-call")
+    assert before.read_bytes()[:4] == during.read_bytes()[:4] == b"\x7fELF"
+    assert before.read_bytes() != during.read_bytes()
 
 
 def test_compare_runs_every_kernel() -> None:

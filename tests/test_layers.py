@@ -40,6 +40,12 @@ MAY_ALSO_IMPORT = {
 }
 
 
+def may_also_import(module: str) -> set[str]:
+    """What the list allows to `module`, or to the package it stands in."""
+    parts = module.split(".")
+    return set().union(*(MAY_ALSO_IMPORT.get(".".join(parts[:count]), set()) for count in range(1, len(parts) + 1)))
+
+
 def module_name(path: Path) -> str:
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -78,7 +84,7 @@ def complaints(module: str, imported: set[str]) -> list[str]:
             allowed = LAYERS[: LAYERS.index(layer_of(module)) + 1]
             if layer_of(other) not in allowed:
                 wrong.append(f"{module} imports {other}, which does not stand to its left")
-        elif top not in sys.stdlib_module_names | MAY_ALSO_IMPORT.get(module, set()):
+        elif top not in sys.stdlib_module_names | may_also_import(module):
             wrong.append(f"{module} imports {other}: only the standard library is allowed there")
     return wrong
 

@@ -1,0 +1,52 @@
+"""The `efimm` command.  Text for people in at most 72 columns, one JSON object with --json.
+
+Exit status: 0 when the question was answered, whatever the verdict; 2 for bad input, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from .. import __version__
+from ..show import text
+from .files import map_command
+from .notebooks import lab_command
+from .runs import compare_command, run_command
+from .tables import dump_command, walk_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": text.COLUMNS})
+@click.version_option(__version__, prog_name="efimm")
+def cli() -> None:
+    """Watch a Linux/UEFI page-table bug of June 2012, and try fixes on it."""
+
+
+for command in (run_command, walk_command, compare_command, map_command, dump_command, lab_command):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """The command itself: bad input becomes one line on stderr and exit status 2."""
+    try:
+        cli(standalone_mode=False, prog_name="efimm")
+    except click.ClickException as error:
+        _refuse(error.format_message())
+    except (ValueError, MemoryError) as error:
+        _refuse(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    sys.exit(0)
+
+
+def _refuse(message: str) -> NoReturn:
+    click.echo(f"efimm: {' '.join(message.split())}", err=True)
+    sys.exit(2)
