@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import efimm
 from efimm.linux.direct_map import init_memory_mapping, split_mem_range
-from efimm.linux.memblock import Memblock
 from efimm.linux.pageattr import set_memory_nx, set_memory_uc, set_memory_x
 from efimm.linux.pgd_alloc import pgd_alloc
 from efimm.linux.pgtable import Extent, TableFiller
@@ -524,52 +523,6 @@ def test_the_trampolines_table_can_be_loaded_by_a_32_bit_processor(kernel: str, 
     assert pa % 4096 == 0
     header = linux.memory.read(0x99000, 0x1000)
     assert pa.to_bytes(4, "little") in header
-
-
-# memblock
-
-
-def free_places(memory: list[tuple[int, int]], reserved: list[tuple[int, int]], pages: int) -> list[bool]:
-    inside = [any(a <= page < b for a, b in memory) for page in range(pages)]
-    return [free and not any(a <= page < b for a, b in reserved) for page, free in enumerate(inside)]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_memblock_gives_the_highest_free_place(data: st.DataObject) -> None:
-    """Against a map of 64 pages, one truth value each."""
-    pages = 64
-    cuts = sorted(data.draw(st.sets(st.integers(0, pages), min_size=2, max_size=8)))
-    memory = list(zip(cuts[::2], cuts[1::2], strict=False))
-    ranges = st.tuples(st.integers(0, pages), st.integers(0, pages)).map(sorted)
-    reserved = [(a, b) for a, b in data.draw(st.lists(ranges, max_size=6))]
-    memblock = Memblock([(a * KIB4, b * KIB4) for a, b in memory])
-    for a, b in reserved:
-        memblock.reserve(a * KIB4, b * KIB4)
-    size = data.draw(st.integers(1, 12))
-    align = data.draw(st.sampled_from([1, 2, 8]))
-    start, end = data.draw(ranges)
-    free = free_places(memory, reserved, pages)
-    fitting = [
-        page
-        for page in range(max(start, 1), end - size + 1)  # page 0 is never given out
-        if page % align == 0 and all(free[page : page + size])
-    ]
-    expected = max(fitting) * KIB4 if fitting else None
-
-    assert expected == memblock.find_in_range(start * KIB4, end * KIB4, size * KIB4, align * KIB4)
-    for page in range(pages):
-        overlaps = any(a < page + 1 and page < b for a, b in reserved if a < b)
-        assert overlaps == memblock.is_region_reserved(page * KIB4, KIB4)
-
-
-def test_allocations_go_from_the_top_down_and_never_overlap() -> None:
-    memblock = Memblock([(0, 16 * KIB4), (32 * KIB4, 64 * KIB4)])
-    given = [memblock.alloc(5 * KIB4) // KIB4 for _ in range(9)]
-
-    assert [59, 54, 49, 44, 39, 34, 11, 6, 1] == given
-    with pytest.raises(MemoryError):
-        memblock.alloc(5 * KIB4)
 
 
 def test_early_page_tables_lie_below_what_is_mapped_already() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 from ..x86.memory import PAGE_SIZE
+
+_START, _END = itemgetter(0), itemgetter(1)
 
 
 class Memblock:
@@ -19,13 +23,10 @@ class Memblock:
         """Take [start, end) out of what can be allocated; overlaps and touching pieces are joined."""
         if start >= end:
             return
-        kept = []
-        for low, high in self.reserved:
-            if high < start or low > end:
-                kept.append((low, high))
-            else:
-                start, end = min(start, low), max(end, high)
-        self.reserved = sorted([*kept, (start, end)])
+        first, behind = bisect_left(self.reserved, start, key=_END), bisect_right(self.reserved, end, key=_START)
+        if first < behind:
+            start, end = min(start, self.reserved[first][0]), max(end, self.reserved[behind - 1][1])
+        self.reserved[first:behind] = [(start, end)]
 
     def is_region_reserved(self, start: int, size: int) -> bool:
         """True when any byte of the region is reserved (`memblock_is_region_reserved`)."""
@@ -34,8 +35,7 @@ class Memblock:
     def find_in_range(self, start: int, end: int, size: int, align: int = PAGE_SIZE) -> int | None:
         """The highest free place for `size` bytes in [start, end), below `current_limit`; None when there is none."""
         start, end = max(start, PAGE_SIZE), min(end, self.current_limit)
-        for free_low, free_high in self._free_from_the_top():
-            low, high = max(free_low, start), min(free_high, end)
+        for low, high in self._free_from_the_top(start, end):
             place = (high - size) // align * align
             if high - low >= size and place >= low:
                 return place
@@ -49,14 +49,18 @@ class Memblock:
         self.reserve(place, place + size)
         return place
 
-    def _free_from_the_top(self) -> Iterator[tuple[int, int]]:
-        for low, high in reversed(self.memory):
-            top = high
-            for taken_low, taken_high in reversed(self.reserved):
-                if taken_high <= low or taken_low >= top:
-                    continue
+    def _free_from_the_top(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The free pieces of [start, end), the highest first."""
+        for low, high in reversed(_overlapping(self.memory, start, end)):
+            bottom, top = max(low, start), min(high, end)
+            for taken_low, taken_high in reversed(_overlapping(self.reserved, bottom, top)):
                 if taken_high < top:
                     yield taken_high, top
                 top = taken_low
-            if top > low:
-                yield low, top
+            if top > bottom:
+                yield bottom, top
+
+
+def _overlapping(ranges: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
+    """Those of sorted ranges, none of which overlap, that have something in [start, end)."""
+    return ranges[bisect_right(ranges, start, key=_END) : bisect_left(ranges, end, key=_START)]

@@ -7,6 +7,8 @@ handler copies it when a process first needs it (vmalloc_fault).
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from ..x86.memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from ..x86.modes import ADDRESS_MASK
 from .layout import (
@@ -81,12 +83,23 @@ def vmemmap_init(linux: Linux) -> list[tuple[int, int, int]]:
         sections = _sections(linux, low, high)
         if not sections:
             continue
-        pa = linux.memblock.alloc(sum(struct_pages_size(*section) for section in sections), PMD_SIZE, end=high)
-        for start, end in sections:
-            size = struct_pages_size(start, end)
-            wanted.append((VMEMMAP_START + (start >> PAGE_SHIFT << STRUCT_PAGE_SHIFT), pa, size))
-            pa += size
+        places = _take_struct_pages(linux, [struct_pages_size(*section) for section in sections], high)
+        for (start, end), pa in zip(sections, places, strict=True):
+            va = VMEMMAP_START + (start >> PAGE_SHIFT << STRUCT_PAGE_SHIFT)
+            wanted.append((va, pa, struct_pages_size(start, end)))
     return wanted
+
+
+def _take_struct_pages(linux: Linux, sizes: list[int], end: int) -> list[int]:
+    """Memory below `end` for pieces of the array: in a row where there is room for that, else each for itself.
+
+    Where the pieces of a machine's lower nodes lie is inferred; nothing that is shown depends on it.
+    """
+    first = linux.memblock.find_in_range(0, end, sum(sizes), PMD_SIZE)
+    if first is None:
+        return [linux.memblock.alloc(size, PMD_SIZE, end=end) for size in sizes]
+    linux.memblock.reserve(first, first + sum(sizes))
+    return [first + before for before in accumulate(sizes[:-1], initial=0)]
 
 
 def vmemmap_populate(linux: Linux, wanted: list[tuple[int, int, int]]) -> None:
