@@ -69,7 +69,7 @@ class RamSlider(anywidget.AnyWidget):
         return twin(outcome, moments(outcome)[self.moment] if self.moment >= 0 else None)
 
     def _repr_mimebundle_(self, **arguments: Any) -> Any:
-        return _with_text(super()._repr_mimebundle_(**arguments), repr(self))
+        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
 
     def _run(self) -> tuple[Outcome, str]:
         return outcome_at(self._request, self.ram, self._records[self.kernel])
@@ -129,7 +129,7 @@ class Predict(anywidget.AnyWidget):
         return f"Predict: {self.question}"
 
     def _repr_mimebundle_(self, **arguments: Any) -> Any:
-        return _with_text(super()._repr_mimebundle_(**arguments), repr(self))
+        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
 
     @traitlets.observe("guess")
     def _checked(self, change: Any) -> None:
@@ -181,7 +181,7 @@ def _one_of(what: str, value: Any, allowed: Any) -> Any:
     return value
 
 
-def _with_text(bundle: Any, words: str) -> Any:
+def with_text(bundle: Any, words: str) -> Any:
     """A widget's representation, with `words` for those who cannot show it."""
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     if data is not None:

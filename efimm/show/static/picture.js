@@ -221,8 +221,10 @@ function renderPredict(model, el) {
   return () => model.off("change:feedback", answered);
 }
 
+const renderers = { ram: renderSlider, predict: renderPredict };
+
 export default {
   render({ model, el }) {
-    return model.get("kind") === "predict" ? renderPredict(model, el) : renderSlider(model, el);
+    return renderers[model.get("kind")](model, el);
   },
 };
