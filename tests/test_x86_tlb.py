@@ -217,6 +217,15 @@ def test_smap_leaves_the_tlb_alone_and_counts_at_once():
     machine.cpu.read(VA, 1)
 
 
+def test_without_paging_smep_and_smap_have_no_pages_to_guard():
+    machine = Machine(LEGACY)
+    machine.cpu.write_cr4(machine.cpu.cr4 | CR4_SMEP | CR4_SMAP)
+    machine.cpu.write_cr0(machine.cpu.cr0 & ~(1 << 31))
+    machine.cpu.memory.write(VA, b"physical")
+    assert machine.cpu.read(VA, 8) == b"physical"
+    assert machine.cpu.fetch(VA) == VA
+
+
 def test_paging_off_translates_nothing_and_remembers_nothing():
     machine = Machine(LEGACY, RW | G)
     machine.cpu.read(VA, 1)

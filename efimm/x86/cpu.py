@@ -12,7 +12,7 @@ from .faults import GeneralProtection, PageFault
 from .memory import PAGE_MASK, PAGE_SIZE, PhysMemory
 from .modes import LONG4, PAE, A, D, G, P, PagingMode, pdpte_reserved
 from .pagewalk import Step, Walk, read_pdptes, walk
-from .registers import CR0_WP, CR4_PGE, CR4_SMAP, CR4_SMEP, USUAL, Registers, check_cr3
+from .registers import CR0_PG, CR0_WP, CR4_PGE, CR4_SMAP, CR4_SMEP, USUAL, Registers, check_cr3
 from .rights import FETCH, READ, WRITE, Request
 from .tlb import Tlb, TlbEntry
 
@@ -193,7 +193,8 @@ class Cpu:
         return entry
 
     def _request(self, kind: str) -> Request:
-        smep, smap = bool(self.cr4 & CR4_SMEP), bool(self.cr4 & CR4_SMAP) and not self.ac
+        switches = self.cr4 if self.cr0 & CR0_PG else 0  # without paging there are no user pages to guard against
+        smep, smap = bool(switches & CR4_SMEP), bool(switches & CR4_SMAP) and not self.ac
         return Request(kind, self.cpl == 3, bool(self.cr0 & CR0_WP), self.registers.nxe, smep, smap)
 
     def _page_fault(self, found: Walk, request: Request) -> PageFault:
