@@ -36,6 +36,7 @@ MAY_ALSO_IMPORT = {
     "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},
+    "efimm.show.explorer": {"anywidget", "traitlets"},
     "efimm.cli": {"click"},
 }
 

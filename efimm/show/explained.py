@@ -75,6 +75,8 @@ def explain(
     `cached` is what the TLB holds for the address.  The walk must have been made with the same `maxphyaddr` and NXE.
     """
     asked = request or Request()
+    if not found.mode.levels:  # without paging there are no user pages
+        asked = asked._replace(smep=False, smap=False)
     kind, reasons = _end(found, asked)
     pa = found.pa if kind == "page" else None
     code = asked.error_code(found.problem) if kind == "page fault" else None

@@ -85,8 +85,9 @@ def _of_a_processor(what: Any) -> Source:
     source = Source(cpu.memory, {CR3: Root(cpu.cr3, cpu.mode)}, cpu, cpu.maxphyaddr)
     if not isinstance(linux, Linux):
         return source
-    tables = {name: getattr(linux, name, None) for name in _KERNEL_TABLES}
-    roots = {name: Root(table.pa, cpu.mode) for name, table in tables.items() if isinstance(table, PageTable)}
+    tables = [(name, getattr(linux, name, None)) for name in _KERNEL_TABLES]
+    named = {table.pa: name for name, table in reversed(tables) if isinstance(table, PageTable)}
+    roots = {name: Root(pa, cpu.mode) for pa, name in reversed(named.items())}
     return replace(source, roots={**source.roots, **roots})
 
 

@@ -9,7 +9,7 @@ from .bits import Field
 from .explained import Explained
 from .text import COLUMNS
 
-_BITS, _NAME = 7, 7
+_BITS, _NAME = 7, 8
 
 
 def describe(found: Explained) -> str:
