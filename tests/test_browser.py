@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,11 +80,12 @@ def chromium():
         browser.close()
 
 
-def blank_page(chromium, width=1000):
+def blank_page(chromium, width=1000, scripts=("picture.js",)):
     """A page with the styles and the JavaScript of the widgets, `drawScene` and `widget` within reach."""
     page = chromium.new_page(viewport={"width": width, "height": 760})
     page.set_content(f"<!doctype html><style>{css()}</style><body><div class='efimm' id='root'></div></body>")
-    script = (STATIC / "picture.js").read_text(encoding="utf-8").replace("export default", "window.widget =")
+    script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in scripts)
+    script = script.replace("export default", "window.widget =")
     page.add_script_tag(content=script.replace("export function", "window.drawScene = function"), type="module")
     page.wait_for_function("window.drawScene && window.widget")
     return page
@@ -227,9 +229,6 @@ predict("Slot?", 1, {515: "That is the number of GiB."})"""
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """The address of a JupyterLab that shows a copy of notebook 04, or a notebook with the slider alone."""
-    jupyter = shutil.which("jupyter", path=str(Path(sys.executable).parent)) or shutil.which("jupyter")
-    if jupyter is None or importlib.util.find_spec("jupyterlab") is None:
-        pytest.skip("JupyterLab is not installed")
     folder = tmp_path_factory.mktemp("lab")
     source = ROOT / "notebooks" / "04-the-bug.ipynb"
     target = folder / "story.ipynb"
@@ -239,6 +238,16 @@ def lab(tmp_path_factory):
         cell = {"cell_type": "code", "source": ALONE}
         cell |= {"execution_count": None, "metadata": {}, "outputs": [], "id": "one"}
         target.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    with jupyterlab(folder) as address:
+        yield f"{address}/doc/tree/story.ipynb"
+
+
+@contextmanager
+def jupyterlab(folder):
+    """A JupyterLab on the notebooks in `folder`; its address."""
+    jupyter = shutil.which("jupyter", path=str(Path(sys.executable).parent)) or shutil.which("jupyter")
+    if jupyter is None or importlib.util.find_spec("jupyterlab") is None:
+        pytest.skip("JupyterLab is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -250,7 +259,7 @@ def lab(tmp_path_factory):
         server = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
     try:
         wait_for(f"http://127.0.0.1:{port}/api", server, folder / "log")
-        yield f"http://127.0.0.1:{port}/doc/tree/story.ipynb"
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(20)

@@ -19,7 +19,7 @@ from efimm.show.walk_source import source_of
 from efimm.show.walk_twin import describe
 from efimm.trace import Trace
 from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Cpu, GeneralProtection, PageFault, walk
-from efimm.x86.modes import ADDRESS_MASK, NX, PS, P, reserved_masks
+from efimm.x86.modes import ADDRESS_MASK, NX, PS, P, pdpte_reserved, reserved_masks
 from efimm.x86.registers import CR0_WP, CR4_SMAP, CR4_SMEP, EFER_NXE
 from efimm.x86.rights import Request
 
@@ -52,6 +52,13 @@ def test_every_bit_of_every_entry_belongs_to_one_field_with_a_meaning(mode, dept
             assert field.value >> shift == entry >> field.low & (1 << field.high - field.low + 1) - 1
 
 
+def reserved(mode, depth, maxphyaddr, *, nxe, leaf):
+    """The bits that must be 0: for a walk, or in a PDPTE when CR3 is loaded."""
+    if mode is PAE and depth == 0:
+        return pdpte_reserved(maxphyaddr)
+    return reserved_masks(mode, maxphyaddr, nxe)[depth][leaf]
+
+
 @pytest.mark.parametrize(("mode", "depth"), LEVELS, ids=lambda value: getattr(value, "name", value))
 def test_the_bits_that_must_be_0_are_those_that_the_walk_faults_on(mode, depth):
     for entry, maxphyaddr, nxe in product(some_entries(mode, depth), SIZES, (True, False)):
@@ -60,7 +67,7 @@ def test_the_bits_that_must_be_0_are_those_that_the_walk_faults_on(mode, depth):
         fields = entry_fields(mode, depth, entry, maxphyaddr=maxphyaddr, nxe=nxe)
         must_be_0 = sum(field.mask for field in fields if field.kind == "reserved")
         leaf = mode.levels[depth].is_leaf(entry)
-        assert must_be_0 == reserved_masks(mode, maxphyaddr, nxe)[depth][leaf]
+        assert must_be_0 == reserved(mode, depth, maxphyaddr, nxe=nxe, leaf=leaf)
 
 
 @pytest.mark.parametrize(("mode", "depth"), LEVELS, ids=lambda value: getattr(value, "name", value))
@@ -70,7 +77,7 @@ def test_the_address_in_an_entry_is_where_the_walk_goes(mode, depth):
         if not entry & P:
             continue
         leaf = level.is_leaf(entry)
-        legal = entry & ~reserved_masks(mode, 46, True)[depth][leaf]
+        legal = entry & ~reserved(mode, depth, 46, nxe=True, leaf=leaf)
         address = sum(f.value for f in entry_fields(mode, depth, legal, maxphyaddr=46) if f.kind == "address")
         assert address == (mode.page_address(level, legal) if leaf else legal & ADDRESS_MASK)
 
@@ -273,8 +280,23 @@ def many():
         cpu = efimm.boot(efimm.machine("2G", page_size=page_size, arch=arch), "3.5").cpu
         for va in (0xFFFF_8800_0000_1234, 0xFFFF_FFFF_8100_0000, 0xC010_0000, 0x1234, 0xFFFF_FFFF_FFFF_FFFF):
             yield explain(cpu.walk(va), Request("fetch"), maxphyaddr=46)
+    yield from (explain(found, maxphyaddr=size) for found, size in full_entries())
     full = replace(tables_with_long_names(), cached="The TLB still holds " + "0xfffffffffffff000 -> " * 3)
     yield full
+
+
+def full_entries():
+    """An entry with every bit set, and one with all but PS, at each level: the longest value of each field."""
+    for (mode, depth), maxphyaddr, without in product(LEVELS, (32, 36, 46, 51, 52), (0, PS)):
+        memory, root, va = sample_tables()[0], 0x20_0000, (1 << mode.va_bits) - 1
+        for number, level in enumerate(mode.levels[: depth + 1]):
+            table = root + 0x1000 * number
+            link = table + 0x1000 | (P if mode is PAE and number == 0 else 0x27)
+            entry = (1 << 8 * mode.entry_bytes) - 1 - without if number == depth else link
+            place = table + mode.entry_bytes * level.index(va)
+            memory.write(place, entry.to_bytes(mode.entry_bytes, "little"))
+        va = va if mode.va_bits == 32 else (1 << 64) - 1
+        yield walk(memory, root, va, mode, maxphyaddr=maxphyaddr), maxphyaddr
 
 
 def tables_with_long_names():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..x86 import PAE, TlbEntry, Walk
 from ..x86.memory import PHYSICAL_BITS
-from ..x86.modes import NX, RW, US, P, reserved_masks
+from ..x86.modes import NX, RW, US, P, pdpte_reserved, reserved_masks
 from ..x86.rights import FETCH, WRITE, Request
 from .bit_words import manual_name
 from .bits import Field, address_fields, code_fields, entry_fields
@@ -74,6 +74,7 @@ def explain(
 
     `cached` is what the TLB holds for the address.  The walk must have been made with the same `maxphyaddr` and NXE.
     """
+    found = _as_loaded(found, maxphyaddr)
     asked = request or Request()
     if not found.mode.levels:  # without paging there are no user pages
         asked = asked._replace(smep=False, smap=False)
@@ -95,6 +96,12 @@ def explain(
         code=code,
         cached=_cached(cached, found, asked),
     )
+
+
+def _as_loaded(found: Walk, maxphyaddr: int) -> Walk:
+    """The walk as it is, but for one through a PDPTE with which the processor would never have loaded this CR3."""
+    bad = found.mode is PAE and found.entries and found.entries[0] & P and found.entries[0] & pdpte_reserved(maxphyaddr)
+    return found._replace(pa=None, problem="reserved bit", entries=found.entries[:1]) if bad else found
 
 
 def access_words(request: Request) -> str:
@@ -170,7 +177,8 @@ def _rows(found: Walk, request: Request, maxphyaddr: int) -> Iterator[Row]:
         if step == found.last and found.problem == "not present":
             stops = P
         if step == found.last and found.problem == "reserved bit":
-            stops = step.entry & masks[depth][step.level.is_leaf(step.entry)]
+            must_be_0 = masks[depth][step.level.is_leaf(step.entry)]
+            stops = step.entry & (must_be_0 if step.level.has_rights else pdpte_reserved(maxphyaddr))
         yield Row(
             level=step.level.name,
             manual=manual_name(found.mode, step.level),

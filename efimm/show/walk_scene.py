@@ -23,6 +23,7 @@ _COLUMNS_LEFT, _COLUMNS_RIGHT = 58, 70
 
 # How wide a cell of several bits is; one bit takes _FLAG, the address what is left.
 _FLAG, _FEW, _SOME = 32, 42, 56
+_DIGIT = 7.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,8 @@ def _boxes(fields: tuple[Field, ...], top: float) -> list[_Box]:
 
 def _width(field: Field) -> float:
     bits = field.high - field.low + 1
-    return _FLAG if bits == 1 else _FEW if bits <= 3 else _SOME
+    usual = _FLAG if bits == 1 else _FEW if bits <= 3 else _SOME
+    return max(usual, _DIGIT * len(field.name) + 10 if bits == 1 else _DIGIT * len(field.shown) + 8)
 
 
 def _cell(field: Field, box: _Box, *, stops: bool) -> Iterator[Shape]:
