@@ -1,5 +1,6 @@
 #include "probe.h"
 
+#include "access.h"
 #include "fw_cfg.h"
 #include "say.h"
 #include "traps.h"
@@ -55,7 +56,7 @@ static u64 read_word(u64 va, u64 *word, struct finding *found)
 {
     if (TRAPPED())
         return outcome_of_trap(found, va);
-    *word = *(volatile u64 *)va;
+    *word = access_read(va);
     return FINE;
 }
 
@@ -63,7 +64,7 @@ static u64 write_word(u64 va, u64 word, struct finding *found)
 {
     if (TRAPPED())
         return outcome_of_trap(found, va);
-    *(volatile u64 *)va = word;
+    access_write(va, word);
     return FINE;
 }
 
@@ -71,7 +72,7 @@ static u64 call_word(u64 va, struct finding *found)
 {
     if (TRAPPED())
         return outcome_of_trap(found, va);
-    ((void (*)(void))va)();
+    access_call(va);
     return FINE;
 }
 

@@ -1,0 +1,11 @@
+"""Independent oracles.  Here: real OVMF firmware in QEMU, asked by `efimm judge`, judges the model's verdicts.
+
+What makes the comparison honest: the firmware first tells its own memory map, the simulated kernel boots on exactly
+that map, and the page tables it then has at the moment of the call are put, byte for byte and at their own physical
+addresses, under the same firmware.  Nothing is added to them: the program that calls the firmware (witness/) runs where
+the kernel would, through the kernel's own mapping of its text.
+"""
+
+from .errors import JudgeError
+
+__all__ = ["JudgeError"]

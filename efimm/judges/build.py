@@ -1,0 +1,78 @@
+"""The witness, built from its C sources by the computer's own gcc and ld, and kept until a source changes."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .errors import JudgeError
+from .host import cache_folder
+
+SOURCES = Path(__file__).parent / "witness"
+
+# Position-independent without relocations: the image is copied while it runs.  No SSE: our own code must not need what
+# the kernel's registers may forbid.  No red zone: exceptions may come anywhere.
+_COMPILE = (
+    "-std=gnu11 -Os -ffreestanding -fpie -fvisibility=hidden -fno-stack-protector "
+    "-fno-asynchronous-unwind-tables -fcf-protection=none -fno-jump-tables -mgeneral-regs-only -fno-ident"
+).split()
+_SUBSYSTEM_EFI_APPLICATION = "10"
+_BY_ARCH = {
+    "x86_64": (["-m64", "-mno-red-zone"], "i386pep"),
+    "i386": (["-m32"], "i386pe"),
+}
+_OTHER_ARCH_ONLY = {"x86_64": "ia32", "i386": "x64"}
+
+# QEMU takes a file for -kernel as Linux's, and byte 0x1f1 as the number of its set-up sectors; a file shorter than that
+# is refused.  So the image is padded.
+_PADDED_SIZE = 256 << 10
+
+
+def sources(arch: str) -> list[Path]:
+    """The files that make the witness for `arch`; those in the other architecture's folder are left out."""
+    other = SOURCES / _OTHER_ARCH_ONLY[arch]
+    return [path for path in sorted(SOURCES.rglob("*.[chS]")) if other not in path.parents]
+
+
+def witness(arch: str = "x86_64") -> Path:
+    """The path of the built witness (a PE image for `-kernel`); builds it where the cache has none of these sources."""
+    built = cache_folder() / f"witness-{arch}-{source_hash(arch)}.efi"
+    if not built.exists():
+        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+            image = _build(arch, Path(folder))
+            image.replace(built)  # at once: another process may be building, too
+    return built
+
+
+def source_hash(arch: str) -> str:
+    """A short name for these sources and the way they are built."""
+    digest = hashlib.sha256(repr((_COMPILE, _BY_ARCH[arch])).encode())
+    for path in sources(arch):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def compile_one(source: Path, arch: str, folder: Path, *extra: str) -> Path:
+    """The object file made of `source` in `folder`; `extra` are further options for gcc.  JudgeError when it fails."""
+    built = folder / f"{source.name}.o"
+    _run(["gcc", *_COMPILE, *_BY_ARCH[arch][0], *extra, f"-I{SOURCES}", "-c", str(source), "-o", str(built)])
+    return built
+
+
+def _build(arch: str, folder: Path) -> Path:
+    _, emulation = _BY_ARCH[arch]
+    objects = [compile_one(path, arch, folder) for path in sources(arch) if path.suffix != ".h"]
+    image = folder / "witness.efi"
+    entry = ["-e", "efi_main", "--subsystem", _SUBSYSTEM_EFI_APPLICATION, "--image-base", "0", "-s"]
+    _run(["ld", "-m", emulation, *entry, "-o", str(image), *map(str, objects)])
+    image.write_bytes(image.read_bytes().ljust(_PADDED_SIZE, b"\0"))
+    return image
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode:
+        first = (done.stderr or done.stdout).strip().partition("\n")[0]
+        raise JudgeError(f"{command[0]} could not build the witness: {first}")

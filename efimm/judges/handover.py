@@ -1,0 +1,126 @@
+"""What the simulated kernel gives to the firmware: taken in the doorway, at the moment of each call.
+
+A `WatchedFirmware` stands in for the model's firmware and behaves as it does.  Whatever a kernel's code does before the
+call, and whichever tables it switches to, is then seen as the firmware sees it: in CR3 and in the arguments.
+"""
+
+from __future__ import annotations
+
+
+from dataclasses import dataclass, field
+
+from ..linux import Kernel, Linux
+from ..linux.layout import virt_to_phys
+from ..machines import Machine
+from ..run import Outcome, boot, enter
+from ..uefi import EfiStatus, Firmware
+from ..uefi.tables import SERVICE_OFFSET
+from ..x86 import Cpu, GeneralProtection, PageFault, PagingMode
+from ..x86.registers import Registers
+from .tables import Tables, reachable
+
+SWITCH = "SetVirtualAddressMap"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The processor and its tables when a service was called."""
+
+    registers: Registers
+    cr3: int
+    mode: PagingMode
+    tables: Tables
+    arguments: tuple[int, ...]
+
+
+@dataclass
+class Handover:
+    """A simulated boot as far as the firmware is concerned, and the model's own prediction of the rest.
+
+    `second_call` is the model's status of a second SetVirtualAddressMap, None where that one faulted; `moved` are the
+    distances by which the model's runtime pointers moved.
+    """
+
+    machine: Machine
+    outcome: Outcome
+    call: Moment
+    after: Moment | None
+    array_pa: int
+    array: bytes
+    second_call: EfiStatus | None
+    moved: tuple[int, ...]
+
+
+@dataclass
+class _Watch:
+    """What was seen in the doorway so far."""
+
+    moments: dict[str, Moment] = field(default_factory=dict)
+    second_call: EfiStatus | None = None
+
+
+class WatchedFirmware(Firmware):
+    """The model's firmware after somebody has noted who called it; SetVirtualAddressMap is called a second time."""
+
+    def __init__(self, watched: Firmware, watch: _Watch) -> None:
+        # Not Firmware.__init__: the firmware is laid out in memory already, and this is the same one.
+        vars(self).update(vars(watched))
+        self._watch = watch
+        self._name_of = {pa: name for name, pa in self.layout.services.items()}
+
+    def call(self, cpu: Cpu, address: int, *arguments: int) -> EfiStatus:
+        """As Firmware.call, with its result and its exceptions; the first call of each service is noted."""
+        pa = cpu.walk(address).pa
+        name = self._name_of.get(pa, "") if pa is not None else ""
+        first = name not in self._watch.moments
+        if first:
+            self._watch.moments[name] = _moment(cpu, arguments)
+        if name != SWITCH or not first:
+            return super().call(cpu, address, *arguments)
+        try:
+            return super().call(cpu, address, *arguments)
+        finally:
+            self._watch.second_call = self._call_again(cpu, address, arguments)
+
+    def _call_again(self, cpu: Cpu, address: int, arguments: tuple[int, ...]) -> EfiStatus | None:
+        registers = cpu.rip, cpu.rsp, cpu.cr2
+        try:
+            return super().call(cpu, address, *arguments)
+        except (PageFault, GeneralProtection):
+            return None
+        finally:
+            cpu.rip, cpu.rsp, cpu.cr2 = registers
+
+
+def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
+    """Boot `kernel` on `machine`, let it call the model's firmware, and keep what it handed over."""
+    linux = boot(machine, kernel)
+    watch = _Watch()
+    linux.firmware = WatchedFirmware(linux.firmware, watch)
+    before = _services(linux)
+    outcome = enter(linux)
+    call = watch.moments[SWITCH]
+    array_pa, size = virt_to_phys(linux.new_memmap), call.arguments[0]
+    return Handover(
+        machine=machine,
+        outcome=outcome,
+        call=call,
+        after=watch.moments.get("GetTime"),
+        array_pa=array_pa,
+        array=linux.memory.read(array_pa, size),
+        second_call=watch.second_call,
+        moved=tuple(now - then & (1 << 64) - 1 for then, now in zip(before, _services(linux), strict=True) if now != then),
+    )
+
+
+def _moment(cpu: Cpu, arguments: tuple[int, ...]) -> Moment:
+    tables = reachable(cpu.memory, cpu.cr3, cpu.mode) if cpu.mode.levels else {}
+    return Moment(cpu.registers, cpu.cr3, cpu.mode, tables, arguments)
+
+
+def _services(linux: Linux) -> list[int]:
+    """The function pointers in the model's runtime services table, as they are in memory."""
+    table = linux.firmware.layout.runtime_table
+    return [linux.memory.read_u64(table + offset) for offset in SERVICE_OFFSET.values()]
+
+

@@ -1,0 +1,95 @@
+"""What the judge needs of this computer: QEMU, a firmware image, a C compiler, and a folder to keep things in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import NotInstalledError
+
+# Debian's names of the packages, and of the firmware files in them.
+PACKAGES = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "gcc": "gcc",
+    "ld": "binutils",
+    "x86_64": "ovmf",
+    "i386": "ovmf-ia32",
+}
+QEMU = "qemu-system-x86_64"
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareImage:
+    """A firmware's files: the code, and the template of its variable store; None where the code file holds both."""
+
+    code: Path
+    variables: Path | None = None
+
+
+# By architecture, the first pair that exists wins.  The 2 MiB image boots fastest (its identity map is small).
+_KNOWN_PLACES: dict[str, tuple[tuple[str, str | None], ...]] = {
+    "x86_64": (
+        ("/usr/share/ovmf/OVMF.fd", None),
+        ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+        ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+        ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+    ),
+    "i386": (("/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd"),),
+}
+SETTING = {"x86_64": "EFIMM_OVMF", "i386": "EFIMM_OVMF_IA32"}
+
+
+def find_firmware(arch: str = "x86_64") -> FirmwareImage:
+    """The firmware for `arch`: the file that the environment names, else the first known place.
+
+    EFIMM_OVMF (EFIMM_OVMF_IA32) is one file, or a code file and a variable store with a colon between them.
+    """
+    setting = os.environ.get(SETTING[arch], "")
+    if setting:
+        code, _, variables = setting.partition(":")
+        return _existing(FirmwareImage(Path(code), Path(variables) if variables else None), SETTING[arch])
+    for code, variables in _KNOWN_PLACES[arch]:
+        if Path(code).exists() and (variables is None or Path(variables).exists()):
+            return FirmwareImage(Path(code), Path(variables) if variables else None)
+    raise NotInstalledError(_advice([arch]))
+
+
+def require_tools() -> None:
+    """Nothing, when QEMU, gcc and ld are on the PATH; else NotInstalledError names what is missing."""
+    missing = [tool for tool in (QEMU, "gcc", "ld") if shutil.which(tool) is None]
+    if missing:
+        raise NotInstalledError(_advice(missing))
+
+
+def require(arch: str = "x86_64") -> FirmwareImage:
+    """The firmware for `arch`, with every tool there; NotInstalledError names all packages that are missing at once."""
+    missing = [tool for tool in (QEMU, "gcc", "ld") if shutil.which(tool) is None]
+    try:
+        firmware = find_firmware(arch)
+    except NotInstalledError:
+        raise NotInstalledError(_advice([*missing, arch])) from None
+    require_tools()
+    return firmware
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: the built witness and the firmware's memory maps.  It exists."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "efimm"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _existing(image: FirmwareImage, setting: str) -> FirmwareImage:
+    for path in (image.code, image.variables):
+        if path is not None and not path.is_file():
+            raise NotInstalledError(f"{setting} names {path}, and there is no such file")
+    return image
+
+
+def _advice(missing: list[str]) -> str:
+    packages = " ".join(PACKAGES[what] for what in missing)
+    return f"the judge needs real firmware in QEMU; on Debian: apt install --no-install-recommends {packages}"

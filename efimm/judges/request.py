@@ -1,0 +1,147 @@
+"""What the witness is asked, as the bytes of witness/request.h, and the checks that the question is an honest one."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..linux.head import KERNEL_END, KERNEL_TEXT
+from ..linux.layout import START_KERNEL_MAP
+from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
+from ..x86 import walk
+from ..x86.memory import PAGE_SIZE
+from .errors import JudgeError
+from .firmware_map import FirmwareMap
+from .handover import Handover, Moment
+from .probes import Prediction
+from .tables import Tables, memory_of
+
+MAGIC = int.from_bytes(b"EFMREQ01", "little")
+_HEADER = struct.Struct("<18Q")
+_PAIR, _TRIPLE = struct.Struct("<QQ"), struct.Struct("<QQQ")
+
+# enum probe_means in witness/x64/probe.h
+BY_FAULT, BY_TAG, BY_CONTENT, BY_PRESENCE = range(4)
+
+_T = EfiMemoryType
+# Memory that is the operating system's after ExitBootServices (UEFI 2.10, 7.2, table 7.10).
+FREE = {_T.EfiLoaderCode, _T.EfiLoaderData, _T.EfiBootServicesCode, _T.EfiBootServicesData, _T.EfiConventionalMemory}
+# Memory with something in it that stays as it is.
+_IN_USE = {_T.EfiRuntimeServicesCode, _T.EfiRuntimeServicesData, _T.EfiACPIReclaimMemory, _T.EfiACPIMemoryNVS}
+
+Chunks = list[tuple[int, bytes]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A handover with the tables that are really loaded: the same, unless somebody broke them on purpose.
+
+    `predictions` are the model's, one for each probe, in the order of the probes.
+    """
+
+    handover: Handover
+    firmware: FirmwareMap
+    tables: Tables
+    predictions: Sequence[Prediction]
+
+    def pack(self) -> bytes:
+        """The request file.  JudgeError where it could not be carried out, or would overwrite what the firmware needs."""
+        call, after = self.handover.call, self.handover.after
+        chunks = joined(self.tables | _pages(self.handover))
+        later = joined(_changed(after, self.tables)) if after else []
+        room = self._room(call)
+        for pa, data in (*chunks, *later):
+            self._must_be_free(pa, len(data))
+        size, step, version, pointer = call.arguments
+        header = _HEADER.pack(
+            MAGIC,
+            *(START_KERNEL_MAP + KERNEL_TEXT, KERNEL_TEXT, room),
+            self._highest(),
+            *call.registers,
+            call.cr3,
+            *(pointer, size, step, version),
+            *(len(chunks), len(self.predictions)),
+            *(after.cr3 if after else 0, self._system_table_va()),
+            len(later),
+        )
+        return header + _packed(chunks) + self._probes(chunks) + _packed(later)
+
+    def _room(self, call: Moment) -> int:
+        """How many bytes the witness may take at the kernel's place: up to the first table, all mapped and writable."""
+        above = [pa for pa in self.tables if KERNEL_TEXT <= pa < KERNEL_END]
+        room = min(above, default=KERNEL_END) - KERNEL_TEXT
+        memory = memory_of(self.tables)
+        for offset in range(0, self.firmware.image_size, PAGE_SIZE):
+            found = walk(memory, call.cr3, START_KERNEL_MAP + KERNEL_TEXT + offset, call.mode)
+            if found.pa != KERNEL_TEXT + offset or not (found.writable and found.executable):
+                raise JudgeError("the kernel's text is not mapped during the call: nothing could call the firmware")
+        self._must_be_free(KERNEL_TEXT, self.firmware.image_size)
+        return room
+
+    def _must_be_free(self, pa: int, size: int) -> None:
+        """JudgeError where real memory at [pa, pa + size) is not the operating system's."""
+        while size > 0:
+            region = _region(self.firmware.descriptors, pa)
+            if region is None or region.type not in FREE:
+                what = "no memory" if region is None else EfiMemoryType(region.type).name
+                raise JudgeError(f"the kernel keeps a table or the array at {pa:#x}, where this firmware has {what}")
+            size -= region.end - pa
+            pa = region.end
+
+    def _highest(self) -> int:
+        return max(region.end for region in self.firmware.descriptors if region.type in FREE | _IN_USE)
+
+    def _system_table_va(self) -> int:
+        """Where the kernel has the real system table after the switch: in the region that the array gives for it."""
+        system_table, step = self.firmware.system_table, self.handover.call.arguments[1]
+        for at in range(0, len(self.handover.array), step):
+            md = EfiMemoryDescriptor.unpack(self.handover.array[at : at + step])
+            if md.runtime and md.physical_start <= system_table < md.end:
+                return system_table - md.physical_start + md.virtual_start
+        return 0
+
+    def _probes(self, chunks: Chunks) -> bytes:
+        taken = [(pa, pa + len(data)) for pa, data in chunks]
+        rows = []
+        for each in self.predictions:
+            means = BY_FAULT if each.pa is None else self._means(each.pa, taken)
+            rows.append(_TRIPLE.pack(each.va, each.pa or 0, means))
+        return b"".join(rows)
+
+    def _means(self, pa: int, taken: list[tuple[int, int]]) -> int:
+        region = _region(self.firmware.descriptors, pa)
+        if KERNEL_TEXT <= pa < KERNEL_TEXT + self.firmware.image_size or region is None:
+            return BY_PRESENCE
+        if any(start <= pa < end for start, end in taken):
+            return BY_CONTENT
+        if region.type in FREE:
+            return BY_TAG
+        return BY_CONTENT if region.type in _IN_USE else BY_PRESENCE
+
+
+def joined(pages: Tables) -> Chunks:
+    """Pieces of memory in ascending order, neighbours made one."""
+    chunks: list[tuple[int, bytearray]] = []
+    for pa, data in sorted(pages.items()):
+        if chunks and chunks[-1][0] + len(chunks[-1][1]) == pa:
+            chunks[-1][1].extend(data)
+        else:
+            chunks.append((pa, bytearray(data)))
+    return [(pa, bytes(data)) for pa, data in chunks]
+
+
+def _packed(chunks: Chunks) -> bytes:
+    return b"".join(_PAIR.pack(pa, len(data)) + data for pa, data in chunks)
+
+
+def _pages(handover: Handover) -> Tables:
+    return {handover.array_pa: handover.array}
+
+
+def _changed(after: Moment, tables: Tables) -> Tables:
+    return {pa: data for pa, data in after.tables.items() if tables.get(pa) != data}
+
+
+def _region(descriptors: Sequence[EfiMemoryDescriptor], pa: int) -> EfiMemoryDescriptor | None:
+    return next((region for region in descriptors if region.physical_start <= pa < region.end), None)

@@ -1,0 +1,89 @@
+"""From a machine's description to a judgement: learn the firmware's map, boot the model on it, ask the firmware."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..linux import Kernel
+from ..machines import machine
+from .errors import JudgeError
+from .firmware_map import FirmwareMap, learn, map_of
+from .guest import TIMEOUT, Guest, boot
+from .handover import Handover, hand_over
+from .judgement import Judgement, judge
+from .probes import addresses, predict
+from .request import Question
+from .tables import Tables
+from .testimony import Testimony, read_testimony
+
+Progress = Callable[[str], None]
+Breaker = Callable[[Handover], Tables]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question for the firmware: a kernel on a guest, with the machine options of `efimm run`."""
+
+    kernel: Kernel | str
+    guest: Guest
+    buffer: int | str | None = None
+    page_size: str = "1G"
+    descriptor_size: int = 48
+
+
+def ask(
+    case: Case, *, timeout: float = TIMEOUT, progress: Progress = lambda _: None, broken: Breaker | None = None
+) -> Judgement:
+    """Put `case` to the real firmware and compare.
+
+    `broken` gives the tables to load in place of the kernel's, for those who want to see them caught; the predictions
+    are not changed by it.  Raises JudgeError, MachineError.
+    """
+    progress("learning the firmware's memory map")
+    found = learn(case.guest, timeout=timeout)
+    for _ in range(2):
+        started = time.monotonic()
+        question = put(case, found, broken)
+        progress("booting the firmware under the kernel's tables")
+        said = read_testimony(boot(case.guest, question.pack(), timeout=timeout, heard=_teller(progress)))
+        if map_of(said) == found:
+            return judge(case.guest, question, said, time.monotonic() - started)
+        progress("the firmware's memory map has changed: once more")
+        found = learn(case.guest, timeout=timeout, afresh=True)
+    raise JudgeError("the firmware's memory map is another one at every boot: the model cannot boot on it")
+
+
+def put(case: Case, found: FirmwareMap, broken: Breaker | None = None) -> Question:
+    """The question that `case` is, for a firmware whose map is known; the model's prediction is made here."""
+    made = machine(
+        map=found.memory_map(case.guest),
+        buffer=case.buffer,
+        page_size=case.page_size,
+        descriptor_size=case.descriptor_size,
+    )
+    made = replace(made, maxphyaddr=case.guest.phys_bits)
+    handover = hand_over(made, case.kernel)
+    call = handover.call
+    vas = addresses(call.tables, call.cr3, call.mode)
+    predictions = predict(call, made.maxphyaddr, vas)
+    return Question(handover, found, broken(handover) if broken else call.tables, predictions)
+
+
+def _teller(progress: Progress) -> Callable[[str], None]:
+    """Turns the witness's lines into progress: the first line on each topic is worth a word."""
+    words = {
+        "image": "the firmware has started",
+        "placed": "the kernel's tables are in place",
+        "probes": "probing",
+        "call": "SetVirtualAddressMap",
+        "service": "calls after the switch",
+    }
+
+    def hear(line: str) -> None:
+        word = words.pop(line.partition(" ")[0], None)
+        if word:
+            progress(word)
+
+    return hear

@@ -1,0 +1,135 @@
+"""What the firmware answered: the witness's lines, read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..uefi.memmap import EfiMemoryDescriptor
+from .errors import JudgeError
+
+Fields = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """An exception: its vector (14 is the page fault), its error code, CR2 and the address of the instruction."""
+
+    vector: int
+    error_code: int
+    cr2: int
+    rip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a call of a service led to: a status, or an exception; `fields` is the line as it was said."""
+
+    status: int | None
+    trap: Trap | None
+    fields: Fields
+
+    @property
+    def good(self) -> bool:
+        """True for EFI_SUCCESS."""
+        return self.status == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the processor found at a probed address; an access is 0 where it worked, NOT_TRIED, or a trap's number.
+
+    `seen` is one of the numbers below; `offset` is physical minus virtual address, where a tag was seen; `cr2_offset`
+    is CR2 minus the address that was used.
+    """
+
+    read: int
+    write: int
+    fetch: int
+    seen: int
+    offset: int
+    cr2_offset: int
+
+
+FAULTED, NOT_TRIED = 0x10000, 0x20000
+SEEN_NOTHING, SEEN_TAG, SEEN_SAME, SEEN_OTHER = range(4)
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """All that one boot said.  Parts that it did not come to are empty or None."""
+
+    image_size: int
+    firmware: Fields
+    descriptor_size: int
+    descriptors: tuple[EfiMemoryDescriptor, ...]
+    findings: tuple[Finding, ...]
+    call: Reply | None
+    second_call: Reply | None
+    moves: tuple[int, ...]
+    services: dict[str, Reply]
+    complete: bool
+
+    @property
+    def system_table(self) -> int:
+        """Physical address of EFI_SYSTEM_TABLE."""
+        return int(self.firmware["system_table"], 16)
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """The distances by which pointers in the runtime services table moved; one that stayed is not among them."""
+        return tuple(move for move in self.moves if move)
+
+
+def read_testimony(lines: Iterable[str]) -> Testimony:
+    """The lines of one boot as a Testimony; JudgeError when even its beginning is missing."""
+    by_topic: dict[str, list[Fields]] = {}
+    for line in lines:
+        topic, *fields = line.split()
+        by_topic.setdefault(topic, []).append(dict(field.split("=", 1) for field in fields if "=" in field))
+    for topic in ("image", "firmware", "map", "region"):
+        if topic not in by_topic:
+            raise JudgeError(f"the witness did not come to say its {topic}")
+    return Testimony(
+        image_size=_number(by_topic["image"][0], "size"),
+        firmware=by_topic["firmware"][0],
+        descriptor_size=_number(by_topic["map"][0], "descriptor_size"),
+        descriptors=tuple(map(_descriptor, by_topic["region"])),
+        findings=tuple(found for fields in by_topic.get("probes", []) for found in _findings(fields)),
+        call=_reply(by_topic.get("call")),
+        second_call=_reply(by_topic.get("second-call")),
+        moves=tuple(_moved_by(fields) for fields in by_topic.get("pointer", []) if fields["table"] == "runtime"),
+        services={fields["name"]: _as_reply(fields) for fields in by_topic.get("service", [])},
+        complete="done" in by_topic,
+    )
+
+
+def _number(fields: Fields, key: str) -> int:
+    return int(fields[key], 16)
+
+
+def _descriptor(fields: Fields) -> EfiMemoryDescriptor:
+    start, pages = _number(fields, "start"), _number(fields, "pages")
+    return EfiMemoryDescriptor(_number(fields, "type"), start, 0, pages, _number(fields, "attribute"))
+
+
+def _findings(fields: Fields) -> list[Finding]:
+    keys = ("read", "write", "fetch", "seen", "offset", "cr2")
+    return [Finding(*(_number(fields, key) for key in keys))] * _number(fields, "count")
+
+
+def _reply(lines: list[Fields] | None) -> Reply | None:
+    return _as_reply(lines[0]) if lines else None
+
+
+def _as_reply(fields: Fields) -> Reply:
+    """A line that was cut short, because the guest died, has neither a status nor a complete exception."""
+    trap = None
+    if "rip" in fields:
+        trap = Trap(*(_number(fields, key) for key in ("vector", "error", "cr2", "rip")))
+    status = None if trap or "status" not in fields else _number(fields, "status")
+    return Reply(status, trap, fields)
+
+
+def _moved_by(fields: Fields) -> int:
+    return _number(fields, "after") - _number(fields, "before") & (1 << 64) - 1
