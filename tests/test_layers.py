@@ -22,6 +22,7 @@ LAYERS = [
     "scenarios",
     "trials",
     "show",
+    "judges",
     "",
     "cli",
     "__main__",

@@ -14,6 +14,7 @@ import click
 from .. import __version__
 from ..show import text
 from .files import map_command
+from .judge import judge_command
 from .notebooks import lab_command
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
@@ -25,7 +26,7 @@ def cli() -> None:
     """Watch a Linux/UEFI page-table bug of June 2012, and try fixes on it."""
 
 
-for command in (run_command, walk_command, compare_command, map_command, dump_command, lab_command):
+for command in (run_command, walk_command, compare_command, map_command, dump_command, judge_command, lab_command):
     cli.add_command(command)
 
 

@@ -6,6 +6,27 @@ addresses, under the same firmware.  Nothing is added to them: the program that 
 the kernel would, through the kernel's own mapping of its text.
 """
 
-from .errors import JudgeError
+from .errors import JudgeError, NotInstalledError
+from .guest import TIMEOUT, VENDORS, Guest
+from .host import require
+from .judgement import Judgement
+from .scenarios import Scenario, ask_all, scenarios
+from .session import Case, ask
+from .text import judgement, overview
 
-__all__ = ["JudgeError"]
+__all__ = [
+    "TIMEOUT",
+    "VENDORS",
+    "Case",
+    "Guest",
+    "JudgeError",
+    "Judgement",
+    "NotInstalledError",
+    "Scenario",
+    "ask",
+    "ask_all",
+    "judgement",
+    "overview",
+    "require",
+    "scenarios",
+]

@@ -21,8 +21,9 @@ TIMEOUT = 120.0
 LEAST_PHYS_BITS = 40
 
 _GIB = 1 << 30
-# What lies above the RAM's own size: the part below 4 GiB that devices displace (q35 keeps at most 2 GiB of it there).
-_DISPLACED = 2 * _GIB
+# What lies above the RAM's own size: the part that devices displace below 4 GiB (q35 leaves 2 GiB there), and above the
+# RAM a window of 32 GiB for PCI devices.
+_DISPLACED, _PCI_WINDOW = 2 * _GIB, 32 * _GIB
 # On an AMD processor QEMU keeps the last 12 GiB below 1 TiB free of RAM (HyperTransport) by starting again at 1 TiB.
 _AMD_HOLE, _AMD_ABOVE = (1 << 40) - 12 * _GIB, 1 << 40
 
@@ -50,9 +51,9 @@ class Guest:
 
         A firmware may map all that could be addressed, and then each further bit doubles its work.
         """
-        top = self.ram + _DISPLACED
+        top = self.ram + _DISPLACED + _PCI_WINDOW
         if self.vendor == "amd" and top > _AMD_HOLE:
-            top = _AMD_ABOVE + self.ram
+            top = _AMD_ABOVE + self.ram + _PCI_WINDOW
         return max((top - 1).bit_length(), LEAST_PHYS_BITS)
 
     def command(self, folder: Path, request: Path | None) -> list[str]:

@@ -3,7 +3,8 @@
 #include "say.h"
 #include "traps.h"
 
-#define ATTRIBUTES 6u /* EFI_VARIABLE_BOOTSERVICE_ACCESS | EFI_VARIABLE_RUNTIME_ACCESS */
+/* Non-volatile, for boot services and runtime: a volatile variable cannot be made at runtime (UEFI 2.10, 8.2). */
+#define ATTRIBUTES 7u
 
 static EFI_SYSTEM_TABLE *system_table;
 static EFI_RUNTIME_SERVICES *runtime_services;

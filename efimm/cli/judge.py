@@ -1,0 +1,65 @@
+"""The command that asks real firmware: judge."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from .. import judges
+from ..machines import parse_address, parse_size
+from ..show import text
+from .options import JSON, KERNEL, machine_options
+
+
+@click.command("judge")
+@click.option("--all", "everything", is_flag=True, help="Every kernel, and the decisive scenarios.")
+@click.option("--vendor", type=click.Choice(list(judges.VENDORS)), default="intel", help="The guest's processor.")
+@click.option("--timeout", default=judges.TIMEOUT, show_default=True, help="Seconds for one boot of the firmware.")
+@KERNEL
+@machine_options
+@JSON
+def judge_command(
+    everything: bool, vendor: str, timeout: float, kernel: str, as_json: bool, **options: Any
+) -> None:
+    """Ask real firmware: OVMF in QEMU, under the page tables that the kernel made."""
+    _refuse_options("the firmware brings its own memory map", "map_", "firmware")
+    firmware = judges.require()
+    if everything:
+        _refuse_options("--all brings its own machines", "kernel", "vendor", *options)
+        _judge_all(judges.ask_all(judges.scenarios(), firmware, timeout=timeout, progress=_progress), as_json)
+        return
+    guest = judges.Guest(parse_size(options["ram"]), firmware, vendor)
+    size = parse_address(options["descriptor_size"])
+    case = judges.Case(kernel, guest, options["buffer"], options["page_size"], size)
+    found = judges.ask(case, timeout=timeout, progress=_progress)
+    _progress("")
+    click.echo(json.dumps(found.summary()) if as_json else judges.judgement(found))
+
+
+def _judge_all(found: Iterable[tuple[judges.Scenario, judges.Judgement]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({scenario.name: judged.summary() for scenario, judged in found}))
+        return
+    for line in judges.overview(found):
+        _progress("")
+        click.echo(line)
+
+
+def _progress(what: str) -> None:
+    """Show what is being done, on a terminal only; "" takes it away again."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{what[: text.COLUMNS]}", err=True, nl=False)
+
+
+def _refuse_options(why: str, *names: str) -> None:
+    """BadOptionUsage when one of the options was given on the command line."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            option = f"--{name.strip('_').replace('_', '-')}"
+            raise click.BadOptionUsage(option, f"{option} cannot be used here: {why}")

@@ -1,0 +1,86 @@
+"""The decisive questions, as data: `efimm judge --all` puts each of them to the firmware.
+
+To add one, add a line.  No answer stands here: the model predicts, the firmware answers, and they agree or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from ..kernels import KERNELS, hpa_sync, va_patch
+from ..linux import Kernel
+from ..machines import parse_size
+from .firmware_map import learn
+from .guest import TIMEOUT, Guest
+from .host import FirmwareImage
+from .judgement import Judgement
+from .session import Case, ask
+
+AT_ONCE = 2
+
+# Robin's pointer on the table that hpa's plan uses, as 3.5 leaves it: an identity map and no direct map.
+NO_DIRECT_MAP = replace(
+    va_patch.KERNEL,
+    name="va, no direct map",
+    title="The va patch on 3.5's trampoline_pgd, which has no direct map",
+    source="made up: the table of arch/x86/realmode/init.c, v3.5, with the switch of hpa-sync",
+    efi_call_phys=hpa_sync.efi_call_phys,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A named question: a kernel on a guest with `ram` from this `vendor`, and the machine options of `efimm run`."""
+
+    name: str
+    kernel: Kernel | str
+    ram: str = "768G"
+    vendor: str = "intel"
+    buffer: int | None = None
+    page_size: str = "1G"
+    descriptor_size: int = 48
+
+    def case(self, firmware: FirmwareImage) -> Case:
+        """The question for this firmware."""
+        guest = Guest(parse_size(self.ram), firmware, self.vendor)
+        return Case(self.kernel, guest, self.buffer, self.page_size, self.descriptor_size)
+
+
+DECISIVE = (
+    Scenario("3.5, array below 512 GiB", "3.5", ram="256G"),
+    Scenario("3.5, last page below 512 GiB", "3.5", buffer=0x7F_FFFF_E000),
+    Scenario("3.5, straddling 512 GiB", "3.5", buffer=0x7F_FFFF_FF80),
+    Scenario("3.5, direct map of 2 MiB pages", "3.5", page_size="2M"),
+    Scenario("3.5, AMD hole", "3.5", ram="1T", vendor="amd"),
+    Scenario("hpa-sync, AMD hole", "hpa-sync", ram="1T", vendor="amd"),
+    Scenario("hpa-sync, array below 512 GiB", "hpa-sync", ram="256G"),
+    Scenario("hpa-sync, descriptors of 56 bytes", "hpa-sync", descriptor_size=56),
+    Scenario("va-patch, straddling 512 GiB", "va-patch", buffer=0x7F_FFFF_FF80),
+    Scenario("va-patch, no direct map", NO_DIRECT_MAP),
+)
+
+
+def scenarios() -> tuple[Scenario, ...]:
+    """Every kernel with its array above 512 GiB, and then the decisive ones."""
+    return *(Scenario(f"{name}, array above 512 GiB", name) for name in KERNELS), *DECISIVE
+
+
+def ask_all(
+    wanted: Sequence[Scenario],
+    firmware: FirmwareImage,
+    *,
+    timeout: float = TIMEOUT,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[Scenario, Judgement]]:
+    """The judgement of each scenario, in their order; two guests run at a time."""
+    cases = [scenario.case(firmware) for scenario in wanted]
+    guests = list(dict.fromkeys(case.guest for case in cases))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for known, _ in enumerate(pool.map(lambda guest: learn(guest, timeout=timeout), guests)):
+            progress(f"memory map {known + 1} of {len(guests)}")
+        judgements = pool.map(lambda case: ask(case, timeout=timeout), cases)
+        for done, (scenario, judgement) in enumerate(zip(wanted, judgements, strict=True), 1):
+            progress(f"scenario {done} of {len(cases)}: {scenario.name}")
+            yield scenario, judgement

@@ -1,0 +1,104 @@
+"""A judgement as text of at most 72 columns: the model's prediction beside the firmware's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+
+from ..show.text import table
+from ..uefi import EfiStatus
+from .firmware_map import qemu_version
+from .judgement import Judgement, Mismatch, Side
+from .scenarios import Scenario
+from .testimony import FAULTED, NOT_TRIED, SEEN_TAG
+
+MOST_MISMATCHES = 5
+_LABELS = {
+    "verdict": "verdict",
+    "status": "status",
+    "cr2": "CR2",
+    "error_code": "error code",
+    "slot": "slot of CR2",
+    "second_call": "second call",
+    "pointers_moved": "pointers moved",
+    "moved_by": "  by",
+    "get_time": "GetTime",
+}
+
+
+def judgement(found: Judgement) -> str:
+    """Everything that was compared, line by line, and whether both sides agree."""
+    outcome = found.question.handover.outcome
+    kernel, machine = outcome.linux.kernel, found.question.handover.machine
+    lines = table(
+        [
+            ("machine", machine.map.title),
+            ("run by", f"{qemu_version()}, firmware file {found.guest.firmware.code}"),
+            ("RAM ends at", f"{machine.highest_ram:#x}"),
+            ("kernel", f"{kernel.name}: {kernel.title}"),
+            ("array", f"{outcome.linux.memmap_count} descriptors at {outcome.buffer_pa:#x}"),
+            ("pointer", f"{outcome.pointer:#x}"),
+        ]
+    )
+    lines += ["", _row("", "the model says", "the firmware says")]
+    for field in fields(Side):
+        mine, its = getattr(found.model, field.name), getattr(found.firmware, field.name)
+        if (mine, its) not in ((None, None), ((), ())):
+            lines.append(_row(_LABELS[field.name], *(_shown(field.name, value) for value in (mine, its)), mine != its))
+    probes = len(found.question.predictions)
+    lines.append(_row("probes", str(probes), f"{len(found.testimony.findings)} tried, {len(found.mismatches)} differ"))
+    lines += [line for each in found.mismatches[:MOST_MISMATCHES] for line in mismatch(each)]
+    lines += ["", verdict(found)]
+    return "\n".join(lines)
+
+
+def verdict(found: Judgement) -> str:
+    """One sentence: whether model and firmware agree, and if not, on what they differ."""
+    if found.agree:
+        return "The model and the firmware agree."
+    return f"THEY DO NOT AGREE on: {', '.join(_LABELS.get(name, name).strip() for name in found.differences)}"
+
+
+def mismatch(wrong: Mismatch) -> list[str]:
+    """A probe that differs, in two lines."""
+    want, got = wrong.predicted, wrong.found
+    where = "nothing" if want.pa is None else f"{want.pa:#x}"
+    it = f"{want.va + got.offset & (1 << 64) - 1:#x}" if got.seen == SEEN_TAG else "something else"
+    it = "nothing" if got.read & FAULTED else it
+    mine = "/".join(_access(code) for code in (want.read, want.write, want.fetch))
+    its = "/".join(_access(code) for code in (got.read, got.write, got.fetch))
+    return [f"  at {want.va:#x}: want {where}, got {it}", f"    read/write/fetch: want {mine}, got {its}"]
+
+
+def overview(found: Iterable[tuple[Scenario, Judgement]]) -> Iterable[str]:
+    """One line a scenario, and a last one that counts; line by line, as they come."""
+    yield f"{'':<34}{'model':<13}{'firmware':<13}{'probes':>6}"
+    agreed, number = 0, 0
+    for scenario, judged in found:
+        mark = "" if judged.agree else "  !"
+        verdicts = f"{judged.model.verdict:<13}{judged.firmware.verdict:<13}"
+        yield f"{scenario.name:<34}{verdicts}{len(judged.testimony.findings):>6}{mark}"
+        if not judged.agree:
+            yield f"    {verdict(judged)}"
+        agreed, number = agreed + judged.agree, number + 1
+    yield f"They agree in {agreed} of {number}: verdict, CR2, error code, slot, probes and all."
+
+
+def _row(label: str, mine: str, its: str, differ: bool = False) -> str:
+    return f"{label:<16}{mine:<26}{its:<26}{'  <--' if differ else ''}".rstrip()
+
+
+def _shown(name: str, value: object) -> str:
+    if value is None:
+        return "-"
+    if name in ("status", "second_call", "get_time") and isinstance(value, int):
+        return EfiStatus(value).name if value in set(EfiStatus) else f"{value:#x}"
+    if isinstance(value, tuple):
+        return ", ".join(f"{each:#x}" for each in value)
+    return f"{value:#x}" if name in ("cr2", "error_code") else str(value)
+
+
+def _access(code: int) -> str:
+    if code == NOT_TRIED:
+        return "-"
+    return f"#{code >> 8 & 0xFF}({code & 0xFF:#x})" if code & FAULTED else "fine"
