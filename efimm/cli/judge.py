@@ -23,9 +23,7 @@ from .options import JSON, KERNEL, machine_options
 @KERNEL
 @machine_options
 @JSON
-def judge_command(
-    everything: bool, vendor: str, timeout: float, kernel: str, as_json: bool, **options: Any
-) -> None:
+def judge_command(everything: bool, vendor: str, timeout: float, kernel: str, as_json: bool, **options: Any) -> None:
     """Ask real firmware: OVMF in QEMU, under the page tables that the kernel made."""
     _refuse_options("the firmware brings its own memory map", "map_", "firmware")
     firmware = judges.require()

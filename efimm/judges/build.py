@@ -15,9 +15,9 @@ SOURCES = Path(__file__).parent / "witness"
 # Position-independent without relocations: the image is copied while it runs.  No SSE: our own code must not need what
 # the kernel's registers may forbid.  No red zone: exceptions may come anywhere.
 _COMPILE = (
-    "-std=gnu11 -Os -ffreestanding -fpie -fvisibility=hidden -fno-stack-protector "
-    "-fno-asynchronous-unwind-tables -fcf-protection=none -fno-jump-tables -mgeneral-regs-only -fno-ident"
-).split()
+    *("-std=gnu11", "-Os", "-ffreestanding", "-fpie", "-fvisibility=hidden", "-mgeneral-regs-only", "-fno-jump-tables"),
+    *("-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-fno-ident"),
+)
 _SUBSYSTEM_EFI_APPLICATION = "10"
 _BY_ARCH = {
     "x86_64": (["-m64", "-mno-red-zone"], "i386pep"),

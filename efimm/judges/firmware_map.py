@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable
+from bisect import bisect_right
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
@@ -18,10 +18,11 @@ from .host import QEMU, cache_folder
 from .testimony import Testimony, read_testimony
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FirmwareMap:
     """What a guest's firmware says of its memory at ExitBootServices, and how large the witness is in it.
 
+    `descriptors` are in the firmware's own order, which is not always ascending.
     `system_table` is the physical address of EFI_SYSTEM_TABLE.
     """
 
@@ -29,6 +30,16 @@ class FirmwareMap:
     image_size: int
     vendor: str
     system_table: int
+
+    @cached_property
+    def _ascending(self) -> list[EfiMemoryDescriptor]:
+        return sorted(self.descriptors, key=lambda region: region.physical_start)
+
+    def region(self, pa: int) -> EfiMemoryDescriptor | None:
+        """The region around physical address `pa`, None where there is none."""
+        place = bisect_right(self._ascending, pa, key=lambda region: region.physical_start) - 1
+        found = self._ascending[place] if place >= 0 else None
+        return found if found is not None and pa < found.end else None
 
     def memory_map(self, guest: Guest) -> MemoryMap:
         """The map for the simulated machine.  Its e820 list is made the way a boot loader makes it."""
@@ -40,13 +51,13 @@ class FirmwareMap:
         )
 
 
-def learn(guest: Guest, *, timeout: float, heard: Callable[[str], None] | None = None, afresh: bool = False) -> FirmwareMap:
+def learn(guest: Guest, *, timeout: float, afresh: bool = False) -> FirmwareMap:
     """The map of `guest`'s firmware: from the cache, or from a boot (always from one when `afresh`)."""
     kept = cache_folder() / f"map-{_key(guest)}.json"
     known = None if afresh else _load(kept)
     if known is not None:
         return known
-    found = map_of(read_testimony(boot(guest, timeout=timeout, heard=heard)))
+    found = map_of(read_testimony(boot(guest, timeout=timeout)))
     waiting = kept.with_suffix(f".{id(found)}")
     waiting.write_text(json.dumps(asdict(found)), encoding="utf-8")
     waiting.replace(kept)

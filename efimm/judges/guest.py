@@ -93,7 +93,7 @@ def boot(
             asked = folder / "request"
             asked.write_bytes(request)
         command = [sys.executable, "-I", "-S", "-c", _WITHOUT_HUGE_PAGES, *guest.command(folder, asked)]
-        with open(folder / "stderr", "w+b") as stderr, _started(command, stderr.fileno(), timeout) as (lines, late):
+        with (folder / "stderr").open("w+b") as stderr, _started(command, stderr.fileno(), timeout) as (lines, late):
             said = []
             for line in lines:
                 said.append(line)

@@ -6,15 +6,13 @@ call, and whichever tables it switches to, is then seen as the firmware sees it:
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass, field
 
 from ..linux import Kernel, Linux
-from ..linux.layout import virt_to_phys
 from ..machines import Machine
 from ..run import Outcome, boot, enter
 from ..uefi import EfiStatus, Firmware
-from ..uefi.tables import SERVICE_OFFSET
+from ..uefi.tables import SERVICES
 from ..x86 import Cpu, GeneralProtection, PageFault, PagingMode
 from ..x86.registers import Registers
 from .tables import Tables, reachable
@@ -100,7 +98,7 @@ def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
     before = _services(linux)
     outcome = enter(linux)
     call = watch.moments[SWITCH]
-    array_pa, size = virt_to_phys(linux.new_memmap), call.arguments[0]
+    array_pa, size = outcome.buffer_pa, call.arguments[0]
     return Handover(
         machine=machine,
         outcome=outcome,
@@ -109,7 +107,7 @@ def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
         array_pa=array_pa,
         array=linux.memory.read(array_pa, size),
         second_call=watch.second_call,
-        moved=tuple(now - then & (1 << 64) - 1 for then, now in zip(before, _services(linux), strict=True) if now != then),
+        moved=_distances(before, _services(linux)),
     )
 
 
@@ -118,9 +116,13 @@ def _moment(cpu: Cpu, arguments: tuple[int, ...]) -> Moment:
     return Moment(cpu.registers, cpu.cr3, cpu.mode, tables, arguments)
 
 
+def _distances(before: list[int], after: list[int]) -> tuple[int, ...]:
+    """How far each pointer that moved did, as a number of 64 bits."""
+    return tuple(now - then & (1 << 64) - 1 for then, now in zip(before, after, strict=True) if now != then)
+
+
 def _services(linux: Linux) -> list[int]:
     """The function pointers in the model's runtime services table, as they are in memory."""
-    table = linux.firmware.layout.runtime_table
-    return [linux.memory.read_u64(table + offset) for offset in SERVICE_OFFSET.values()]
-
-
+    table, layout = linux.firmware.layout.runtime_table, linux.firmware.tables
+    places = (table + layout.service(name) for name in SERVICES)
+    return [int.from_bytes(linux.memory.read(place, layout.word), "little") for place in places]

@@ -51,9 +51,9 @@ def find_firmware(arch: str = "x86_64") -> FirmwareImage:
     if setting:
         code, _, variables = setting.partition(":")
         return _existing(FirmwareImage(Path(code), Path(variables) if variables else None), SETTING[arch])
-    for code, variables in _KNOWN_PLACES[arch]:
-        if Path(code).exists() and (variables is None or Path(variables).exists()):
-            return FirmwareImage(Path(code), Path(variables) if variables else None)
+    for place, store in _KNOWN_PLACES[arch]:
+        if Path(place).exists() and (store is None or Path(store).exists()):
+            return FirmwareImage(Path(place), Path(store) if store else None)
     raise NotInstalledError(_advice([arch]))
 
 

@@ -110,7 +110,7 @@ def predicted(handover: Handover) -> Side:
     return Side(
         verdict=outcome.verdict,
         status=None if status is None else int(status),
-        cr2=fault and fault.cr2,
+        cr2=None if fault is None else fault.cr2,
         error_code=None if fault is None else fault.error_code,
         slot=None if fault is None else pgd_index(fault.cr2),
         second_call=handover.second_call,
@@ -125,18 +125,21 @@ def answered(said: Testimony) -> Side:
     """The firmware's account.  A call that came to no end counts as neither a status nor a fault."""
     call = said.call or Reply(None, None, {})
     fault = call.trap if call.trap and call.trap.vector == PAGE_FAULT else None
-    time = said.services.get("GetTime")
     return Side(
         verdict=_verdict(said),
         status=call.status,
-        cr2=fault and fault.cr2,
+        cr2=None if fault is None else fault.cr2,
         error_code=None if fault is None else fault.error_code,
         slot=None if fault is None else pgd_index(fault.cr2),
-        second_call=said.second_call and said.second_call.status,
+        second_call=_status(said.second_call),
         pointers_moved=len(said.moved),
         moved_by=tuple(sorted(set(said.moved))),
-        get_time=time and time.status,
+        get_time=_status(said.services.get("GetTime")),
     )
+
+
+def _status(reply: Reply | None) -> int | None:
+    return None if reply is None else reply.status
 
 
 def _verdict(said: Testimony) -> str:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from ..trace import Trace
 from ..x86 import Cpu, GeneralProtection, PageFault
-from ..x86.modes import PagingMode, P
+from ..x86.modes import P, PagingMode
 from .handover import Moment
 from .tables import Tables, canonical, memory_of, places
 from .testimony import FAULTED
 
-MOST_PROBES = 12_000
+MOST_PROBES = 6_000
 WORD = 8
 _GENERAL_PROTECTION, _PAGE_FAULT = 13, 14
 

@@ -46,7 +46,7 @@ class Question:
     predictions: Sequence[Prediction]
 
     def pack(self) -> bytes:
-        """The request file.  JudgeError where it could not be carried out, or would overwrite what the firmware needs."""
+        """The request file.  JudgeError where it could not be carried out, or would overwrite what firmware needs."""
         call, after = self.handover.call, self.handover.after
         chunks = joined(self.tables | _pages(self.handover))
         later = joined(_changed(after, self.tables)) if after else []
@@ -82,7 +82,7 @@ class Question:
     def _must_be_free(self, pa: int, size: int) -> None:
         """JudgeError where real memory at [pa, pa + size) is not the operating system's."""
         while size > 0:
-            region = _region(self.firmware.descriptors, pa)
+            region = self.firmware.region(pa)
             if region is None or region.type not in FREE:
                 what = "no memory" if region is None else EfiMemoryType(region.type).name
                 raise JudgeError(f"the kernel keeps a table or the array at {pa:#x}, where this firmware has {what}")
@@ -110,7 +110,7 @@ class Question:
         return b"".join(rows)
 
     def _means(self, pa: int, taken: list[tuple[int, int]]) -> int:
-        region = _region(self.firmware.descriptors, pa)
+        region = self.firmware.region(pa)
         if KERNEL_TEXT <= pa < KERNEL_TEXT + self.firmware.image_size or region is None:
             return BY_PRESENCE
         if any(start <= pa < end for start, end in taken):
@@ -141,7 +141,3 @@ def _pages(handover: Handover) -> Tables:
 
 def _changed(after: Moment, tables: Tables) -> Tables:
     return {pa: data for pa, data in after.tables.items() if tables.get(pa) != data}
-
-
-def _region(descriptors: Sequence[EfiMemoryDescriptor], pa: int) -> EfiMemoryDescriptor | None:
-    return next((region for region in descriptors if region.physical_start <= pa < region.end), None)

@@ -16,7 +16,7 @@ from .judgement import Judgement, judge
 from .probes import addresses, predict
 from .request import Question
 from .tables import Tables
-from .testimony import Testimony, read_testimony
+from .testimony import read_testimony
 
 Progress = Callable[[str], None]
 Breaker = Callable[[Handover], Tables]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..x86.memory import PAGE_SIZE, PhysMemory
-from ..x86.modes import ADDRESS_MASK, PagingMode, P
+from ..x86.modes import ADDRESS_MASK, P, PagingMode
 from .errors import JudgeError
 
 MOST_TABLES = 8192
@@ -35,7 +35,9 @@ def reachable(memory: PhysMemory, root: int, mode: PagingMode) -> Tables:
         if pa in found:
             continue
         if len(found) == MOST_TABLES:
-            raise JudgeError(f"the kernel has more than {MOST_TABLES} page tables, too many to hand over: use larger pages")
+            raise JudgeError(
+                f"the kernel has more than {MOST_TABLES} page tables, too many to hand over: use larger pages"
+            )
         found[pa] = memory.read(pa, PAGE_SIZE)
         waiting += [(entry & ADDRESS_MASK, depth + 1) for _, entry in links(found[pa], depth, mode)]
     return dict(sorted(found.items()))

@@ -44,7 +44,7 @@ def judgement(found: Judgement) -> str:
     for field in fields(Side):
         mine, its = getattr(found.model, field.name), getattr(found.firmware, field.name)
         if (mine, its) not in ((None, None), ((), ())):
-            lines.append(_row(_LABELS[field.name], *(_shown(field.name, value) for value in (mine, its)), mine != its))
+            lines.append(_row(_LABELS[field.name], _shown(field.name, mine), _shown(field.name, its), mine != its))
     probes = len(found.question.predictions)
     lines.append(_row("probes", str(probes), f"{len(found.testimony.findings)} tried, {len(found.mismatches)} differ"))
     lines += [line for each in found.mismatches[:MOST_MISMATCHES] for line in mismatch(each)]
