@@ -19,15 +19,22 @@ _COMPILE = (
     *("-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-fno-ident"),
 )
 _SUBSYSTEM_EFI_APPLICATION = "10"
+
+# By architecture, options for gcc and for ld.  32-bit code finds its data from the global offset table's address, and
+# a PE image has none: the image's beginning serves as one.  UEFI aligns 64-bit members to 8 bytes (2.3.1), gcc to 4.
 _BY_ARCH = {
-    "x86_64": (["-m64", "-mno-red-zone"], "i386pep"),
-    "i386": (["-m32"], "i386pe"),
+    "x86_64": (["-m64", "-mno-red-zone"], ["-m", "i386pep"]),
+    "i386": (
+        ["-m32", "-malign-double"],
+        ["-m", "i386pe", "--defsym", "_GLOBAL_OFFSET_TABLE_=0", "--disable-reloc-section"],
+    ),
 }
 _OTHER_ARCH_ONLY = {"x86_64": "ia32", "i386": "x64"}
 
 # QEMU takes a file for -kernel as Linux's, and byte 0x1f1 as the number of its set-up sectors; a file shorter than that
 # is refused.  So the image is padded.
 _PADDED_SIZE = 256 << 10
+_IMAGE_FILE_RELOCS_STRIPPED = 1
 
 
 def sources(arch: str) -> list[Path]:
@@ -47,8 +54,8 @@ def witness(arch: str = "x86_64") -> Path:
 
 
 def source_hash(arch: str) -> str:
-    """A short name for these sources and the way they are built."""
-    digest = hashlib.sha256(repr((_COMPILE, _BY_ARCH[arch])).encode())
+    """A short name for these sources and the way they are built, which this file tells."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in sources(arch):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -62,13 +69,23 @@ def compile_one(source: Path, arch: str, folder: Path, *extra: str) -> Path:
 
 
 def _build(arch: str, folder: Path) -> Path:
-    _, emulation = _BY_ARCH[arch]
     objects = [compile_one(path, arch, folder) for path in sources(arch) if path.suffix != ".h"]
     image = folder / "witness.efi"
     entry = ["-e", "efi_main", "--subsystem", _SUBSYSTEM_EFI_APPLICATION, "--image-base", "0", "-s"]
-    _run(["ld", "-m", emulation, *entry, "-o", str(image), *map(str, objects)])
-    image.write_bytes(image.read_bytes().ljust(_PADDED_SIZE, b"\0"))
+    _run(["ld", *_BY_ARCH[arch][1], *entry, "-o", str(image), *map(str, objects)])
+    image.write_bytes(_for_firmware(image.read_bytes()))
     return image
+
+
+def _for_firmware(image: bytes) -> bytes:
+    """The linker's PE image as firmware takes it: padded, and not marked as one that cannot be moved.
+
+    For ld an image without relocations is fixed; ours needs none.  Offsets: Microsoft's PE format, COFF file header.
+    """
+    header = int.from_bytes(image[0x3C:0x40], "little") + 4
+    flags = header + 18
+    movable = image[flags] & ~_IMAGE_FILE_RELOCS_STRIPPED
+    return (image[:flags] + bytes([movable]) + image[flags + 1 :]).ljust(_PADDED_SIZE, b"\0")
 
 
 def _run(command: list[str]) -> None:

@@ -91,5 +91,5 @@ def _key(guest: Guest) -> str:
     """A name that changes with whatever the map may depend on."""
     files = [path for path in (guest.firmware.code, guest.firmware.variables) if path is not None]
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    what = (guest.ram, guest.vendor, guest.arch, guest.phys_bits, stamps, qemu_version(), source_hash(guest.arch))
+    what = (guest.hardware(), stamps, qemu_version(), source_hash(guest.arch))
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]

@@ -27,6 +27,9 @@ _DISPLACED, _PCI_WINDOW = 2 * _GIB, 32 * _GIB
 # On an AMD processor QEMU keeps the last 12 GiB below 1 TiB free of RAM (HyperTransport) by starting again at 1 TiB.
 _AMD_HOLE, _AMD_ABOVE = (1 << 40) - 12 * _GIB, 1 << 40
 
+# For suspend to RAM a build with SMM keeps 16 MiB of RAM from 8 MiB on to itself, where a kernel belongs.
+_NO_SUSPEND = ("-global", "ICH9-LPC.disable_s3=1")
+
 # Transparent huge pages would turn each 4 KiB that a probe touches into 2 MiB of this computer's memory.
 _PR_SET_THP_DISABLE = 41
 _WITHOUT_HUGE_PAGES = (
@@ -58,24 +61,27 @@ class Guest:
 
     def command(self, folder: Path, request: Path | None) -> list[str]:
         """The command line.  `folder` is for the variable store, which the firmware writes to."""
-        ram = f"memory-backend-ram,id=ram,size={self.ram},reserve=off"
-        cpu = f"max,vendor={VENDORS[self.vendor]},phys-bits={self.phys_bits}"
-        machine = "q35,accel=tcg,memory-backend=ram,smbios-entry-point-type=64"
-        command = [QEMU, "-nodefaults", "-no-reboot", "-display", "none", "-m", f"{self.ram >> 20}M", "-object", ram]
-        command += ["-cpu", cpu, "-kernel", str(witness(self.arch)), "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
-        command += ["-serial", "stdio"]
+        command = [QEMU, *self.hardware(), "-kernel", str(witness(self.arch)), "-serial", "stdio"]
         if request is not None:
             command += ["-fw_cfg", f"name={REQUEST_FILE},file={request}"]
         if self.firmware.variables is None:
-            return [*command, "-machine", machine, "-bios", str(self.firmware.code)]
+            return [*command, "-bios", str(self.firmware.code)]
         store = folder / "variables.fd"
         store.write_bytes(self.firmware.variables.read_bytes())
+        code = f"if=pflash,format=raw,unit=0,readonly=on,file={self.firmware.code}"
+        return [*command, "-drive", code, "-drive", f"if=pflash,format=raw,unit=1,file={store}"]
+
+    def hardware(self) -> list[str]:
+        """The options that describe the virtual machine."""
+        ram = f"memory-backend-ram,id=ram,size={self.ram},reserve=off"
+        cpu = f"max,vendor={VENDORS[self.vendor]},phys-bits={self.phys_bits}"
+        machine = "q35,accel=tcg,memory-backend=ram,smbios-entry-point-type=64"
+        options = ["-nodefaults", "-no-reboot", "-display", "none", "-m", f"{self.ram >> 20}M", "-object", ram]
+        options += ["-cpu", cpu, "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *_NO_SUSPEND]
         if "secboot" in self.firmware.code.name:  # such a build keeps its variables behind SMM
             machine += ",smm=on"
-            command += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
-        code = f"if=pflash,format=raw,unit=0,readonly=on,file={self.firmware.code}"
-        flash = ["-drive", code, "-drive", f"if=pflash,format=raw,unit=1,file={store}"]
-        return [*command, "-machine", machine, *flash]
+            options += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        return [*options, "-machine", machine]
 
 
 def boot(

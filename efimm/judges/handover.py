@@ -14,7 +14,7 @@ from ..run import Outcome, boot, enter
 from ..uefi import EfiStatus, Firmware
 from ..uefi.tables import SERVICES
 from ..x86 import Cpu, GeneralProtection, PageFault, PagingMode
-from ..x86.registers import Registers
+from ..x86.registers import CR0_PG, Registers
 from .tables import Tables, reachable
 
 SWITCH = "SetVirtualAddressMap"
@@ -22,19 +22,29 @@ SWITCH = "SetVirtualAddressMap"
 
 @dataclass(frozen=True)
 class Moment:
-    """The processor and its tables when a service was called."""
+    """The processor and the tables below its CR3, when a service was called with `arguments`.
+
+    `mode` is the one that the tables are made for; a 32-bit kernel has turned paging off (`paging`).
+    """
 
     registers: Registers
     cr3: int
     mode: PagingMode
     tables: Tables
-    arguments: tuple[int, ...]
+    arguments: tuple[int, ...] = ()
+
+    @property
+    def paging(self) -> bool:
+        """True when the tables are in force."""
+        return bool(self.registers.cr0 & CR0_PG)
 
 
 @dataclass
 class Handover:
     """A simulated boot as far as the firmware is concerned, and the model's own prediction of the rest.
 
+    `after` is the processor when GetTime was called, or where the kernel did not get so far, when it had switched; None
+    where it could not switch.
     `second_call` is the model's status of a second SetVirtualAddressMap, None where that one faulted; `moved` are the
     distances by which the model's runtime pointers moved.
     """
@@ -47,6 +57,11 @@ class Handover:
     array: bytes
     second_call: EfiStatus | None
     moved: tuple[int, ...]
+
+    @property
+    def probed(self) -> Moment | None:
+        """The first moment at which tables are in force: the call, or without paging the time after it."""
+        return self.call if self.call.paging else self.after
 
 
 @dataclass
@@ -103,7 +118,7 @@ def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
         machine=machine,
         outcome=outcome,
         call=call,
-        after=watch.moments.get("GetTime"),
+        after=watch.moments.get("GetTime", _moment(linux.cpu)) if outcome.status == EfiStatus.EFI_SUCCESS else None,
         array_pa=array_pa,
         array=linux.memory.read(array_pa, size),
         second_call=watch.second_call,
@@ -111,9 +126,9 @@ def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
     )
 
 
-def _moment(cpu: Cpu, arguments: tuple[int, ...]) -> Moment:
-    tables = reachable(cpu.memory, cpu.cr3, cpu.mode) if cpu.mode.levels else {}
-    return Moment(cpu.registers, cpu.cr3, cpu.mode, tables, arguments)
+def _moment(cpu: Cpu, arguments: tuple[int, ...] = ()) -> Moment:
+    mode = cpu.registers._replace(cr0=cpu.cr0 | CR0_PG).mode
+    return Moment(cpu.registers, cpu.cr3, mode, reachable(cpu.memory, cpu.cr3, mode), arguments)
 
 
 def _distances(before: list[int], after: list[int]) -> tuple[int, ...]:

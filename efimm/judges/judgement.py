@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..linux.layout import pgd_index
 from ..uefi import EfiStatus
+from ..x86 import PagingMode
 from .guest import Guest
 from .handover import Handover
 from .probes import Prediction
@@ -75,6 +75,7 @@ class Judgement:
             "kernel": handover.outcome.linux.kernel.name,
             "ram": self.guest.ram,
             "vendor": self.guest.vendor,
+            "arch": handover.machine.arch,
             "highest_ram": handover.machine.highest_ram,
             "buffer_pa": handover.array_pa,
             "pointer": handover.outcome.pointer,
@@ -99,7 +100,7 @@ def judge(guest: Guest, question: Question, said: Testimony, seconds: float) -> 
     """Compare what the model predicted with what the firmware said."""
     pairs = zip(question.predictions, said.findings, strict=False)
     mismatches = tuple(Mismatch(want, got) for want, got in pairs if not fits(want, got))
-    model, firmware = predicted(question.handover), answered(said)
+    model, firmware = predicted(question.handover), answered(said, question.handover.call.mode)
     return Judgement(guest, question, said, model, firmware, mismatches, seconds)
 
 
@@ -112,7 +113,7 @@ def predicted(handover: Handover) -> Side:
         status=None if status is None else int(status),
         cr2=None if fault is None else fault.cr2,
         error_code=None if fault is None else fault.error_code,
-        slot=None if fault is None else pgd_index(fault.cr2),
+        slot=None if fault is None else handover.call.mode.levels[0].index(fault.cr2),
         second_call=handover.second_call,
         pointers_moved=len(handover.moved),
         moved_by=tuple(sorted(set(handover.moved))),
@@ -121,7 +122,7 @@ def predicted(handover: Handover) -> Side:
     )
 
 
-def answered(said: Testimony) -> Side:
+def answered(said: Testimony, mode: PagingMode) -> Side:
     """The firmware's account.  A call that came to no end counts as neither a status nor a fault."""
     call = said.call or Reply(None, None, {})
     fault = call.trap if call.trap and call.trap.vector == PAGE_FAULT else None
@@ -130,7 +131,7 @@ def answered(said: Testimony) -> Side:
         status=call.status,
         cr2=None if fault is None else fault.cr2,
         error_code=None if fault is None else fault.error_code,
-        slot=None if fault is None else pgd_index(fault.cr2),
+        slot=None if fault is None else mode.levels[0].index(fault.cr2),
         second_call=_status(said.second_call),
         pointers_moved=len(said.moved),
         moved_by=tuple(sorted(set(said.moved))),

@@ -14,7 +14,7 @@ from ..trace import Trace
 from ..x86 import Cpu, GeneralProtection, PageFault
 from ..x86.modes import P, PagingMode
 from .handover import Moment
-from .tables import Tables, canonical, memory_of, places
+from .tables import Tables, canonical, entries, memory_of, places
 from .testimony import FAULTED
 
 MOST_PROBES = 6_000
@@ -42,13 +42,13 @@ def addresses(tables: Tables, root: int, mode: PagingMode, most: int = MOST_PROB
     by_size: dict[int, list[int]] = {}
     for place in places(tables, root, mode):
         level = mode.levels[place.depth]
-        entries = memoryview(tables[place.pa]).cast("Q").tolist()
-        for first, last in _regular_runs(entries, level.span):
+        found = entries(tables, place.pa, place.depth, mode)
+        for first, last in _regular_runs(found, level.span):
             chosen |= {place.va + first * level.span, place.va + (last + 1) * level.span - WORD}
         inside = by_size.setdefault(level.span, [])
         inside += [
             place.va + index * level.span + _somewhere_in(level.span, place.va, index)
-            for index, entry in enumerate(entries)
+            for index, entry in enumerate(found)
             if entry & P and level.is_leaf(entry)
         ]
     for size in sorted(by_size, reverse=True):
@@ -99,18 +99,20 @@ def _slot_ends(mode: PagingMode) -> Iterator[int]:
 
 
 def _not_canonical(mode: PagingMode) -> tuple[int, ...]:
-    """The first and the last address that the processor refuses."""
+    """The first and the last address that the processor refuses; none where addresses have 32 bits."""
+    if mode.va_bits <= 32:
+        return ()
     half = 1 << mode.va_bits - 1
     return half, (1 << 64) - half - WORD
 
 
-def _regular_runs(entries: list[int], span: int) -> Iterator[tuple[int, int]]:
+def _regular_runs(table: list[int], span: int) -> Iterator[tuple[int, int]]:
     """First and last index of each stretch of entries that are all empty, or that continue one another."""
     first = 0
-    for index in range(1, len(entries) + 1):
-        before = entries[index - 1]
+    for index in range(1, len(table) + 1):
+        before = table[index - 1]
         expected = before + span if before & P else before
-        if index == len(entries) or entries[index] != expected:
+        if index == len(table) or table[index] != expected:
             yield first, index - 1
             first = index
 

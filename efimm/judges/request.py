@@ -6,7 +6,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..linux.head import KERNEL_END, KERNEL_TEXT
+from ..linux import head
+from ..linux.i386 import head as head_32
+from ..linux.i386.layout import PAGE_OFFSET as PAGE_OFFSET_32
 from ..linux.layout import START_KERNEL_MAP
 from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import walk
@@ -21,7 +23,7 @@ MAGIC = int.from_bytes(b"EFMREQ01", "little")
 _HEADER = struct.Struct("<18Q")
 _PAIR, _TRIPLE = struct.Struct("<QQ"), struct.Struct("<QQQ")
 
-# enum probe_means in witness/x64/probe.h
+# enum probe_means in witness/probe.h
 BY_FAULT, BY_TAG, BY_CONTENT, BY_PRESENCE = range(4)
 
 _T = EfiMemoryType
@@ -31,6 +33,23 @@ FREE = {_T.EfiLoaderCode, _T.EfiLoaderData, _T.EfiBootServicesCode, _T.EfiBootSe
 _IN_USE = {_T.EfiRuntimeServicesCode, _T.EfiRuntimeServicesData, _T.EfiACPIReclaimMemory, _T.EfiACPIMemoryNVS}
 
 Chunks = list[tuple[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPlace:
+    """Where a kernel's image is: its virtual address, its physical one, and the physical end."""
+
+    va: int
+    pa: int
+    end: int
+
+
+_PLACE_32 = KernelPlace(PAGE_OFFSET_32 + head_32.KERNEL_TEXT, head_32.KERNEL_TEXT, head_32.KERNEL_END)
+KERNEL_PLACE = {
+    "x86_64": KernelPlace(START_KERNEL_MAP + head.KERNEL_TEXT, head.KERNEL_TEXT, head.KERNEL_END),
+    "i386": _PLACE_32,
+    "i386-pae": _PLACE_32,
+}
 
 
 @dataclass(frozen=True)
@@ -50,13 +69,13 @@ class Question:
         call, after = self.handover.call, self.handover.after
         chunks = joined(self.tables | _pages(self.handover))
         later = joined(_changed(after, self.tables)) if after else []
-        room = self._room(call)
+        place = KERNEL_PLACE[self.handover.machine.arch]
         for pa, data in (*chunks, *later):
             self._must_be_free(pa, len(data))
         size, step, version, pointer = call.arguments
         header = _HEADER.pack(
             MAGIC,
-            *(START_KERNEL_MAP + KERNEL_TEXT, KERNEL_TEXT, room),
+            *(place.va, place.pa, self._room(place)),
             self._highest(),
             *call.registers,
             call.cr3,
@@ -67,17 +86,23 @@ class Question:
         )
         return header + _packed(chunks) + self._probes(chunks) + _packed(later)
 
-    def _room(self, call: Moment) -> int:
+    def _room(self, place: KernelPlace) -> int:
         """How many bytes the witness may take at the kernel's place: up to the first table, all mapped and writable."""
-        above = [pa for pa in self.tables if KERNEL_TEXT <= pa < KERNEL_END]
-        room = min(above, default=KERNEL_END) - KERNEL_TEXT
-        memory = memory_of(self.tables)
+        above = [pa for pa in self.tables if place.pa <= pa < place.end]
+        after, call = self.handover.after, self.handover.call
+        self._must_be_mapped(call, self.tables, place.va if call.paging else place.pa, place.pa)
+        if after is not None:
+            self._must_be_mapped(after, after.tables, place.va, place.pa)
+        self._must_be_free(place.pa, self.firmware.image_size)
+        return min(above, default=place.end) - place.pa
+
+    def _must_be_mapped(self, moment: Moment, tables: Tables, va: int, pa: int) -> None:
+        """JudgeError where a table does not let the witness run at `va`."""
+        memory = memory_of(tables)
         for offset in range(0, self.firmware.image_size, PAGE_SIZE):
-            found = walk(memory, call.cr3, START_KERNEL_MAP + KERNEL_TEXT + offset, call.mode)
-            if found.pa != KERNEL_TEXT + offset or not (found.writable and found.executable):
-                raise JudgeError("the kernel's text is not mapped during the call: nothing could call the firmware")
-        self._must_be_free(KERNEL_TEXT, self.firmware.image_size)
-        return room
+            found = walk(memory, moment.cr3, va + offset, moment.mode)
+            if found.pa != pa + offset or not (found.writable and found.executable):
+                raise JudgeError(f"the kernel's own {va + offset:#x} is not mapped: nothing could call the firmware")
 
     def _must_be_free(self, pa: int, size: int) -> None:
         """JudgeError where real memory at [pa, pa + size) is not the operating system's."""
@@ -111,7 +136,9 @@ class Question:
 
     def _means(self, pa: int, taken: list[tuple[int, int]]) -> int:
         region = self.firmware.region(pa)
-        if KERNEL_TEXT <= pa < KERNEL_TEXT + self.firmware.image_size or region is None:
+        own = KERNEL_PLACE[self.handover.machine.arch].pa
+        unreachable = not self.handover.call.paging and pa >= 1 << 32
+        if region is None or unreachable or own <= pa < own + self.firmware.image_size:
             return BY_PRESENCE
         if any(start <= pa < end for start, end in taken):
             return BY_CONTENT

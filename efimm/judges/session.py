@@ -31,6 +31,7 @@ class Case:
     buffer: int | str | None = None
     page_size: str = "1G"
     descriptor_size: int = 48
+    arch: str = "x86_64"
 
 
 def ask(
@@ -62,13 +63,14 @@ def put(case: Case, found: FirmwareMap, broken: Breaker | None = None) -> Questi
         buffer=case.buffer,
         page_size=case.page_size,
         descriptor_size=case.descriptor_size,
+        arch=case.arch,
     )
     made = replace(made, maxphyaddr=case.guest.phys_bits)
     handover = hand_over(made, case.kernel)
-    call = handover.call
-    vas = addresses(call.tables, call.cr3, call.mode)
-    predictions = predict(call, made.maxphyaddr, vas)
-    return Question(handover, found, broken(handover) if broken else call.tables, predictions)
+    probed = handover.probed
+    vas = addresses(probed.tables, probed.cr3, probed.mode) if probed else []
+    predictions = predict(probed, made.maxphyaddr, vas) if probed else []
+    return Question(handover, found, broken(handover) if broken else handover.call.tables, predictions)
 
 
 def _teller(progress: Progress) -> Callable[[str], None]:

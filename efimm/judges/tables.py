@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final, Literal
 
-from ..x86.memory import PAGE_SIZE, PhysMemory
+from ..x86.memory import PAGE_MASK, PAGE_SIZE, PhysMemory
 from ..x86.modes import ADDRESS_MASK, P, PagingMode
 from .errors import JudgeError
 
 MOST_TABLES = 8192
 
+# Physical address of a frame to its 4096 bytes.
 Tables = dict[int, bytes]
+
+_WORD_CODES: Final[dict[int, Literal["Q", "I"]]] = {8: "Q", 4: "I"}
 
 
 @dataclass(frozen=True, slots=True)
 class TablePlace:
-    """A table page where a path from the root leads to it: its address, its level's depth, the first va it maps."""
+    """A table where a path from the root leads to it: its address, its level's depth, the first va it maps."""
 
     pa: int
     depth: int
@@ -24,7 +28,7 @@ class TablePlace:
 
 
 def reachable(memory: PhysMemory, root: int, mode: PagingMode) -> Tables:
-    """Physical address to 4096 bytes of every table page that `root` leads to, in ascending order.
+    """Every table page that `root` leads to, in ascending order.
 
     Runs become bytes here.  JudgeError when there are more than MOST_TABLES: the guest would have to be fed with them.
     """
@@ -32,38 +36,39 @@ def reachable(memory: PhysMemory, root: int, mode: PagingMode) -> Tables:
     waiting = [(root & mode.root_mask, 0)]
     while waiting:
         pa, depth = waiting.pop()
-        if pa in found:
+        if pa & PAGE_MASK in found:
             continue
         if len(found) == MOST_TABLES:
-            raise JudgeError(
-                f"the kernel has more than {MOST_TABLES} page tables, too many to hand over: use larger pages"
-            )
-        found[pa] = memory.read(pa, PAGE_SIZE)
-        waiting += [(entry & ADDRESS_MASK, depth + 1) for _, entry in links(found[pa], depth, mode)]
+            raise JudgeError(f"the kernel has over {MOST_TABLES} page tables, too many to hand over: use larger pages")
+        found[pa & PAGE_MASK] = memory.read(pa & PAGE_MASK, PAGE_SIZE)
+        waiting += [(entry & ADDRESS_MASK, depth + 1) for _, entry in links(found, pa, depth, mode)]
     return dict(sorted(found.items()))
 
 
-def links(table: bytes, depth: int, mode: PagingMode) -> Iterator[tuple[int, int]]:
-    """Index and value of the entries of a table page that lead to lower tables."""
+def entries(tables: Tables, pa: int, depth: int, mode: PagingMode) -> list[int]:
+    """The entries of the table at `pa`, which belongs to the level of that depth; PAE's first one has only four."""
+    page = memoryview(tables[pa & PAGE_MASK]).cast(_WORD_CODES[mode.entry_bytes])
+    first = (pa & ~PAGE_MASK) // mode.entry_bytes
+    return page[first : first + (1 << mode.levels[depth].bits)].tolist()
+
+
+def links(tables: Tables, pa: int, depth: int, mode: PagingMode) -> Iterator[tuple[int, int]]:
+    """Index and value of the entries of a table that lead to lower tables."""
     level = mode.levels[depth]
-    for index, entry in enumerate(memoryview(table).cast("Q")):
+    for index, entry in enumerate(entries(tables, pa, depth, mode)):
         if entry & P and not level.is_leaf(entry):
             yield index, entry
 
 
 def places(tables: Tables, root: int, mode: PagingMode) -> Iterator[TablePlace]:
-    """Every table page once for each path that leads to it, in the order of virtual addresses within a table."""
+    """Every table once for each path that leads to it."""
     waiting = [TablePlace(root & mode.root_mask, 0, 0)]
     while waiting:
         place = waiting.pop()
         yield place
-        if place.depth + 1 < len(mode.levels):
-            span = mode.levels[place.depth].span
-            below = [
-                TablePlace(entry & ADDRESS_MASK, place.depth + 1, place.va + index * span)
-                for index, entry in links(tables[place.pa], place.depth, mode)
-            ]
-            waiting += reversed(below)
+        span = mode.levels[place.depth].span
+        for index, entry in links(tables, place.pa, place.depth, mode):
+            waiting.append(TablePlace(entry & ADDRESS_MASK, place.depth + 1, place.va + index * span))
 
 
 def memory_of(tables: Tables) -> PhysMemory:
@@ -75,5 +80,5 @@ def memory_of(tables: Tables) -> PhysMemory:
 
 
 def canonical(va: int, mode: PagingMode) -> int:
-    """`va` with its highest translated bit repeated in the bits above it."""
-    return va | (1 << 64) - (1 << mode.va_bits) if va >> mode.va_bits - 1 & 1 else va
+    """`va` as the processor writes it: with 64-bit addresses the highest translated bit fills the bits above it."""
+    return va | (1 << 64) - (1 << mode.va_bits) if mode.va_bits > 32 and va >> mode.va_bits - 1 & 1 else va

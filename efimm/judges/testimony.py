@@ -90,16 +90,17 @@ def read_testimony(lines: Iterable[str]) -> Testimony:
     for topic in ("image", "firmware", "map", "region"):
         if topic not in by_topic:
             raise JudgeError(f"the witness did not come to say its {topic}")
+    word = _number(by_topic["image"][0], "word")
     return Testimony(
         image_size=_number(by_topic["image"][0], "size"),
         firmware=by_topic["firmware"][0],
         descriptor_size=_number(by_topic["map"][0], "descriptor_size"),
         descriptors=tuple(map(_descriptor, by_topic["region"])),
         findings=tuple(found for fields in by_topic.get("probes", []) for found in _findings(fields)),
-        call=_reply(by_topic.get("call")),
-        second_call=_reply(by_topic.get("second-call")),
+        call=_reply(by_topic.get("call"), word),
+        second_call=_reply(by_topic.get("second-call"), word),
         moves=tuple(_moved_by(fields) for fields in by_topic.get("pointer", []) if fields["table"] == "runtime"),
-        services={fields["name"]: _as_reply(fields) for fields in by_topic.get("service", [])},
+        services={fields["name"]: _as_reply(fields, word) for fields in by_topic.get("service", [])},
         complete="done" in by_topic,
     )
 
@@ -118,17 +119,23 @@ def _findings(fields: Fields) -> list[Finding]:
     return [Finding(*(_number(fields, key) for key in keys))] * _number(fields, "count")
 
 
-def _reply(lines: list[Fields] | None) -> Reply | None:
-    return _as_reply(lines[0]) if lines else None
+def _reply(lines: list[Fields] | None, word: int) -> Reply | None:
+    return _as_reply(lines[0], word) if lines else None
 
 
-def _as_reply(fields: Fields) -> Reply:
+def _as_reply(fields: Fields, word: int) -> Reply:
     """A line that was cut short, because the guest died, has neither a status nor a complete exception."""
     trap = None
     if "rip" in fields:
         trap = Trap(*(_number(fields, key) for key in ("vector", "error", "cr2", "rip")))
-    status = None if trap or "status" not in fields else _number(fields, "status")
+    status = None if trap or "status" not in fields else _wide(_number(fields, "status"), word)
     return Reply(status, trap, fields)
+
+
+def _wide(status: int, word: int) -> int:
+    """An EFI_STATUS of a firmware with `word` bytes to a word as one of 64 bits: the error bit is always the highest."""
+    error = 1 << 8 * word - 1
+    return status ^ error | 1 << 63 if status & error else status
 
 
 def _moved_by(fields: Fields) -> int:

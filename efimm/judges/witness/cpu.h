@@ -30,6 +30,12 @@ CONTROL_REGISTER(cr2)
 CONTROL_REGISTER(cr3)
 CONTROL_REGISTER(cr4)
 
+#ifdef __x86_64__
+#define STACK_POINTER "rsp"
+#else
+#define STACK_POINTER "esp"
+#endif
+
 #define MSR_EFER 0xC0000080u
 
 static inline void write_msr(u32 msr, u64 value)

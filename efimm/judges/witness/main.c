@@ -48,6 +48,7 @@ EFI_STATUS EFIAPI efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
     say_line("image");
     say_number("base", (uintn)self->image_base);
     say_number("size", self->image_size);
+    say_number("word", sizeof(uintn));
     say_end();
     firmware_note(system_table);
     memmap_say(image, boot_services, asked);

@@ -4,8 +4,6 @@
 
 #include "request.h"
 
-#define STATUS_DONE 0x20
-
 _Noreturn void testify(const struct request *request, u8 *image_base, u64 image_size);
 
 #endif

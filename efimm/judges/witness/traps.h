@@ -23,7 +23,7 @@ extern void *trap_way_back[5];
 
 #define TRAPPED() __builtin_setjmp(trap_way_back)
 
-/* Load a GDT, a TSS and an IDT of our own: the firmware's are gone with its memory. */
+/* Load a GDT and an IDT of our own: the firmware's are gone with its memory.  They hold addresses as they are now. */
 void traps_install(void);
 
 /* "vector=... error=... cr2=... rip=..." of the last exception, in the current line. */

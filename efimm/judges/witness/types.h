@@ -2,6 +2,9 @@
 #ifndef TYPES_H
 #define TYPES_H
 
+/* Every name is of this image: 32-bit code would otherwise look for what other files declare in a table of addresses. */
+#pragma GCC visibility push(hidden)
+
 typedef __UINT8_TYPE__ u8;
 typedef __UINT16_TYPE__ u16;
 typedef __INT16_TYPE__ i16;

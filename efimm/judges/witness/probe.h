@@ -18,8 +18,8 @@ struct probe {
     u64 va, pa, means;
 };
 
-void probes_read(u64 count);    /* from fw_cfg */
-void probes_prepare(void);      /* with all memory at its own address */
-void probes_try_and_say(void);  /* with the table in question in force */
+void probes_read(u64 count);   /* from fw_cfg */
+void probes_prepare(void);     /* with all memory at its own address */
+void probes_try_and_say(void); /* with the table in question in force */
 
 #endif

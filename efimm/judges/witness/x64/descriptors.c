@@ -2,7 +2,6 @@
 #include "traps.h"
 
 #include "cpu.h"
-#include "say.h"
 
 enum { VECTORS = 32, STUB_SIZE = 16 };
 enum { CODE_SELECTOR = 0x10, DATA_SELECTOR = 0x18, TSS_SELECTOR = 0x20 }; /* the first two as in Linux */
@@ -11,9 +10,6 @@ enum { CODE_SELECTOR = 0x10, DATA_SELECTOR = 0x18, TSS_SELECTOR = 0x20 }; /* the
 #define DATA_SEGMENT 0x00CF92000000FFFFull
 #define TSS_TYPE 0x89ull
 #define INTERRUPT_GATE 0x8Eull
-
-struct trap trap;
-void *trap_way_back[5];
 
 /* The processor pushes the last five; the stubs add the vector, and a zero where it pushes no error code. */
 struct frame {
@@ -82,12 +78,4 @@ void traps_install(void)
         set_gate(vector);
     struct table_register pointer = {sizeof idt - 1, (uintn)idt};
     __asm__ volatile("lidt %0; ltr %w1" : : "m"(pointer), "r"(TSS_SELECTOR) : "memory");
-}
-
-void say_trap(void)
-{
-    say_number("vector", trap.vector);
-    say_number("error", trap.error_code);
-    say_number("cr2", trap.cr2);
-    say_number("rip", trap.rip);
 }

@@ -37,7 +37,7 @@ void probes_read(u64 number)
 void probes_prepare(void)
 {
     for (u64 i = 0; i < count; i++) {
-        volatile u64 *word = (volatile u64 *)probes[i].pa;
+        volatile u64 *word = (volatile u64 *)(uintn)probes[i].pa;
         if (probes[i].means == BY_TAG)
             *word = TAG(probes[i].pa);
         else if (probes[i].means == BY_CONTENT)
@@ -56,7 +56,7 @@ static u64 read_word(u64 va, u64 *word, struct finding *found)
 {
     if (TRAPPED())
         return outcome_of_trap(found, va);
-    *word = access_read(va);
+    *word = access_read((uintn)va);
     return FINE;
 }
 
@@ -64,7 +64,7 @@ static u64 write_word(u64 va, u64 word, struct finding *found)
 {
     if (TRAPPED())
         return outcome_of_trap(found, va);
-    access_write(va, word);
+    access_write((uintn)va, word);
     return FINE;
 }
 
@@ -72,7 +72,7 @@ static u64 call_word(u64 va, struct finding *found)
 {
     if (TRAPPED())
         return outcome_of_trap(found, va);
-    access_call(va);
+    access_call((uintn)va);
     return FINE;
 }
 

@@ -4,8 +4,8 @@
 
 #include "types.h"
 
-u64 access_read(u64 va);
-void access_write(u64 va, u64 word);
-void access_call(u64 va);
+u64 access_read(uintn va);
+void access_write(uintn va, u64 word);
+void access_call(uintn va);
 
 #endif
