@@ -26,14 +26,15 @@ from .options import JSON, KERNEL, machine_options
 def judge_command(everything: bool, vendor: str, timeout: float, kernel: str, as_json: bool, **options: Any) -> None:
     """Ask real firmware: OVMF in QEMU, under the page tables that the kernel made."""
     _refuse_options("the firmware brings its own memory map", "map_", "firmware")
-    firmware = judges.require()
     if everything:
         _refuse_options("--all brings its own machines", "kernel", "vendor", *options)
-        _judge_all(judges.ask_all(judges.scenarios(), firmware, timeout=timeout, progress=_progress), as_json)
+        _judge_all(judges.ask_all(judges.scenarios(), timeout=timeout, progress=_progress), as_json)
         return
-    guest = judges.Guest(parse_size(options["ram"]), firmware, vendor)
+    ram, arch = parse_size(options["ram"]), options["arch"]
+    firmware_arch = judges.firmware_arch(arch)
+    guest = judges.Guest(ram, judges.require(firmware_arch), vendor, firmware_arch)
     size = parse_address(options["descriptor_size"])
-    case = judges.Case(kernel, guest, options["buffer"], options["page_size"], size)
+    case = judges.Case(kernel, guest, options["buffer"], options["page_size"], size, arch)
     found = judges.ask(case, timeout=timeout, progress=_progress)
     _progress("")
     click.echo(json.dumps(found.summary()) if as_json else judges.judgement(found))

@@ -8,7 +8,7 @@ the kernel would, through the kernel's own mapping of its text.
 
 from .errors import JudgeError, NotInstalledError
 from .guest import TIMEOUT, VENDORS, Guest
-from .host import require
+from .host import firmware_arch, require
 from .judgement import Judgement
 from .scenarios import Scenario, ask_all, scenarios
 from .session import Case, ask
@@ -25,6 +25,7 @@ __all__ = [
     "Scenario",
     "ask",
     "ask_all",
+    "firmware_arch",
     "judgement",
     "overview",
     "require",

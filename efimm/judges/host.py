@@ -42,8 +42,13 @@ _KNOWN_PLACES: dict[str, tuple[tuple[str, str | None], ...]] = {
 SETTING = {"x86_64": "EFIMM_OVMF", "i386": "EFIMM_OVMF_IA32"}
 
 
-def find_firmware(arch: str = "x86_64") -> FirmwareImage:
-    """The firmware for `arch`: the file that the environment names, else the first known place.
+def firmware_arch(arch: str) -> str:
+    """Which firmware a kernel built for `arch` is called by: "x86_64" or "i386"."""
+    return "i386" if arch.startswith("i386") else "x86_64"
+
+
+def find_firmware(arch: str = "x86_64") -> FirmwareImage | None:
+    """The firmware for `arch`: the file that the environment names, else the first known place; None.
 
     EFIMM_OVMF (EFIMM_OVMF_IA32) is one file, or a code file and a variable store with a colon between them.
     """
@@ -54,24 +59,17 @@ def find_firmware(arch: str = "x86_64") -> FirmwareImage:
     for place, store in _KNOWN_PLACES[arch]:
         if Path(place).exists() and (store is None or Path(store).exists()):
             return FirmwareImage(Path(place), Path(store) if store else None)
-    raise NotInstalledError(_advice([arch]))
-
-
-def require_tools() -> None:
-    """Nothing, when QEMU, gcc and ld are on the PATH; else NotInstalledError names what is missing."""
-    missing = [tool for tool in (QEMU, "gcc", "ld") if shutil.which(tool) is None]
-    if missing:
-        raise NotInstalledError(_advice(missing))
+    return None
 
 
 def require(arch: str = "x86_64") -> FirmwareImage:
     """The firmware for `arch`, with every tool there; NotInstalledError names all packages that are missing at once."""
     missing = [tool for tool in (QEMU, "gcc", "ld") if shutil.which(tool) is None]
-    try:
-        firmware = find_firmware(arch)
-    except NotInstalledError:
-        raise NotInstalledError(_advice([*missing, arch])) from None
-    require_tools()
+    firmware = find_firmware(arch)
+    if firmware is None:
+        missing.append(arch)
+    if missing or firmware is None:
+        raise NotInstalledError(_advice(missing))
     return firmware
 
 

@@ -14,7 +14,7 @@ from ..linux import Kernel
 from ..machines import parse_size
 from .firmware_map import learn
 from .guest import TIMEOUT, Guest
-from .host import FirmwareImage
+from .host import firmware_arch, require
 from .judgement import Judgement
 from .session import Case, ask
 
@@ -41,11 +41,13 @@ class Scenario:
     buffer: int | None = None
     page_size: str = "1G"
     descriptor_size: int = 48
+    arch: str = "x86_64"
 
-    def case(self, firmware: FirmwareImage) -> Case:
-        """The question for this firmware."""
-        guest = Guest(parse_size(self.ram), firmware, self.vendor)
-        return Case(self.kernel, guest, self.buffer, self.page_size, self.descriptor_size)
+    def case(self) -> Case:
+        """The question for the firmware that this computer has; NotInstalledError where it has none."""
+        firmware = require(firmware_arch(self.arch))
+        guest = Guest(parse_size(self.ram), firmware, self.vendor, firmware_arch(self.arch))
+        return Case(self.kernel, guest, self.buffer, self.page_size, self.descriptor_size, self.arch)
 
 
 DECISIVE = (
@@ -59,6 +61,11 @@ DECISIVE = (
     Scenario("hpa-sync, descriptors of 56 bytes", "hpa-sync", descriptor_size=56),
     Scenario("va-patch, straddling 512 GiB", "va-patch", buffer=0x7F_FFFF_FF80),
     Scenario("va-patch, no direct map", NO_DIRECT_MAP),
+    Scenario("3.5, i386", "3.5", ram="1G", arch="i386"),
+    Scenario("3.5, i386 with PAE", "3.5", ram="1G", arch="i386-pae"),
+    Scenario("va-patch, i386", "va-patch", ram="1G", arch="i386"),
+    Scenario("va-patch, i386 with PAE", "va-patch", ram="1G", arch="i386-pae"),
+    Scenario("hpa-sync, i386", "hpa-sync", ram="1G", arch="i386"),
 )
 
 
@@ -69,13 +76,12 @@ def scenarios() -> tuple[Scenario, ...]:
 
 def ask_all(
     wanted: Sequence[Scenario],
-    firmware: FirmwareImage,
     *,
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[Scenario, Judgement]]:
     """The judgement of each scenario, in their order; two guests run at a time."""
-    cases = [scenario.case(firmware) for scenario in wanted]
+    cases = [scenario.case() for scenario in wanted]
     guests = list(dict.fromkeys(case.guest for case in cases))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for known, _ in enumerate(pool.map(lambda guest: learn(guest, timeout=timeout), guests)):

@@ -133,7 +133,7 @@ def _as_reply(fields: Fields, word: int) -> Reply:
 
 
 def _wide(status: int, word: int) -> int:
-    """An EFI_STATUS of a firmware with `word` bytes to a word as one of 64 bits: the error bit is always the highest."""
+    """An EFI_STATUS of `word` bytes as one of 64 bits: the error bit is the highest in either."""
     error = 1 << 8 * word - 1
     return status ^ error | 1 << 63 if status & error else status
 
