@@ -29,8 +29,8 @@ from efimm.x86 import LONG4, PAE, PhysMemory, walk
 ROOT = Path(__file__).parents[1]
 GIB = 1 << 30
 NX = 1 << 63
-ALL = judges.scenarios()
-BY_NAME = {scenario.name: scenario for scenario in ALL}
+ALL = judges.named_cases()
+BY_NAME = {case.name: case for case in ALL}
 HIGH, SUCCESS_HIGH = BY_NAME["3.5, array above 512 GiB"], BY_NAME["hpa-sync, array above 512 GiB"]
 
 
@@ -222,8 +222,8 @@ def firmware(tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def judged(firmware) -> dict[str, Judgement]:
-    """Every scenario, put to the firmware once."""
-    return {scenario.name: judgement for scenario, judgement in judges.ask_all(ALL)}
+    """Every case, put to the firmware once."""
+    return {case.name: judgement for case, judgement in judges.ask_all(ALL)}
 
 
 @pytest.mark.firmware
@@ -265,7 +265,7 @@ def test_the_firmware_answers_as_it_did_before(judged, name, verdict, fault):
 
 @pytest.mark.firmware
 @pytest.mark.slow
-def test_the_array_lies_where_the_scenarios_names_say(judged):
+def test_the_array_lies_where_the_names_say(judged):
     def last_byte(name: str) -> int:
         handover = judged[name].question.handover
         return handover.array_pa + len(handover.array) - 1

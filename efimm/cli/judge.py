@@ -17,7 +17,7 @@ from .options import JSON, KERNEL, machine_options
 
 
 @click.command("judge")
-@click.option("--all", "everything", is_flag=True, help="Every kernel, and the decisive scenarios.")
+@click.option("--all", "everything", is_flag=True, help="Every kernel, and the decisive cases.")
 @click.option("--vendor", type=click.Choice(list(judges.VENDORS)), default="intel", help="The guest's processor.")
 @click.option("--timeout", default=judges.TIMEOUT, show_default=True, help="Seconds for one boot of the firmware.")
 @KERNEL
@@ -28,7 +28,7 @@ def judge_command(everything: bool, vendor: str, timeout: float, kernel: str, as
     _refuse_options("the firmware brings its own memory map", "map_", "firmware")
     if everything:
         _refuse_options("--all brings its own machines", "kernel", "vendor", *options)
-        _judge_all(judges.ask_all(judges.scenarios(), timeout=timeout, progress=_progress), as_json)
+        _judge_all(judges.ask_all(judges.named_cases(), timeout=timeout, progress=_progress), as_json)
         return
     ram, arch = parse_size(options["ram"]), options["arch"]
     firmware_arch = judges.firmware_arch(arch)
@@ -40,9 +40,9 @@ def judge_command(everything: bool, vendor: str, timeout: float, kernel: str, as
     click.echo(json.dumps(found.summary()) if as_json else judges.judgement(found))
 
 
-def _judge_all(found: Iterable[tuple[judges.Scenario, judges.Judgement]], as_json: bool) -> None:
+def _judge_all(found: Iterable[tuple[judges.NamedCase, judges.Judgement]], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({scenario.name: judged.summary() for scenario, judged in found}))
+        click.echo(json.dumps({case.name: judged.summary() for case, judged in found}))
         return
     for line in judges.overview(found):
         _progress("")

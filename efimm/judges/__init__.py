@@ -6,11 +6,11 @@ addresses, under the same firmware.  Nothing is added to them: the program that 
 the kernel would, through the kernel's own mapping of its text.
 """
 
+from .cases import NamedCase, ask_all, named_cases
 from .errors import JudgeError, NotInstalledError
 from .guest import TIMEOUT, VENDORS, Guest
 from .host import firmware_arch, require
 from .judgement import Judgement
-from .scenarios import Scenario, ask_all, scenarios
 from .session import Case, ask
 from .text import judgement, overview
 
@@ -21,13 +21,13 @@ __all__ = [
     "Guest",
     "JudgeError",
     "Judgement",
+    "NamedCase",
     "NotInstalledError",
-    "Scenario",
     "ask",
     "ask_all",
     "firmware_arch",
     "judgement",
+    "named_cases",
     "overview",
     "require",
-    "scenarios",
 ]

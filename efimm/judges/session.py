@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..linux import Kernel
-from ..machines import machine
+from ..machines import MAXPHYADDR, machine
+from ..run import find_kernel
 from .errors import JudgeError
 from .firmware_map import FirmwareMap, learn, map_of
 from .guest import TIMEOUT, Guest, boot
@@ -17,6 +18,8 @@ from .probes import addresses, predict
 from .request import Question
 from .tables import Tables
 from .testimony import read_testimony
+
+LEAST_RAM = 512 << 20
 
 Progress = Callable[[str], None]
 Breaker = Callable[[Handover], Tables]
@@ -42,6 +45,7 @@ def ask(
     `broken` gives the tables to load in place of the kernel's, for those who want to see them caught; the predictions
     are not changed by it.  Raises JudgeError, MachineError.
     """
+    _check(case)
     progress("learning the firmware's memory map")
     found = learn(case.guest, timeout=timeout)
     for _ in range(2):
@@ -54,6 +58,15 @@ def ask(
         progress("the firmware's memory map has changed: once more")
         found = learn(case.guest, timeout=timeout, afresh=True)
     raise JudgeError("the firmware's memory map is another one at every boot: the model cannot boot on it")
+
+
+def _check(case: Case) -> None:
+    """Refuse what cannot be asked before any firmware is booted for it; raises MachineError, JudgeError."""
+    find_kernel(case.kernel)
+    machine(buffer=case.buffer, page_size=case.page_size, descriptor_size=case.descriptor_size, arch=case.arch)
+    ram = case.guest.ram
+    if case.guest.phys_bits > MAXPHYADDR or ram < LEAST_RAM:
+        raise JudgeError(f"RAM of {ram / (1 << 30):g} GiB: a guest can have from 512M to somewhat below 64T")
 
 
 def put(case: Case, found: FirmwareMap, broken: Breaker | None = None) -> Question:

@@ -7,9 +7,9 @@ from dataclasses import fields
 
 from ..show.text import table
 from ..uefi import EfiStatus
+from .cases import NamedCase
 from .firmware_map import qemu_version
 from .judgement import Judgement, Mismatch, Side
-from .scenarios import Scenario
 from .testimony import FAULTED, NOT_TRIED, SEEN_TAG
 
 MOST_MISMATCHES = 5
@@ -70,14 +70,14 @@ def mismatch(wrong: Mismatch) -> list[str]:
     return [f"  at {want.va:#x}: want {where}, got {it}", f"    read/write/fetch: want {mine}, got {its}"]
 
 
-def overview(found: Iterable[tuple[Scenario, Judgement]]) -> Iterable[str]:
-    """One line a scenario, and a last one that counts; line by line, as they come."""
+def overview(found: Iterable[tuple[NamedCase, Judgement]]) -> Iterable[str]:
+    """One line a case, and a last one that counts; line by line, as they come."""
     yield f"{'':<34}{'model':<13}{'firmware':<13}{'probes':>6}"
     agreed, number = 0, 0
-    for scenario, judged in found:
+    for case, judged in found:
         mark = "" if judged.agree else "  !"
         verdicts = f"{judged.model.verdict:<13}{judged.firmware.verdict:<13}"
-        yield f"{scenario.name:<34}{verdicts}{len(judged.testimony.findings):>6}{mark}"
+        yield f"{case.name:<34}{verdicts}{len(judged.testimony.findings):>6}{mark}"
         if not judged.agree:
             yield f"    {verdict(judged)}"
         agreed, number = agreed + judged.agree, number + 1

@@ -31,7 +31,7 @@ NO_DIRECT_MAP = replace(
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class NamedCase:
     """A named question: a kernel on a guest with `ram` from this `vendor`, and the machine options of `efimm run`."""
 
     name: str
@@ -51,42 +51,42 @@ class Scenario:
 
 
 DECISIVE = (
-    Scenario("3.5, array below 512 GiB", "3.5", ram="256G"),
-    Scenario("3.5, last page below 512 GiB", "3.5", buffer=0x7F_FFFF_E000),
-    Scenario("3.5, straddling 512 GiB", "3.5", buffer=0x7F_FFFF_FF80),
-    Scenario("3.5, direct map of 2 MiB pages", "3.5", page_size="2M"),
-    Scenario("3.5, AMD hole", "3.5", ram="1T", vendor="amd"),
-    Scenario("hpa-sync, AMD hole", "hpa-sync", ram="1T", vendor="amd"),
-    Scenario("hpa-sync, array below 512 GiB", "hpa-sync", ram="256G"),
-    Scenario("hpa-sync, descriptors of 56 bytes", "hpa-sync", descriptor_size=56),
-    Scenario("va-patch, straddling 512 GiB", "va-patch", buffer=0x7F_FFFF_FF80),
-    Scenario("va-patch, no direct map", NO_DIRECT_MAP),
-    Scenario("3.5, i386", "3.5", ram="1G", arch="i386"),
-    Scenario("3.5, i386 with PAE", "3.5", ram="1G", arch="i386-pae"),
-    Scenario("va-patch, i386", "va-patch", ram="1G", arch="i386"),
-    Scenario("va-patch, i386 with PAE", "va-patch", ram="1G", arch="i386-pae"),
-    Scenario("hpa-sync, i386", "hpa-sync", ram="1G", arch="i386"),
+    NamedCase("3.5, array below 512 GiB", "3.5", ram="256G"),
+    NamedCase("3.5, last page below 512 GiB", "3.5", buffer=0x7F_FFFF_E000),
+    NamedCase("3.5, straddling 512 GiB", "3.5", buffer=0x7F_FFFF_FF80),
+    NamedCase("3.5, direct map of 2 MiB pages", "3.5", page_size="2M"),
+    NamedCase("3.5, AMD hole", "3.5", ram="1T", vendor="amd"),
+    NamedCase("hpa-sync, AMD hole", "hpa-sync", ram="1T", vendor="amd"),
+    NamedCase("hpa-sync, array below 512 GiB", "hpa-sync", ram="256G"),
+    NamedCase("hpa-sync, descriptors of 56 bytes", "hpa-sync", descriptor_size=56),
+    NamedCase("va-patch, straddling 512 GiB", "va-patch", buffer=0x7F_FFFF_FF80),
+    NamedCase("va-patch, no direct map", NO_DIRECT_MAP),
+    NamedCase("3.5, i386", "3.5", ram="1G", arch="i386"),
+    NamedCase("3.5, i386 with PAE", "3.5", ram="1G", arch="i386-pae"),
+    NamedCase("va-patch, i386", "va-patch", ram="1G", arch="i386"),
+    NamedCase("va-patch, i386 with PAE", "va-patch", ram="1G", arch="i386-pae"),
+    NamedCase("hpa-sync, i386", "hpa-sync", ram="1G", arch="i386"),
 )
 
 
-def scenarios() -> tuple[Scenario, ...]:
+def named_cases() -> tuple[NamedCase, ...]:
     """Every kernel with its array above 512 GiB, and then the decisive ones."""
-    return *(Scenario(f"{name}, array above 512 GiB", name) for name in KERNELS), *DECISIVE
+    return *(NamedCase(f"{name}, array above 512 GiB", name) for name in KERNELS), *DECISIVE
 
 
 def ask_all(
-    wanted: Sequence[Scenario],
+    wanted: Sequence[NamedCase],
     *,
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] = lambda _: None,
-) -> Iterator[tuple[Scenario, Judgement]]:
-    """The judgement of each scenario, in their order; two guests run at a time."""
-    cases = [scenario.case() for scenario in wanted]
+) -> Iterator[tuple[NamedCase, Judgement]]:
+    """The judgement of each case, in their order; two guests run at a time."""
+    cases = [named.case() for named in wanted]
     guests = list(dict.fromkeys(case.guest for case in cases))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for known, _ in enumerate(pool.map(lambda guest: learn(guest, timeout=timeout), guests)):
             progress(f"memory map {known + 1} of {len(guests)}")
         judgements = pool.map(lambda case: ask(case, timeout=timeout), cases)
-        for done, (scenario, judgement) in enumerate(zip(wanted, judgements, strict=True), 1):
-            progress(f"scenario {done} of {len(cases)}: {scenario.name}")
-            yield scenario, judgement
+        for done, (named, judgement) in enumerate(zip(wanted, judgements, strict=True), 1):
+            progress(f"case {done} of {len(cases)}: {named.name}")
+            yield named, judgement
