@@ -137,6 +137,16 @@ def test_equal_findings_fit():
     assert fits(FAULT, FAULTED)
 
 
+def test_a_reserved_bit_fault_without_the_present_bit_is_qemus_and_no_other_code_is_mended():
+    want = replace(FAULT, read=0x10E09, write=0x10E0B, fetch=0x10E19)
+    qemu = replace(FAULTED, read=0x10E08, write=0x10E0A, fetch=0x10E18)
+
+    assert fits(want, qemu)
+    assert fits(want, replace(FAULTED, read=0x10E09, write=0x10E0B, fetch=0x10E19))
+    assert not fits(want, FAULTED)
+    assert not fits(FAULT, qemu)
+
+
 @pytest.mark.parametrize(
     ("want", "got"),
     [
@@ -296,6 +306,17 @@ def test_after_a_success_every_service_works_through_the_kernels_tables(judged):
         assert [reply.status for reply in services.values()] == [0, 0, 0]
         assert services["GetVariable"].fields["value"] == "en"
         assert services["SetVariable"].fields["same"] == "0x1"
+
+
+@pytest.mark.firmware
+@pytest.mark.slow
+def test_odd_entries_were_met(judged):
+    found = judged["3.5, odd entries elsewhere"]
+    pairs = zip(found.question.predictions, found.testimony.findings, strict=True)
+    kinds = {(got.read, got.write, got.fetch) for want, got in pairs if 128 << 39 <= want.va < 160 << 39}
+
+    assert {(0, 0, 0), (0, 0x10E03, 0), (0, 0, 0x10E11), (0x10E00, 0x10E02, 0x10E10)} <= kinds
+    assert any(read in (0x10E08, 0x10E09) for read, _, _ in kinds)
 
 
 def entry_changed(handover: Handover, va: int, depth: int, change) -> Tables:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ..kernels import KERNELS, hpa_sync, va_patch
 from ..linux import Kernel
 from ..machines import parse_size
+from . import odd_entries
 from .firmware_map import learn
 from .guest import TIMEOUT, Guest
 from .host import firmware_arch, require
@@ -61,6 +62,7 @@ DECISIVE = (
     NamedCase("hpa-sync, descriptors of 56 bytes", "hpa-sync", descriptor_size=56),
     NamedCase("va-patch, straddling 512 GiB", "va-patch", buffer=0x7F_FFFF_FF80),
     NamedCase("va-patch, no direct map", NO_DIRECT_MAP),
+    NamedCase("3.5, odd entries elsewhere", odd_entries.KERNEL, buffer=0x7F_FFFF_E000),
     NamedCase("3.5, i386", "3.5", ram="1G", arch="i386"),
     NamedCase("3.5, i386 with PAE", "3.5", ram="1G", arch="i386-pae"),
     NamedCase("va-patch, i386", "va-patch", ram="1G", arch="i386"),

@@ -128,7 +128,7 @@ def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
 
 def _moment(cpu: Cpu, arguments: tuple[int, ...] = ()) -> Moment:
     mode = cpu.registers._replace(cr0=cpu.cr0 | CR0_PG).mode
-    return Moment(cpu.registers, cpu.cr3, mode, reachable(cpu.memory, cpu.cr3, mode), arguments)
+    return Moment(cpu.registers, cpu.cr3, mode, reachable(cpu.memory, cpu.cr3, mode, cpu.maxphyaddr), arguments)
 
 
 def _distances(before: list[int], after: list[int]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..x86.memory import PAGE_MASK, PAGE_SIZE, PhysMemory
-from ..x86.modes import ADDRESS_MASK, P, PagingMode
+from ..x86.modes import ADDRESS_MASK, P, PagingMode, reserved_masks
 from .errors import JudgeError
 
 MOST_TABLES = 8192
@@ -27,8 +27,8 @@ class TablePlace:
     va: int
 
 
-def reachable(memory: PhysMemory, root: int, mode: PagingMode) -> Tables:
-    """Every table page that `root` leads to, in ascending order.
+def reachable(memory: PhysMemory, root: int, mode: PagingMode, maxphyaddr: int) -> Tables:
+    """Every table page that `root` leads to, in ascending order, for a processor with these physical address bits.
 
     Runs become bytes here.  JudgeError when there are more than MOST_TABLES: the guest would have to be fed with them.
     """
@@ -41,7 +41,9 @@ def reachable(memory: PhysMemory, root: int, mode: PagingMode) -> Tables:
         if len(found) == MOST_TABLES:
             raise JudgeError(f"the kernel has over {MOST_TABLES} page tables, too many to hand over: use larger pages")
         found[pa & PAGE_MASK] = memory.read(pa & PAGE_MASK, PAGE_SIZE)
-        waiting += [(entry & ADDRESS_MASK, depth + 1) for _, entry in links(found, pa, depth, mode)]
+        must_be_zero = reserved_masks(mode, maxphyaddr, nxe=True)[depth][0]
+        further = [entry for _, entry in links(found, pa, depth, mode) if not entry & must_be_zero]
+        waiting += [(entry & ADDRESS_MASK, depth + 1) for entry in further]
     return dict(sorted(found.items()))
 
 
@@ -68,7 +70,8 @@ def places(tables: Tables, root: int, mode: PagingMode) -> Iterator[TablePlace]:
         yield place
         span = mode.levels[place.depth].span
         for index, entry in links(tables, place.pa, place.depth, mode):
-            waiting.append(TablePlace(entry & ADDRESS_MASK, place.depth + 1, place.va + index * span))
+            if entry & ADDRESS_MASK & PAGE_MASK in tables:
+                waiting.append(TablePlace(entry & ADDRESS_MASK, place.depth + 1, place.va + index * span))
 
 
 def memory_of(tables: Tables) -> PhysMemory:
