@@ -14,7 +14,9 @@ from ..run import Outcome, boot, enter
 from ..uefi import EfiStatus, Firmware
 from ..uefi.tables import SERVICES
 from ..x86 import Cpu, GeneralProtection, PageFault, PagingMode
+from ..x86.memory import PAGE_MASK
 from ..x86.registers import CR0_PG, Registers
+from .errors import JudgeError
 from .tables import Tables, reachable
 
 SWITCH = "SetVirtualAddressMap"
@@ -39,6 +41,14 @@ class Moment:
         return bool(self.registers.cr0 & CR0_PG)
 
 
+@dataclass(frozen=True, slots=True)
+class KernelPlace:
+    """Where a kernel's text begins: its virtual address and its physical one."""
+
+    va: int
+    pa: int
+
+
 @dataclass
 class Handover:
     """A simulated boot as far as the firmware is concerned, and the model's own prediction of the rest.
@@ -51,6 +61,7 @@ class Handover:
 
     machine: Machine
     outcome: Outcome
+    kernel_place: KernelPlace
     call: Moment
     after: Moment | None
     array_pa: int
@@ -110,13 +121,14 @@ def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
     linux = boot(machine, kernel)
     watch = _Watch()
     linux.firmware = WatchedFirmware(linux.firmware, watch)
-    before = _services(linux)
+    before, place = _services(linux), _running_at(linux.cpu)
     outcome = enter(linux)
     call = watch.moments[SWITCH]
     array_pa, size = outcome.buffer_pa, call.arguments[0]
     return Handover(
         machine=machine,
         outcome=outcome,
+        kernel_place=place,
         call=call,
         after=watch.moments.get("GetTime", _moment(linux.cpu)) if outcome.status == EfiStatus.EFI_SUCCESS else None,
         array_pa=array_pa,
@@ -124,6 +136,15 @@ def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
         second_call=watch.second_call,
         moved=_distances(before, _services(linux)),
     )
+
+
+def _running_at(cpu: Cpu) -> KernelPlace:
+    """The beginning of the page that the processor executes, which in a booted kernel is the kernel's text."""
+    va = cpu.rip & PAGE_MASK
+    pa = cpu.walk(va).pa
+    if pa is None:
+        raise JudgeError(f"the kernel's own {va:#x} is not mapped: nothing could call the firmware")
+    return KernelPlace(va, pa)
 
 
 def _moment(cpu: Cpu, arguments: tuple[int, ...] = ()) -> Moment:

@@ -6,10 +6,6 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..linux import head
-from ..linux.i386 import head as head_32
-from ..linux.i386.layout import PAGE_OFFSET as PAGE_OFFSET_32
-from ..linux.layout import START_KERNEL_MAP
 from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import walk
 from ..x86.memory import PAGE_SIZE
@@ -35,23 +31,6 @@ _IN_USE = {_T.EfiRuntimeServicesCode, _T.EfiRuntimeServicesData, _T.EfiACPIRecla
 Chunks = list[tuple[int, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class KernelPlace:
-    """Where a kernel's image is: its virtual address, its physical one, and the physical end."""
-
-    va: int
-    pa: int
-    end: int
-
-
-_PLACE_32 = KernelPlace(PAGE_OFFSET_32 + head_32.KERNEL_TEXT, head_32.KERNEL_TEXT, head_32.KERNEL_END)
-KERNEL_PLACE = {
-    "x86_64": KernelPlace(START_KERNEL_MAP + head.KERNEL_TEXT, head.KERNEL_TEXT, head.KERNEL_END),
-    "i386": _PLACE_32,
-    "i386-pae": _PLACE_32,
-}
-
-
 @dataclass(frozen=True)
 class Question:
     """A handover with the tables that are really loaded: the same, unless somebody broke them on purpose.
@@ -69,13 +48,13 @@ class Question:
         call, after = self.handover.call, self.handover.after
         chunks = joined(self.tables | _pages(self.handover))
         later = joined(_changed(after, self.tables)) if after else []
-        place = KERNEL_PLACE[self.handover.machine.arch]
+        place = self.handover.kernel_place
         for pa, data in (*chunks, *later):
             self._must_be_free(pa, len(data))
         size, step, version, pointer = call.arguments
         header = _HEADER.pack(
             MAGIC,
-            *(place.va, place.pa, self._room(place)),
+            *(place.va, place.pa, self._room()),
             self._highest(),
             *call.registers,
             call.cr3,
@@ -86,15 +65,15 @@ class Question:
         )
         return header + _packed(chunks) + self._probes(chunks) + _packed(later)
 
-    def _room(self, place: KernelPlace) -> int:
-        """How many bytes the witness may take at the kernel's place: up to the first table, all mapped and writable."""
-        above = [pa for pa in self.tables if place.pa <= pa < place.end]
-        after, call = self.handover.after, self.handover.call
+    def _room(self) -> int:
+        """How many bytes the witness may take at the kernel's place: up to the first table."""
+        place, call, after = self.handover.kernel_place, self.handover.call, self.handover.after
         self._must_be_mapped(call, self.tables, place.va if call.paging else place.pa, place.pa)
         if after is not None:
             self._must_be_mapped(after, after.tables, place.va, place.pa)
         self._must_be_free(place.pa, self.firmware.image_size)
-        return min(above, default=place.end) - place.pa
+        kept = (*self.tables, *(after.tables if after else ()), self.handover.array_pa)
+        return min((pa for pa in kept if pa >= place.pa), default=self._highest()) - place.pa
 
     def _must_be_mapped(self, moment: Moment, tables: Tables, va: int, pa: int) -> None:
         """JudgeError where a table does not let the witness run at `va`."""
@@ -136,7 +115,7 @@ class Question:
 
     def _means(self, pa: int, taken: list[tuple[int, int]]) -> int:
         region = self.firmware.region(pa)
-        own = KERNEL_PLACE[self.handover.machine.arch].pa
+        own = self.handover.kernel_place.pa
         unreachable = not self.handover.call.paging and pa >= 1 << 32
         if region is None or unreachable or own <= pa < own + self.firmware.image_size:
             return BY_PRESENCE
