@@ -111,6 +111,11 @@ def table_files() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(_data().glob("tables/*/tables.npz"))}
 
 
+def answers_file() -> Path:
+    """What real firmware answered when it was asked for the record: the file that comes with efimm."""
+    return _data() / "firmware-answers.json"
+
+
 def _data() -> Path:
     here = Path(__file__).parent
     return next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")

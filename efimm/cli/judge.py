@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,18 +19,23 @@ from .options import JSON, KERNEL, machine_options
 
 @click.command("judge")
 @click.option("--all", "everything", is_flag=True, help="Every kernel, and the decisive cases.")
+@click.option("--record", type=click.Path(dir_okay=False, writable=True), help="With --all: keep the answers there.")
 @click.option("--vendor", type=click.Choice(list(judges.VENDORS)), default="intel", help="The guest's processor.")
 @click.option("--timeout", default=judges.TIMEOUT, show_default=True, help="Seconds for one boot of the firmware.")
 @KERNEL
 @machine_options
 @JSON
-def judge_command(everything: bool, vendor: str, timeout: float, kernel: str, as_json: bool, **options: Any) -> None:
+def judge_command(
+    everything: bool, record: str | None, vendor: str, timeout: float, kernel: str, as_json: bool, **options: Any
+) -> None:
     """Ask real firmware: OVMF in QEMU, under the page tables that the kernel made."""
     _refuse_options("the firmware brings its own memory map", "map_", "firmware")
     if everything:
         _refuse_options("--all brings its own machines", "kernel", "vendor", *options)
-        _judge_all(judges.ask_all(judges.named_cases(), timeout=timeout, progress=_progress), as_json)
+        _judge_all(timeout, as_json, record)
         return
+    if record:
+        raise click.BadOptionUsage("record", "--record cannot be used here: it is for --all")
     ram, arch = parse_size(options["ram"]), options["arch"]
     firmware_arch = judges.firmware_arch(arch)
     guest = judges.Guest(ram, judges.require(firmware_arch), vendor, firmware_arch)
@@ -40,13 +46,22 @@ def judge_command(everything: bool, vendor: str, timeout: float, kernel: str, as
     click.echo(json.dumps(found.summary()) if as_json else judges.judgement(found))
 
 
-def _judge_all(found: Iterable[tuple[judges.NamedCase, judges.Judgement]], as_json: bool) -> None:
+def _judge_all(timeout: float, as_json: bool, record: str | None) -> None:
+    found: list[tuple[judges.NamedCase, judges.Judgement]] = []
+
+    def asked() -> Iterator[tuple[judges.NamedCase, judges.Judgement]]:
+        for each in judges.ask_all(judges.named_cases(), timeout=timeout, progress=_progress):
+            found.append(each)
+            yield each
+
+    for line in judges.overview(asked()):
+        _progress("")
+        if not as_json:
+            click.echo(line)
     if as_json:
         click.echo(json.dumps({case.name: judged.summary() for case, judged in found}))
-        return
-    for line in judges.overview(found):
-        _progress("")
-        click.echo(line)
+    if record:
+        Path(record).write_text(json.dumps(judges.record(found), indent=1) + "\n", encoding="utf-8")
 
 
 def _progress(what: str) -> None:

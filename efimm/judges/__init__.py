@@ -6,28 +6,36 @@ addresses, under the same firmware.  Nothing is added to them: the program that 
 the kernel would, through the kernel's own mapping of its text.
 """
 
-from .cases import NamedCase, ask_all, named_cases
+from .answers import answers
+from .cases import NamedCase, ask_all, named_case, named_cases
 from .errors import JudgeError, NotInstalledError
 from .guest import TIMEOUT, VENDORS, Guest
-from .host import firmware_arch, require
+from .host import FirmwareImage, firmware_arch, require
 from .judgement import Judgement
+from .recorded import recall, record
 from .session import Case, ask
-from .text import judgement, overview
+from .text import judgement, overview, side
 
 __all__ = [
     "TIMEOUT",
     "VENDORS",
     "Case",
+    "FirmwareImage",
     "Guest",
     "JudgeError",
     "Judgement",
     "NamedCase",
     "NotInstalledError",
+    "answers",
     "ask",
     "ask_all",
     "firmware_arch",
     "judgement",
+    "named_case",
     "named_cases",
     "overview",
+    "recall",
+    "record",
     "require",
+    "side",
 ]

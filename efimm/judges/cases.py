@@ -5,6 +5,7 @@ To add one, add a line.  No answer stands here: the model predicts, the firmware
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,13 +14,17 @@ from ..kernels import KERNELS, hpa_sync, va_patch
 from ..linux import Kernel
 from ..machines import parse_size
 from . import odd_entries
+from .broken import Breaker, one_gib_wrong
+from .errors import JudgeError
 from .firmware_map import learn
 from .guest import TIMEOUT, Guest
-from .host import firmware_arch, require
+from .host import FirmwareImage, firmware_arch, require
 from .judgement import Judgement
 from .session import Case, ask
 
-AT_ONCE = 2
+# Each guest keeps one core busy and takes some 200 MB.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+AT_ONCE = min(max(_CORES, 2), 4)
 
 # Robin's pointer on the table that hpa's plan uses, as 3.5 leaves it: an identity map and no direct map.
 NO_DIRECT_MAP = replace(
@@ -33,7 +38,10 @@ NO_DIRECT_MAP = replace(
 
 @dataclass(frozen=True, slots=True)
 class NamedCase:
-    """A named question: a kernel on a guest with `ram` from this `vendor`, and the machine options of `efimm run`."""
+    """A named question: a kernel on a guest with `ram` from this `vendor`, and the machine options of `efimm run`.
+
+    With `broken` the firmware gets other tables than the model: the two must not agree.
+    """
 
     name: str
     kernel: Kernel | str
@@ -43,10 +51,11 @@ class NamedCase:
     page_size: str = "1G"
     descriptor_size: int = 48
     arch: str = "x86_64"
+    broken: Breaker | None = None
 
-    def case(self) -> Case:
-        """The question for the firmware that this computer has; NotInstalledError where it has none."""
-        firmware = require(firmware_arch(self.arch))
+    def case(self, firmware: FirmwareImage | None = None) -> Case:
+        """The question for `firmware`, else for the one of this computer; NotInstalledError where it has none."""
+        firmware = firmware or require(firmware_arch(self.arch))
         guest = Guest(parse_size(self.ram), firmware, self.vendor, firmware_arch(self.arch))
         return Case(self.kernel, guest, self.buffer, self.page_size, self.descriptor_size, self.arch)
 
@@ -70,10 +79,21 @@ DECISIVE = (
     NamedCase("hpa-sync, i386", "hpa-sync", ram="1G", arch="i386"),
 )
 
+# What the judge must not let pass.
+CONTROLS = (NamedCase("hpa-sync, one wrong 1 GiB entry", "hpa-sync", broken=one_gib_wrong),)
+
 
 def named_cases() -> tuple[NamedCase, ...]:
-    """Every kernel with its array above 512 GiB, and then the decisive ones."""
-    return *(NamedCase(f"{name}, array above 512 GiB", name) for name in KERNELS), *DECISIVE
+    """Every kernel with its array above 512 GiB, then the decisive ones, and last the tables broken on purpose."""
+    return *(NamedCase(f"{name}, array above 512 GiB", name) for name in KERNELS), *DECISIVE, *CONTROLS
+
+
+def named_case(name: str) -> NamedCase:
+    """The case of that name; JudgeError lists the names there are."""
+    cases = {case.name: case for case in named_cases()}
+    if name not in cases:
+        raise JudgeError(f"no case {name!r}: expected one of {'; '.join(cases)}")
+    return cases[name]
 
 
 def ask_all(
@@ -82,13 +102,13 @@ def ask_all(
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[NamedCase, Judgement]]:
-    """The judgement of each case, in their order; two guests run at a time."""
+    """The judgement of each case, in their order; several guests run at a time."""
     cases = [named.case() for named in wanted]
     guests = list(dict.fromkeys(case.guest for case in cases))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for known, _ in enumerate(pool.map(lambda guest: learn(guest, timeout=timeout), guests)):
             progress(f"memory map {known + 1} of {len(guests)}")
-        judgements = pool.map(lambda case: ask(case, timeout=timeout), cases)
+        judgements = pool.map(lambda case, named: ask(case, timeout=timeout, broken=named.broken), cases, wanted)
         for done, (named, judgement) in enumerate(zip(wanted, judgements, strict=True), 1):
             progress(f"case {done} of {len(cases)}: {named.name}")
             yield named, judgement

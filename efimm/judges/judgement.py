@@ -45,7 +45,11 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A question, both answers to it, and where they differ."""
+    """A question, both answers to it, and where they differ.
+
+    `to_probe` and `probed` count probes: wanted, and tried.  `run_by` names QEMU and the firmware.  `recorded` is the
+    day on which the firmware said it all; "" where it has just done so.
+    """
 
     guest: Guest
     question: Question
@@ -53,14 +57,18 @@ class Judgement:
     model: Side
     firmware: Side
     mismatches: tuple[Mismatch, ...]
+    to_probe: int
+    probed: int
+    run_by: str
     seconds: float
+    recorded: str = ""
 
     @property
     def differences(self) -> list[str]:
         """The names of the things on which model and firmware do not agree; empty when they agree on all."""
         fields = Side.__dataclass_fields__
         different = [name for name in fields if getattr(self.model, name) != getattr(self.firmware, name)]
-        if self.mismatches or len(self.testimony.findings) != len(self.question.predictions):
+        if self.mismatches or self.probed != self.to_probe:
             different.append("probes")
         return different
 
@@ -68,6 +76,15 @@ class Judgement:
     def agree(self) -> bool:
         """True when model and firmware say the same of everything."""
         return not self.differences
+
+    @property
+    def rip(self) -> int | None:
+        """Where in the firmware the faulting instruction is: a physical address, since that is how it is called.
+
+        None without a fault.  The model's firmware lies elsewhere, so there is nothing to compare it with.
+        """
+        trap = self.testimony.call.trap if self.testimony.call else None
+        return trap.rip if trap else None
 
     def summary(self) -> dict[str, Any]:
         """The judgement as plain data, the object that `efimm judge --json` prints; addresses are integers."""
@@ -84,10 +101,13 @@ class Judgement:
             "model": side_summary(self.model),
             "firmware": side_summary(self.firmware),
             "services": {name: reply.status for name, reply in self.testimony.services.items()},
-            "probes": len(self.testimony.findings),
+            "rip": self.rip,
+            "probes": self.probed,
             "mismatches": len(self.mismatches),
             "differences": self.differences,
             "agree": self.agree,
+            "run_by": self.run_by,
+            "recorded": self.recorded or None,
             "seconds": round(self.seconds, 1),
         }
 
@@ -97,12 +117,13 @@ def side_summary(side: Side) -> dict[str, Any]:
     return {name: getattr(side, name) for name in Side.__dataclass_fields__}
 
 
-def judge(guest: Guest, question: Question, said: Testimony, seconds: float) -> Judgement:
-    """Compare what the model predicted with what the firmware said."""
+def judge(guest: Guest, question: Question, said: Testimony, run_by: str, seconds: float) -> Judgement:
+    """Compare what the model predicted with what the firmware has just said."""
     pairs = zip(question.predictions, said.findings, strict=False)
     mismatches = tuple(Mismatch(want, got) for want, got in pairs if not fits(want, got))
     model, firmware = predicted(question.handover), answered(said, question.handover.call.mode)
-    return Judgement(guest, question, said, model, firmware, mismatches, seconds)
+    wanted, tried = len(question.predictions), len(said.findings)
+    return Judgement(guest, question, said, model, firmware, mismatches, wanted, tried, run_by, seconds)
 
 
 def predicted(handover: Handover) -> Side:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
-from ..x86 import walk
+from ..x86 import mapped_ranges, walk
 from ..x86.memory import PAGE_SIZE
 from .errors import JudgeError
 from .firmware_map import FirmwareMap
@@ -64,6 +65,21 @@ class Question:
             len(later),
         )
         return header + _packed(chunks) + self._probes(chunks) + _packed(later)
+
+    def meaning(self) -> str:
+        """A short name for what is asked: the arguments, the array, the registers, and what the tables map.
+
+        Where the tables lie is left out, and the probes are: the firmware's answer does not depend on them.
+        """
+        handover = self.handover
+        digest = hashlib.sha256(handover.array)
+        digest.update(repr((handover.call.arguments, handover.call.registers, handover.kernel_place)).encode())
+        for moment, tables in ((handover.call, self.tables), (handover.after, None)):
+            if moment is not None:
+                memory = memory_of(moment.tables if tables is None else tables)
+                found = mapped_ranges(memory, moment.cr3, moment.mode, maxphyaddr=handover.machine.maxphyaddr)
+                digest.update("\n".join(map(str, found)).encode())
+        return digest.hexdigest()[:16]
 
     def _room(self) -> int:
         """How many bytes the witness may take at the kernel's place: up to the first table."""

@@ -9,20 +9,19 @@ from dataclasses import dataclass, replace
 from ..linux import Kernel
 from ..machines import MAXPHYADDR, machine
 from ..run import find_kernel
+from .broken import Breaker
 from .errors import JudgeError
-from .firmware_map import FirmwareMap, learn, map_of
+from .firmware_map import FirmwareMap, learn, map_of, qemu_version
 from .guest import TIMEOUT, Guest, boot
-from .handover import Handover, hand_over
+from .handover import hand_over
 from .judgement import Judgement, judge
 from .probes import addresses, predict
 from .request import Question
-from .tables import Tables
 from .testimony import read_testimony
 
 LEAST_RAM = 512 << 20
 
 Progress = Callable[[str], None]
-Breaker = Callable[[Handover], Tables]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ def ask(
         progress("booting the firmware under the kernel's tables")
         said = read_testimony(boot(case.guest, question.pack(), timeout=timeout, heard=_teller(progress)))
         if map_of(said) == found:
-            return judge(case.guest, question, said, time.monotonic() - started)
+            run_by = f"{qemu_version()}, firmware file {case.guest.firmware.code}"
+            return judge(case.guest, question, said, run_by, time.monotonic() - started)
         progress("the firmware's memory map has changed: once more")
         found = learn(case.guest, timeout=timeout, afresh=True)
     raise JudgeError("the firmware's memory map is another one at every boot: the model cannot boot on it")
@@ -69,7 +69,7 @@ def _check(case: Case) -> None:
         raise JudgeError(f"RAM of {ram / (1 << 30):g} GiB: a guest can have from 512M to somewhat below 64T")
 
 
-def put(case: Case, found: FirmwareMap, broken: Breaker | None = None) -> Question:
+def put(case: Case, found: FirmwareMap, broken: Breaker | None = None, *, probing: bool = True) -> Question:
     """The question that `case` is, for a firmware whose map is known; the model's prediction is made here."""
     made = machine(
         map=found.memory_map(case.guest),
@@ -80,7 +80,7 @@ def put(case: Case, found: FirmwareMap, broken: Breaker | None = None) -> Questi
     )
     made = replace(made, maxphyaddr=case.guest.phys_bits)
     handover = hand_over(made, case.kernel)
-    probed = handover.probed
+    probed = handover.probed if probing else None
     vas = addresses(probed.tables, probed.cr3, probed.mode) if probed else []
     predictions = predict(probed, made.maxphyaddr, vas) if probed else []
     return Question(handover, found, broken(handover) if broken else handover.call.tables, predictions)

@@ -57,8 +57,9 @@ SEEN_NOTHING, SEEN_TAG, SEEN_SAME, SEEN_OTHER = range(4)
 
 @dataclass(frozen=True)
 class Testimony:
-    """All that one boot said.  Parts that it did not come to are empty or None."""
+    """All that one boot said.  Parts that it did not come to are empty or None; `lines` are its own words."""
 
+    lines: tuple[str, ...]
     image_size: int
     firmware: Fields
     descriptor_size: int
@@ -84,6 +85,7 @@ class Testimony:
 def read_testimony(lines: Iterable[str]) -> Testimony:
     """The lines of one boot as a Testimony; JudgeError when even its beginning is missing."""
     by_topic: dict[str, list[Fields]] = {}
+    lines = tuple(lines)
     for line in lines:
         topic, *fields = line.split()
         by_topic.setdefault(topic, []).append(dict(field.split("=", 1) for field in fields if "=" in field))
@@ -92,6 +94,7 @@ def read_testimony(lines: Iterable[str]) -> Testimony:
             raise JudgeError(f"the witness did not come to say its {topic}")
     word = _number(by_topic["image"][0], "word")
     return Testimony(
+        lines=lines,
         image_size=_number(by_topic["image"][0], "size"),
         firmware=by_topic["firmware"][0],
         descriptor_size=_number(by_topic["map"][0], "descriptor_size"),

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from ..show.text import table
-from ..uefi import EfiStatus
+from ..uefi import EfiMemoryType, EfiStatus
 from .cases import NamedCase
-from .firmware_map import qemu_version
 from .judgement import Judgement, Mismatch, Side
 from .testimony import FAULTED, NOT_TRIED, SEEN_TAG
 
@@ -33,7 +32,8 @@ def judgement(found: Judgement) -> str:
     lines = table(
         [
             ("machine", machine.map.title),
-            ("run by", f"{qemu_version()}, firmware file {found.guest.firmware.code}"),
+            ("run by", found.run_by),
+            *([("recorded", f"{found.recorded}, by us; this computer was not asked")] if found.recorded else []),
             ("RAM ends at", f"{machine.highest_ram:#x}"),
             ("kernel", f"{kernel.name}: {kernel.title}"),
             ("array", f"{outcome.linux.memmap_count} descriptors at {outcome.buffer_pa:#x}"),
@@ -45,18 +45,30 @@ def judgement(found: Judgement) -> str:
         mine, its = getattr(found.model, field.name), getattr(found.firmware, field.name)
         if (mine, its) not in ((None, None), ((), ())):
             lines.append(_row(_LABELS[field.name], _shown(field.name, mine), _shown(field.name, its), mine != its))
-    probes = len(found.question.predictions)
-    lines.append(_row("probes", str(probes), f"{len(found.testimony.findings)} tried, {len(found.mismatches)} differ"))
+    if found.rip is not None:
+        lines.append(_row("RIP", "", f"{found.rip:#x} in"))
+        lines.append(_row("", "", _place(found, found.rip)))
+    lines.append(_row("probes", str(found.to_probe), f"{found.probed} tried, {len(found.mismatches)} differ"))
     lines += [line for each in found.mismatches[:MOST_MISMATCHES] for line in mismatch(each)]
     lines += ["", verdict(found)]
     return "\n".join(lines)
+
+
+def side(told: Side) -> str:
+    """One side alone, one line for each thing that it has an answer to."""
+    told_of = [(each.name, getattr(told, each.name)) for each in fields(Side)]
+    return "\n".join(f"{_LABELS[name]:<16}{_shown(name, value)}" for name, value in told_of if value not in (None, ()))
 
 
 def verdict(found: Judgement) -> str:
     """One sentence: whether model and firmware agree, and if not, on what they differ."""
     if found.agree:
         return "The model and the firmware agree."
-    return f"THEY DO NOT AGREE on: {', '.join(_LABELS.get(name, name).strip() for name in found.differences)}"
+    return f"THEY DO NOT AGREE on: {_on(found)}"
+
+
+def _on(found: Judgement) -> str:
+    return ", ".join(_LABELS.get(name, name).strip() for name in found.differences)
 
 
 def mismatch(wrong: Mismatch) -> list[str]:
@@ -76,12 +88,21 @@ def overview(found: Iterable[tuple[NamedCase, Judgement]]) -> Iterable[str]:
     agreed, number = 0, 0
     for case, judged in found:
         mark = "" if judged.agree else "  !"
+        if case.broken:
+            yield f"{case.name:<34}broken on purpose: {'NOT CAUGHT' if judged.agree else 'caught by ' + _on(judged)}"
+            continue
         verdicts = f"{judged.model.verdict:<13}{judged.firmware.verdict:<13}"
-        yield f"{case.name:<34}{verdicts}{len(judged.testimony.findings):>6}{mark}"
+        yield f"{case.name:<34}{verdicts}{judged.probed:>6}{mark}"
         if not judged.agree:
             yield f"    {verdict(judged)}"
         agreed, number = agreed + judged.agree, number + 1
     yield f"They agree in {agreed} of {number}: verdict, CR2, error code, slot, probes and all."
+
+
+def _place(found: Judgement, pa: int) -> str:
+    """What the firmware's memory map calls the memory at `pa`."""
+    region = found.question.firmware.region(pa)
+    return "no memory" if region is None else EfiMemoryType(region.type).name
 
 
 def _row(label: str, mine: str, its: str, differ: bool = False) -> str:
