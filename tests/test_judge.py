@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import efimm
 from efimm import judges
@@ -275,6 +277,16 @@ def test_without_qemu_answers_are_the_recorded_ones_and_say_so(no_qemu):
         judges.answers("x")
 
 
+def test_the_notebook_runs_without_qemu_and_marks_what_is_recorded(no_qemu):
+    notebook = nbformat.read(ROOT / "notebooks" / "12-ask-real-firmware.ipynb", 4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
+    outputs = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
+
+    assert "showing recorded answers" in outputs[0]
+    assert f"RECORDED on {RECORDED['date']}" in "".join(outputs)
+    assert sum(f"recorded     {RECORDED['date']}" in text for text in outputs) == 3
+
+
 def test_a_map_that_is_no_longer_true_is_learnt_again(monkeypatch):
     answer = RECORDED["answers"][HIGH.name]
     lines = [*RECORDED["maps"][answer["map"]], *answer["lines"]]
@@ -312,7 +324,9 @@ def test_what_is_missing_is_said_in_one_line_with_the_packages_that_bring_it(tmp
     assert all(package in done.stderr for package in ("qemu-system-x86", "gcc", "binutils"))
 
 
-@pytest.mark.parametrize("arguments", [["--map", "x"], ["--all", "--ram", "2T"], ["--vendor", "via"], ["--ram", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["--map", "x"], ["--all", "--ram", "2T"], ["--vendor", "via"], ["--ram", "x"], ["--record", "x"]]
+)
 def test_bad_input_gets_one_line_and_exit_status_2(arguments):
     done = command(*arguments)
 

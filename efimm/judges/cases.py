@@ -104,11 +104,15 @@ def ask_all(
 ) -> Iterator[tuple[NamedCase, Judgement]]:
     """The judgement of each case, in their order; several guests run at a time."""
     cases = [named.case() for named in wanted]
-    guests = list(dict.fromkeys(case.guest for case in cases))
+    guests = dict.fromkeys(case.guest for case in cases)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for known, _ in enumerate(pool.map(lambda guest: learn(guest, timeout=timeout), guests)):
-            progress(f"memory map {known + 1} of {len(guests)}")
-        judgements = pool.map(lambda case, named: ask(case, timeout=timeout, broken=named.broken), cases, wanted)
-        for done, (named, judgement) in enumerate(zip(wanted, judgements, strict=True), 1):
+        progress(f"learning {len(guests)} memory maps, for {len(cases)} cases")
+        learnt = {guest: pool.submit(learn, guest, timeout=timeout) for guest in guests}
+
+        def judged(case: Case, named: NamedCase) -> Judgement:
+            learnt[case.guest].result()  # in the queue before any case, so it cannot wait for one
+            return ask(case, timeout=timeout, broken=named.broken)
+
+        for done, (named, judgement) in enumerate(zip(wanted, pool.map(judged, cases, wanted), strict=True), 1):
             progress(f"case {done} of {len(cases)}: {named.name}")
             yield named, judgement
