@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +22,17 @@ from nbclient import NotebookClient
 
 import efimm
 from efimm import judges
-from efimm.judges import build, firmware_map, guest, probes, request, session, testimony
+from efimm.judges import build, firmware_map, guest, handover, probes, request, session, testimony
 from efimm.judges.broken import WRONG_GIB, entry_changed
 from efimm.judges.cases import CONTROLS
 from efimm.judges.handover import hand_over
-from efimm.judges.judgement import Judgement, fits
+from efimm.judges.judgement import Judgement, answered, fits
 from efimm.judges.tables import memory_of
+from efimm.linux import Linux
 from efimm.machines import answers_file
+from efimm.run import Outcome
 from efimm.uefi import EfiMemoryType, EfiStatus
-from efimm.x86 import LONG4, PAE, PhysMemory, walk
+from efimm.x86 import LONG4, PAE, PageFault, PhysMemory, walk
 
 ROOT = Path(__file__).parents[1]
 GIB = 1 << 30
@@ -103,6 +106,37 @@ def test_a_call_without_paging_hands_over_the_tables_that_wait_below_cr3():
     assert not handover.call.paging
     assert handover.call.mode is PAE
     assert walk(memory_of(handover.call.tables), handover.call.cr3, 0x100_0000, PAE).pa == 0x100_0000
+
+
+def test_a_kernel_that_never_switches_is_asked_about_its_other_calls(monkeypatch):
+    def only_get_time(linux: Linux) -> Outcome:
+        with linux.kernel.efi_call_phys(linux), suppress(PageFault):  # what comes of the call is not the point here
+            linux.firmware.call(linux.cpu, linux.firmware.service("GetTime"), 0x2000, 0)
+        return Outcome("success", None, None, 0, 0, linux.trace, linux)
+
+    monkeypatch.setattr(handover, "enter", only_get_time)
+    case = BY_NAME["3.5, array above 512 GiB"]
+    answer = RECORDED["answers"][case.name]
+    known = firmware_map.map_of(testimony.read_testimony([*RECORDED["maps"][answer["map"]], *answer["lines"]]))
+    question = session.put(case.case(judges.FirmwareImage(Path("none.fd"))), known)
+    header = request._HEADER.unpack_from(question.pack())
+
+    assert not question.handover.switches
+    assert header[10:13] == (0, 0, 0)  # map_size, descriptor_size, descriptor_version
+    assert header[15:17] == (question.handover.call.cr3, known.system_table)
+    assert len(question.predictions) > 1000
+    said = testimony.read_testimony([line for line in LINES if "call" not in line])
+    assert answered(said, question.handover).verdict == "wrong-memory"
+    works = replace(said, services={"GetTime": testimony.Reply(0, None, {})})
+    assert answered(works, question.handover).verdict == "success"
+    assert answered(replace(works, complete=False), question.handover).verdict == "no answer"
+
+
+def test_a_kernel_that_never_calls_leaves_nothing_to_ask(monkeypatch):
+    monkeypatch.setattr(handover, "enter", lambda linux: Outcome("success", None, None, 0, 0, linux.trace, linux))
+
+    with pytest.raises(judges.JudgeError, match="never calls the firmware"):
+        hand_over(efimm.machine("1T"), "3.5")
 
 
 def test_too_many_tables_are_refused_in_one_line():

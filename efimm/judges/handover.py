@@ -6,7 +6,7 @@ call, and whichever tables it switches to, is then seen as the firmware sees it:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..linux import Kernel, Linux
 from ..machines import Machine
@@ -20,6 +20,7 @@ from .errors import JudgeError
 from .tables import Tables, reachable
 
 SWITCH = "SetVirtualAddressMap"
+NO_SWITCH = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Handover:
     array: bytes
     second_call: EfiStatus | None
     moved: tuple[int, ...]
+
+    @property
+    def switches(self) -> bool:
+        """False for a kernel that leaves the firmware where it is; `call` is then its first other call."""
+        return self.call.arguments != NO_SWITCH
 
     @property
     def probed(self) -> Moment | None:
@@ -123,19 +129,27 @@ def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
     linux.firmware = WatchedFirmware(linux.firmware, watch)
     before, place = _services(linux), _running_at(linux.cpu)
     outcome = enter(linux)
-    call = watch.moments[SWITCH]
+    call = watch.moments.get(SWITCH) or _without_switch(watch, linux)
+    went_on = outcome.status == EfiStatus.EFI_SUCCESS or SWITCH not in watch.moments
     array_pa, size = outcome.buffer_pa, call.arguments[0]
     return Handover(
         machine=machine,
         outcome=outcome,
         kernel_place=place,
         call=call,
-        after=watch.moments.get("GetTime", _moment(linux.cpu)) if outcome.status == EfiStatus.EFI_SUCCESS else None,
+        after=watch.moments.get("GetTime", _moment(linux.cpu)) if went_on else None,
         array_pa=array_pa,
         array=linux.memory.read(array_pa, size),
         second_call=watch.second_call,
         moved=_distances(before, _services(linux)),
     )
+
+
+def _without_switch(watch: _Watch, linux: Linux) -> Moment:
+    """The moment of the first call that the kernel does make, with no arguments for the one that it does not."""
+    if not watch.moments:
+        raise JudgeError(f"kernel {linux.kernel.name!r} never calls the firmware: there is nothing to ask")
+    return replace(next(iter(watch.moments.values())), arguments=NO_SWITCH)
 
 
 def _running_at(cpu: Cpu) -> KernelPlace:

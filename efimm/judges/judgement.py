@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..uefi import EfiStatus
-from ..x86 import PagingMode
 from ..x86.rights import PF_PROT, PF_RSVD
 from .guest import Guest
 from .handover import Handover
@@ -121,7 +120,7 @@ def judge(guest: Guest, question: Question, said: Testimony, run_by: str, second
     """Compare what the model predicted with what the firmware has just said."""
     pairs = zip(question.predictions, said.findings, strict=False)
     mismatches = tuple(Mismatch(want, got) for want, got in pairs if not fits(want, got))
-    model, firmware = predicted(question.handover), answered(said, question.handover.call.mode)
+    model, firmware = predicted(question.handover), answered(said, question.handover)
     wanted, tried = len(question.predictions), len(said.findings)
     return Judgement(guest, question, said, model, firmware, mismatches, wanted, tried, run_by, seconds)
 
@@ -144,12 +143,12 @@ def predicted(handover: Handover) -> Side:
     )
 
 
-def answered(said: Testimony, mode: PagingMode) -> Side:
+def answered(said: Testimony, handover: Handover) -> Side:
     """The firmware's account.  A call that came to no end counts as neither a status nor a fault."""
-    call = said.call or Reply(None, None, {})
+    mode, call = handover.call.mode, said.call or Reply(None, None, {})
     fault = call.trap if call.trap and call.trap.vector == PAGE_FAULT else None
     return Side(
-        verdict=_verdict(said),
+        verdict=_verdict(said, handover.switches),
         status=call.status,
         cr2=None if fault is None else fault.cr2,
         error_code=None if fault is None else fault.error_code,
@@ -165,16 +164,17 @@ def _status(reply: Reply | None) -> int | None:
     return None if reply is None else reply.status
 
 
-def _verdict(said: Testimony) -> str:
+def _verdict(said: Testimony, switches: bool) -> str:
     """The words of efimm.run.Outcome, from what the real firmware did; "no answer" where the guest died."""
-    call = said.call
+    call, time = said.call, said.services.get("GetTime")
+    if not switches and said.complete:
+        return "success" if time is not None and time.good else "wrong-memory"
     if call is None or (call.status is None and call.trap is None):
         return "no answer"
     if call.trap is not None:
         return "page-fault" if call.trap.vector == PAGE_FAULT else "wrong-memory"
     if call.status:
         return "refused"
-    time = said.services.get("GetTime")
     return "success" if said.moved and time is not None and time.good else "wrong-memory"
 
 

@@ -115,6 +115,8 @@ class Question:
     def _system_table_va(self) -> int:
         """Where the kernel has the real system table after the switch: in the region that the array gives for it."""
         system_table, step = self.firmware.system_table, self.handover.call.arguments[1]
+        if not self.handover.switches:
+            return system_table
         for at in range(0, len(self.handover.array), step):
             md = EfiMemoryDescriptor.unpack(self.handover.array[at : at + step])
             if md.runtime and md.physical_start <= system_table < md.end:
@@ -158,7 +160,7 @@ def _packed(chunks: Chunks) -> bytes:
 
 
 def _pages(handover: Handover) -> Tables:
-    return {handover.array_pa: handover.array}
+    return {handover.array_pa: handover.array} if handover.array else {}
 
 
 def _changed(after: Moment, tables: Tables) -> Tables:

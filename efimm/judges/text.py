@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 
+from ..run import Outcome
 from ..show.text import table
 from ..uefi import EfiMemoryType, EfiStatus
 from .cases import NamedCase
@@ -36,8 +37,7 @@ def judgement(found: Judgement) -> str:
             *([("recorded", f"{found.recorded}, by us; this computer was not asked")] if found.recorded else []),
             ("RAM ends at", f"{machine.highest_ram:#x}"),
             ("kernel", f"{kernel.name}: {kernel.title}"),
-            ("array", f"{outcome.linux.memmap_count} descriptors at {outcome.buffer_pa:#x}"),
-            ("pointer", f"{outcome.pointer:#x}"),
+            *_call(outcome, found.question.handover.switches),
         ]
     )
     lines += ["", _row("", "the model says", "the firmware says")]
@@ -97,6 +97,13 @@ def overview(found: Iterable[tuple[NamedCase, Judgement]]) -> Iterable[str]:
             yield f"    {verdict(judged)}"
         agreed, number = agreed + judged.agree, number + 1
     yield f"They agree in {agreed} of {number}: verdict, CR2, error code, slot, probes and all."
+
+
+def _call(outcome: Outcome, switches: bool) -> list[tuple[str, str]]:
+    if not switches:
+        return [("call", "SetVirtualAddressMap is not called")]
+    array = f"{outcome.linux.memmap_count} descriptors at {outcome.buffer_pa:#x}"
+    return [("array", array), ("pointer", f"{outcome.pointer:#x}")]
 
 
 def _place(found: Judgement, pa: int) -> str:

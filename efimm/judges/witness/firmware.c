@@ -32,6 +32,8 @@ void firmware_note(EFI_SYSTEM_TABLE *table)
 
 void firmware_switch(const char *topic, const struct request *request)
 {
+    if (!request->map_size)
+        return;
     say_line(topic);
     if (TRAPPED()) {
         say_trap();

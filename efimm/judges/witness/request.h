@@ -16,7 +16,7 @@ struct request {
     u64 highest;                           /* no physical address that we touch lies at or above */
     u64 cr0, cr4, efer;
     u64 call_cr3;                                               /* the table in force during the call */
-    u64 pointer, map_size, descriptor_size, descriptor_version; /* the arguments of SetVirtualAddressMap */
+    u64 pointer, map_size, descriptor_size, descriptor_version; /* for SetVirtualAddressMap; map_size 0: not called */
     u64 call_chunks, probes;
     u64 after_cr3, system_table_va; /* for the calls after the switch; after_cr3 is 0 where there are none */
     u64 after_chunks;
