@@ -73,7 +73,13 @@ class Cpu:
         self.tlb.invalidate(va)
 
     def flush_tlb_all(self) -> None:
-        """Forget every translation, global ones too, by toggling CR4.PGE (arch/x86/include/asm/tlbflush.h, 3.5)."""
+        """Forget every translation, global ones too (`__flush_tlb_all`, arch/x86/include/asm/tlbflush.h, 3.5).
+
+        CR4.PGE is toggled; where it is off there are no global translations, and CR3 is written again.
+        """
+        if not self.cr4 & CR4_PGE:
+            self.write_cr3(self.cr3)
+            return
         self.write_cr4(self.cr4 & ~CR4_PGE)
         self.cr4 |= CR4_PGE  # the second write flushes what is empty already
 
@@ -91,14 +97,11 @@ class Cpu:
         )
 
     def stale(self) -> list[tuple[TlbEntry, Walk]]:
-        """The cached translations that the tables would not give any more, each with what a walk finds now."""
-        now = [(entry, self.walk(entry.va)) for entry in self.tlb]
-        return [
-            (entry, found)
-            for entry, found in now
-            if (entry.pa, entry.writable, entry.user, entry.executable)
-            != (found.pa, found.writable, found.user, found.executable)
-        ]
+        """The cached translations that the tables would not give any more, each with what a walk finds now.
+
+        The walk is that of the first address which the tables map otherwise, with other rights, or not at all.
+        """
+        return [(entry, found) for entry in self.tlb if (found := self._first_difference(entry))]
 
     def read(self, va: int, size: int) -> bytes:
         """The `size` bytes at virtual address `va`; raises PageFault or GeneralProtection."""
@@ -137,12 +140,23 @@ class Cpu:
         if refusal:
             raise GeneralProtection(refusal)
         forgets = self.registers.forgets_all(new)
-        if forgets:
+        if self.registers.loads_pdptes(new):
             self.pdptes = self._latch(self.cr3, new)
         self.cr0, self.cr4, self.efer = new.with_lma()
         if forgets:
             self.tlb.flush(global_pages=True)
             self.trace.emit(TlbFlush(global_pages=True))
+
+    def _first_difference(self, entry: TlbEntry) -> Walk | None:
+        """The walk of the first address in the page of `entry` that the tables no longer translate as it does."""
+        va, end = entry.va, entry.va + entry.size
+        rights = entry.writable, entry.user, entry.executable
+        while va < end:
+            found = self.walk(va)
+            if (found.pa, found.writable, found.user, found.executable) != (entry.translate(va), *rights):
+                return found
+            va = (va & -found.page_size) + found.page_size  # the tables may have smaller pages by now
+        return None
 
     def _latch(self, root: int, registers: Registers) -> tuple[int, ...]:
         """The four entries that PAE paging keeps from `root`; none in another mode."""
@@ -189,6 +203,7 @@ class Cpu:
         assert found.pa is not None
         entry = TlbEntry(found.va & -size, size, found.pa & -size, *rights, is_global, dirty)
         if found.entries:  # without paging nothing is translated, and nothing is cached
+            self.tlb.invalidate(found.va)  # what did not serve this access, in a page of any size, is replaced
             self.tlb.insert(entry)
         return entry
 

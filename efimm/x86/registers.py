@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .faults import GeneralProtection
 from .modes import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, PagingMode
 
-CR0_PE, CR0_WP, CR0_PG = 1 << 0, 1 << 16, 1 << 31
+CR0_PE, CR0_WP, CR0_NW, CR0_CD, CR0_PG = (1 << bit for bit in (0, 16, 29, 30, 31))
 CR4_PSE, CR4_PAE, CR4_PGE, CR4_LA57, CR4_SMEP, CR4_SMAP = 1 << 4, 1 << 5, 1 << 7, 1 << 12, 1 << 20, 1 << 21
 EFER_LME, EFER_LMA, EFER_NXE = 1 << 8, 1 << 10, 1 << 11
 
@@ -60,6 +60,11 @@ class Registers(NamedTuple):
         """True when the change to `new` makes the processor forget every translation, global ones too."""
         cr4 = (self.cr4 ^ new.cr4) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57) | new.cr4 & ~self.cr4 & CR4_SMEP
         return bool(cr4 or (self.cr0 ^ new.cr0) & CR0_PG)
+
+    def loads_pdptes(self, new: Registers) -> bool:
+        """True when the change to `new` makes the processor load PAE's four first entries again (SDM 3A, 4.4.1)."""
+        cr0, cr4 = CR0_CD | CR0_NW | CR0_PG, CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP
+        return bool((self.cr0 ^ new.cr0) & cr0 or (self.cr4 ^ new.cr4) & cr4)
 
 
 _BASE = CR0_PE | CR0_WP
