@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from efimm.trace import Trace
-from efimm.x86 import PAE, Cpu, PhysMemory
+from efimm.x86 import LONG4, LONG5, PAE, Cpu, PhysMemory, mapped_ranges, walk
+from efimm.x86.memory import TableRun
 
 P, RW, PS, G = 1, 2, 0x80, 0x100
 ROOT, PUD, PMD, PTE = 0x1000, 0x2000, 0x3000, 0x4000
@@ -89,3 +90,44 @@ def test_other_bits_leave_the_pdptes_alone() -> None:
     cpu.write_cr0(cpu.cr0 ^ 1 << 16)  # WP
     cpu.write_cr4(cpu.cr4 ^ 1 << 21)  # SMAP
     assert cpu.pdptes == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("neighbours", [True, False])
+@pytest.mark.parametrize("mode", [LONG4, LONG5], ids=lambda mode: mode.name)
+def test_a_range_behind_the_hole_in_the_addresses_begins_at_its_own_page(mode, neighbours: bool) -> None:
+    """The last page below the hole and the first above it, with tables in a row or apart: two ranges, each right."""
+    memory = PhysMemory()
+    first, second = 0x1_0000, 0x1_1000 if neighbours else 0x3_0000
+    memory.write_u64(ROOT + 8 * 255, first | P)
+    memory.write_u64(ROOT + 8 * 256, second | P)
+    if mode is LONG5:  # one level more on the way to a 1 GiB page
+        memory.write_u64(first + 8 * 511, 0x5_0000 | P)
+        memory.write_u64(second, 0x5_1000 | P)
+        first, second = 0x5_0000, 0x5_1000
+    memory.write_u64(first + 8 * 511, 4 * GIB | P | PS)
+    memory.write_u64(second, 9 * GIB | P | PS)
+
+    for contiguous in (True, False):
+        found = [(part.va, part.size, part.pa) for part in mapped_ranges(memory, ROOT, mode, contiguous=contiguous)]
+        half = 1 << mode.va_bits - 1
+        assert found == [(half - GIB, GIB, 4 * GIB), ((1 << 64) - half, GIB, 9 * GIB)]
+
+
+def test_a_run_whose_step_carries_from_ignored_bits_is_mapped_as_a_walk_finds_it(cpu: Cpu) -> None:
+    """Bits 11..9 mean nothing in an entry, but an entry of a run is what its arithmetic says."""
+    cpu.memory.add_runs([TableRun(PTE >> 12, 1, low=0, high=4, first=0x1_0E01, step=0x200)])
+    walks = [walk(cpu.memory, ROOT, k << 12).pa for k in range(4)]
+
+    assert walks == [0x1_0000, 0x1_1000, 0x1_1000, 0x1_1000]
+    assert [(part.va, part.pa) for part in mapped_ranges(cpu.memory, ROOT)] == [
+        (0, 0x1_0000),
+        (0x2000, 0x1_1000),
+        (0x3000, 0x1_1000),
+    ]
+
+
+@pytest.mark.parametrize("size", [-1, -5, -4096])
+def test_no_memory_has_less_than_no_bytes(size: int) -> None:
+    memory = PhysMemory()
+    with pytest.raises(ValueError, match="bytes"):
+        memory.read(2, size)

@@ -89,7 +89,7 @@ class PhysMemory:
         self._runs: list[TableRun] = []
 
     def read(self, pa: int, size: int) -> bytes:
-        """The `size` bytes at physical address `pa`; ValueError outside 52 bits.  Never allocates."""
+        """The `size` bytes at physical address `pa`; ValueError outside 52 bits, or below 0 bytes.  Never allocates."""
         _check(pa, size)
         data = bytearray()
         while size:
@@ -175,5 +175,7 @@ _ZEROS = bytes(PAGE_SIZE)
 
 
 def _check(pa: int, size: int) -> None:
+    if size < 0:
+        raise ValueError(f"{size} bytes")
     if pa < 0 or pa + size > 1 << PHYSICAL_BITS:
         raise ValueError(f"physical address {pa:#x} (+{size:#x}) is outside {PHYSICAL_BITS} bits")

@@ -57,13 +57,13 @@ def mapped_ranges(
 
     Neighbours with the same rights are joined where their physical addresses continue, or with `contiguous=False`
     wherever they touch; `pa` is then that of the first page.  Accessed, dirty, global and caching bits do not count.
-    ValueError when there are more than `limit` ranges, as tables that lead to themselves can make them.
+    ValueError when there are more than `limit` ranges, as tables that lead to themselves can make them; also when one
+    table by itself maps more, before the rights of the levels above make some of them alike.
     """
     if not mode.levels:
         return [MappedRange(0, 1 << mode.va_bits, 0, True, True, True)]
     parts = Scan(memory, mode, maxphyaddr, nxe, limit, contiguous).top(root)
-    half = 1 << (mode.va_bits - 1 if mode.va_bits > 32 else mode.va_bits)
-    return [_mapped_range(part, mode) for part in _split_at(parts, half)]
+    return [_mapped_range(part, mode) for part in parts]
 
 
 class Scan:
@@ -77,6 +77,10 @@ class Scan:
         self._top = 1 << (maxphyaddr if mode.entry_bytes == 8 else PHYSICAL_BITS)
         self._frames = sorted(memory.words[8])
         self._meaning = P | _ALL_RIGHTS | PS | ADDRESS_MASK | mode.reserved_above
+        # Where canonical addresses are not contiguous: the entry of the first table, and the offset that it covers.
+        top = mode.levels[0]
+        self._half = 1 << top.bits - 1 if mode.va_bits > 32 else 0
+        self._hole = self._half * top.span
         self._known: dict[tuple[int, int, int], list[Part]] = {}
 
     def top(self, root: int) -> list[Part]:
@@ -90,7 +94,7 @@ class Scan:
         """What `count` tables of one level map that are pages in a row, as if the first began at address 0."""
         key = depth, pfn, count
         if key not in self._known:
-            self._known[key] = self._joined(self._pieces(depth, pfn, count))
+            self._known[key] = self._joined(self._pieces(depth, pfn, count), 0 if depth else self._hole)
         return self._known[key]
 
     def _pieces(self, depth: int, pfn: int, count: int) -> Iterator[Part]:
@@ -105,7 +109,7 @@ class Scan:
                 upto = min(end, run.first_pfn + run.count, self._next_frame(at))
                 first = (at - run.first_pfn) * run.entries_per_page
                 low, high = max(run.low, first), min(run.high, (upto - run.first_pfn) * run.entries_per_page)
-                found = self._row(depth, low - first, high - low, run.entry(low) & self._meaning, run.step)
+                found = self._row(depth, low - first, high - low, run.entry(low), run.step)
             yield from _moved(found, (at - pfn) * reach)
             at = upto
 
@@ -130,9 +134,9 @@ class Scan:
             index += count
 
     def _row(self, depth: int, index: int, count: int, entry: int, step: int) -> Iterator[Part]:
-        """`count` entries of a run from number `index` on."""
+        """`count` entries of a run from number `index` on; `entry` with all its bits, which may carry into others."""
         if count > 0 and step == self._step(depth, entry):
-            yield from self._group(depth, index, count, entry)
+            yield from self._group(depth, index, count, entry & self._meaning)
         else:
             for number in range(max(count, 0)):
                 yield from self._group(depth, index + number, 1, entry + number * step & self._meaning)
@@ -145,12 +149,15 @@ class Scan:
     def _group(self, depth: int, index: int, count: int, entry: int) -> Iterator[Part]:
         """What `count` entries map that continue each other, from `index` on.
 
-        They are taken in pieces, since those that lead beyond the last physical address have reserved bits set.
+        They are taken in pieces: those that lead beyond the last physical address have reserved bits set, and between
+        the two halves of canonical addresses is a hole.
         """
         level, step = self._mode.levels[depth], self._step(depth, entry)
         leaf = level.is_leaf(entry)
         while count:
             piece = min(count, -(-(self._top - (entry & self._top - 1 & ADDRESS_MASK)) // step))
+            if depth == 0 and index < self._half:
+                piece = min(piece, self._half - index)
             if entry & P and not entry & self._masks[depth][leaf]:
                 yield from self._piece(depth, index, piece, entry)
             index, count, entry = index + piece, count - piece, entry + piece * step & self._meaning
@@ -165,14 +172,14 @@ class Scan:
         below = self.tables(depth + 1, (entry & ADDRESS_MASK) >> PAGE_SHIFT, count)
         return ((at + offset, size, pa, rights & more) for offset, size, pa, more in below)
 
-    def _joined(self, parts: Iterable[Part]) -> list[Part]:
-        """The parts with those made one that continue each other."""
+    def _joined(self, parts: Iterable[Part], hole: int = 0) -> list[Part]:
+        """The parts with those made one that continue each other, but for what begins at `hole`."""
         joined: list[Part] = []
         for offset, size, pa, rights in parts:
             if joined:
                 before, length, start, allowed = joined[-1]
                 continues = not self._contiguous or start + length == pa
-                if before + length == offset and rights == allowed and continues:
+                if before + length == offset != hole and rights == allowed and continues:
                     joined[-1] = before, length + size, start, allowed
                     continue
             joined.append((offset, size, pa, rights))
@@ -183,16 +190,6 @@ class Scan:
 
 def _moved(parts: Iterable[Part], by: int) -> Iterator[Part]:
     return ((offset + by, size, pa, rights) for offset, size, pa, rights in parts)
-
-
-def _split_at(parts: list[Part], half: int) -> Iterator[Part]:
-    """The parts with none across `half`: canonical addresses are not contiguous there."""
-    for offset, size, pa, rights in parts:
-        if offset < half < offset + size:
-            yield offset, half - offset, pa, rights
-            yield half, offset + size - half, pa + half - offset, rights
-        else:
-            yield offset, size, pa, rights
 
 
 def _mapped_range(part: Part, mode: PagingMode) -> MappedRange:
