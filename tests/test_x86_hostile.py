@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
+import random
+import zipfile
+
+import numpy as np
 import pytest
 
 from efimm.trace import Trace
-from efimm.x86 import LONG4, LONG5, PAE, Cpu, PhysMemory, mapped_ranges, walk
+from efimm.x86 import LONG4, LONG5, PAE, Cpu, PhysMemory, load_tables, mapped_ranges, walk
 from efimm.x86.memory import TableRun
+from efimm.x86.tablefile import TableFileError
 
 P, RW, PS, G = 1, 2, 0x80, 0x100
 ROOT, PUD, PMD, PTE = 0x1000, 0x2000, 0x3000, 0x4000
@@ -131,3 +138,82 @@ def test_no_memory_has_less_than_no_bytes(size: int) -> None:
     memory = PhysMemory()
     with pytest.raises(ValueError, match="bytes"):
         memory.read(2, size)
+
+
+ABOUT = {"mode": "4level", "roots": {"init": "0x1000"}}
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, pfns=np.array([1], np.uint64), pages=np.zeros((1, 512), np.uint64))
+    return file.getvalue()
+
+
+def npz_of(shape: str) -> bytes:
+    """An .npz whose pfns claim `shape` and hold eight bytes."""
+    header = f"{{'descr': '<u8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(8)
+    return zipped({"pfns.npy": array, "pages.npy": array})
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        for name, data in members.items():
+            packed.writestr(name, data)
+    return file.getvalue()
+
+
+def refusal(folder, about: str, packed: bytes) -> str:
+    """The one line with which the tables are refused; "" where they are taken."""
+    (folder / "tables.json").write_text(about)
+    (folder / "tables.npz").write_bytes(packed)
+    try:
+        load_tables(folder)
+    except TableFileError as error:
+        line = str(error)
+    else:
+        line = ""
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        json.dumps({"roots": ABOUT["roots"]}),
+        "[" * 200_000,
+        json.dumps({"mode": "pae", "roots": {"init": "0x100001000"}}),
+        json.dumps({"mode": "legacy32", "roots": {"init": "0x100001000"}}),
+    ],
+    ids=["no mode", "nested without end", "a PAE root above 4 GiB", "a legacy root above 4 GiB"],
+)
+def test_a_tables_json_that_makes_no_sense_is_refused_in_one_line(tmp_path, about: str) -> None:
+    assert "tables.json: expected" in refusal(tmp_path, about, npz())
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        zipped({"pfns": b"no array", "pages": b"no array"}),
+        npz_of("(1 << 44,)"),
+        npz_of(f"({1 << 44},)"),
+        npz_of(f"({1 << 70},)"),
+        npz_of("(1"),
+    ],
+    ids=["no arrays", "a sum for a shape", "128 TiB", "more than a number holds", "half a header"],
+)
+def test_a_tables_npz_that_makes_no_sense_is_refused_in_one_line(tmp_path, packed: bytes) -> None:
+    assert "tables.npz: expected" in refusal(tmp_path, json.dumps(ABOUT), packed)
+
+
+def test_damaged_tables_are_refused_or_taken_and_nothing_else(tmp_path) -> None:
+    rng, whole = random.Random(0), npz()
+    assert refusal(tmp_path, json.dumps(ABOUT), whole) == ""
+    refused = 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for _ in range(rng.randrange(1, 4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        refused += bool(refusal(tmp_path, json.dumps(ABOUT), bytes(damaged)))
+    assert refused > 200

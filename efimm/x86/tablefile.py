@@ -44,18 +44,20 @@ def _about(path: Path) -> dict[str, Any]:
 
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
+        mode = about["mode"]
         roots = {str(name): int(str(root), 0) for name, root in about["roots"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TableFileError(f"{path}: expected JSON with a mode and roots: {error}") from error
-    if not isinstance(about["mode"], str) or about["mode"] not in MODES:
-        raise TableFileError(f"{path}: mode {about.get('mode')!r}: expected one of {', '.join(MODES)}")
-    if not roots or not all(0 <= root < 1 << PHYSICAL_BITS for root in roots.values()):
-        raise TableFileError(f"{path}: expected roots that are physical addresses")
-    return {"mode": about["mode"], "roots": roots}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TableFileError(f"{path}: expected JSON with a mode and roots: {_line(error)}") from error
+    if not isinstance(mode, str) or mode not in MODES:
+        raise TableFileError(f"{path}: mode {mode!r}: expected one of {', '.join(MODES)}")
+    bits = 32 if MODES[mode].va_bits == 32 else PHYSICAL_BITS  # CR3 has no more
+    if not roots or not all(0 <= root < 1 << bits for root in roots.values()):
+        raise TableFileError(f"{path}: expected roots that are physical addresses of at most {bits} bits")
+    return {"mode": mode, "roots": roots}
 
 
-def _pages(path: Path, entry_bytes: int) -> list[tuple[int, bytes]]:
-    """The pages of a tables.npz with their frame numbers."""
+def _arrays(path: Path) -> tuple[Any, Any]:
+    """What a tables.npz has as `pfns` and `pages`, whatever that is."""
     # Imported here, because everything else of the package starts without them.
     import zipfile  # noqa: PLC0415
 
@@ -63,14 +65,23 @@ def _pages(path: Path, entry_bytes: int) -> list[tuple[int, bytes]]:
 
     try:
         with zipfile.ZipFile(path) as packed:
-            if sum(member.file_size for member in packed.infolist()) > _LARGEST:
-                raise TableFileError(f"{path}: expected at most {_LARGEST >> 20} MiB of pages")
-        with np.load(path, allow_pickle=False) as arrays:
-            pfns, pages = arrays["pfns"], arrays["pages"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, TableFileError):
-            raise
-        raise TableFileError(f"{path}: expected an .npz file with pfns and pages: {error}") from error
+            unpacked = sum(member.file_size for member in packed.infolist())
+        if unpacked <= _LARGEST:
+            with np.load(path, allow_pickle=False) as arrays:
+                return np.asanyarray(arrays["pfns"]), np.asanyarray(arrays["pages"])
+    except Exception as error:  # damaged bytes make zlib.error, TokenError, MemoryError, NotImplementedError, ...
+        raise TableFileError(f"{path}: expected an .npz file with pfns and pages: {_line(error)}") from error
+    raise TableFileError(f"{path}: expected at most {_LARGEST >> 20} MiB of pages")
+
+
+def _line(error: Exception) -> str:
+    """What `error` says, in one line."""
+    return " ".join(str(error).split())
+
+
+def _pages(path: Path, entry_bytes: int) -> list[tuple[int, bytes]]:
+    """The pages of a tables.npz with their frame numbers."""
+    pfns, pages = _arrays(path)
     words = PAGE_SIZE // entry_bytes
     if pfns.ndim != 1 or pfns.dtype.kind not in "ui" or pages.shape != (len(pfns), words):
         raise TableFileError(f"{path}: expected a page of {words} entries for each page frame number")
