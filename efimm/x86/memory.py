@@ -84,7 +84,7 @@ class PhysMemory:
     def __init__(self) -> None:
         self.version = 0  # another number after every change, for those who keep what they made of the bytes
         self._frames: dict[int, bytearray] = {}
-        # The same frames by number as words of 8 and of 4 bytes; to be read only.
+        # The same frames by number as words of 8 and of 4 bytes; who writes there changes `version`.
         self.words: dict[int, dict[int, memoryview]] = {size: {} for size in _WORD_CODES}
         self._runs: list[TableRun] = []
 

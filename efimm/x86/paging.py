@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..trace import EntryWrite, Trace
-from .memory import PAGE_SIZE, PhysMemory, progression
+from .memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, progression
 from .modes import ADDRESS_MASK, LONG4, NX, PCD, PS, PWT, RW, US, A, D, G, P, PagingMode
 
 _FLAG_NAMES = {P: "P", RW: "RW", US: "US", PWT: "PWT", PCD: "PCD", A: "A", D: "D", PS: "PS", G: "G", NX: "NX"}
@@ -41,18 +41,48 @@ class Entry(int):
 class PageTable:
     """A view of one table page in memory.  Reading is silent; `table[i] = entry` is an act and goes to the trace."""
 
+    __slots__ = ("_emit", "_page", "entry_bytes", "memory", "name", "pa", "trace")
+
     def __init__(self, memory: PhysMemory, pa: int, name: str, trace: Trace, mode: PagingMode = LONG4) -> None:
         self.memory, self.pa, self.name, self.trace = memory, pa, name, trace
         self.entry_bytes = mode.entry_bytes
+        self._emit = trace.events.append
+        # The page's words once it is bytes, which it then stays.  A sync goes through thousands of tables, and looks
+        # for each in the memory's frames would take most of its time.
+        self._page: memoryview | None = None
 
     def __len__(self) -> int:
         return PAGE_SIZE // self.entry_bytes
 
     def __getitem__(self, index: int) -> Entry:
+        if self._page is not None and index >= 0:
+            return Entry(self._page[index])
         return Entry(self.memory.read_word(self._entry_pa(index), self.entry_bytes))
 
     def __setitem__(self, index: int, entry: int) -> None:
-        self.fill(index, 1, entry, 0)
+        page = self._page
+        if page is None or index < 0:
+            self.fill(index, 1, entry, 0)
+            return
+        old = page[index]
+        page[index] = entry
+        self.memory.version += 1
+        self._emit(EntryWrite(self.name, index, old, entry))
+
+    def setdefault(self, index: int, entry: int) -> int:
+        """The entry at `index`; where that is 0, `entry`, which is then written."""
+        page = self._page
+        if page is None or index < 0:
+            there: int = self[index]
+            if not there:
+                self[index] = entry
+            return there or entry
+        if there := page[index]:
+            return there
+        page[index] = entry
+        self.memory.version += 1
+        self._emit(EntryWrite(self.name, index, 0, entry))
+        return entry
 
     def fill(self, index: int, count: int, first: int, step: int) -> None:
         """Write `count` entries from `index` on: `first`, `first + step`, ...; one event in the trace.
@@ -63,7 +93,9 @@ class PageTable:
         pa = self._entry_pa(index)
         old = self.memory.read_word(pa, self.entry_bytes)
         self.memory.write(pa, progression(first, count, step, self.entry_bytes))
-        self.trace.emit(EntryWrite(self.name, index, old, first, count, step))
+        self._emit(EntryWrite(self.name, index, old, first, count, step))
+        if not self.pa % PAGE_SIZE:
+            self._page = self.memory.words[self.entry_bytes][self.pa >> PAGE_SHIFT]
 
     def words(self, index: int = 0, count: int | None = None) -> Sequence[int]:
         """`count` entries from `index` on as plain numbers; without `count`, all that follow."""
