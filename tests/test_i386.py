@@ -16,7 +16,8 @@ from efimm.linux import Linux32
 from efimm.linux.i386.layout import PAGE_OFFSET
 from efimm.linux.i386.pageattr import set_memory_uc
 from efimm.linux.i386.vmalloc import ioremap, vmalloc_fault, vmalloc_sync_all
-from efimm.linux.pgd_list import Mm, SpinLock
+from efimm.linux.locks import SpinLock
+from efimm.linux.pgd_list import Mm
 from efimm.trace import LoadCr3, writes
 from efimm.x86 import LEGACY, PAE, PAGING_OFF, PageTable, walk
 
@@ -38,7 +39,7 @@ def process(linux: Linux32, pa: int) -> Mm:
     """A process that was made when the vmalloc area was still empty."""
     pgd = PageTable(linux.memory, pa, f"pgd@{pa:#x}", linux.trace, linux.layout.mode)
     mm = Mm(pgd, SpinLock("page_table_lock", linux.trace))
-    linux.pgd_list.mms.append(mm)
+    linux.pgd_list.add(mm)
     return mm
 
 

@@ -489,7 +489,7 @@ def test_the_sync_takes_pgd_lock_and_inside_it_each_mms_lock() -> None:
         linux.kernel.sync_global_pgds(linux, PAGE_OFFSET, PAGE_OFFSET)
     locks = [(event.name.split("'")[0], event.taken) for event in story if isinstance(event, Lock)]
 
-    inner = [("a", True), ("a", False), ("b", True), ("b", False)]
+    inner = [("b", True), ("b", False), ("a", True), ("a", False)]  # list_add: the newest comes first
     assert [("pgd_lock", True), *inner, ("pgd_lock", False)] == locks
 
 

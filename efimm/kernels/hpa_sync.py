@@ -48,7 +48,7 @@ def pgd_populate(linux: Linux, index: int, pud: int, count: int) -> None:
 def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
     """3.5's walk over pgd_list, and then the same entries in trampoline_pgd, under pgd_lock alone."""
     v3_5.sync_global_pgds(linux, start, end)
-    with linux.pgd_list.lock.held():
+    with linux.kernel.hold_pgd_lock(linux):
         for address in range(start, end + 1, PGDIR_SIZE):
             sync_trampoline_pgd(linux, pgd_index(address))
 

@@ -7,15 +7,18 @@ i386 arch/x86/platform/efi/efi_32.c and arch/x86/kernel/setup.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from ..linux import head
 from ..linux.efi import early_code_mapping_set_exec
 from ..linux.i386.pgtable import clone_pgd_range
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, pgd_index, phys_to_virt, virt_to_phys
+from ..linux.locks import SpinLock
+from ..linux.pgd_list import Mm
 from ..linux.realmode import write_real_mode_header
 from ..linux.state import Kernel, Kernel32, KnownBug, Linux, Linux32
+from ..x86 import Entry
 from ..x86.memory import PAGE_SIZE
 
 
@@ -37,17 +40,25 @@ def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
     Fills empty slots only.  Does not visit swapper_pg_dir (init_mm is the source) nor trampoline_pgd.
     """
     for address in range(start, end + 1, PGDIR_SIZE):
-        pgd_ref = linux.swapper_pg_dir[pgd_index(address)]
+        slot = pgd_index(address)
+        pgd_ref = linux.swapper_pg_dir[slot]
         if not pgd_ref:
             continue
-        with linux.pgd_list.lock.held():
-            for mm in linux.pgd_list:
-                with mm.page_table_lock.held():
-                    pgd = mm.pgd[pgd_index(address)]
-                    if not pgd:
-                        mm.pgd[pgd_index(address)] = pgd_ref
-                    elif pgd.address != pgd_ref.address:
-                        raise AssertionError(f"BUG_ON: {mm.pgd.name}[{pgd_index(address)}] leads elsewhere")
+        with linux.kernel.hold_pgd_lock(linux):
+            for mm in linux.kernel.for_each_mm(linux):
+                pgd = mm.pgd.setdefault(slot, pgd_ref)
+                if pgd != pgd_ref and Entry(pgd).address != pgd_ref.address:
+                    raise AssertionError(f"BUG_ON: {mm.pgd.name}[{slot}] leads elsewhere")
+
+
+def hold_pgd_lock(linux: Linux) -> SpinLock:
+    """spin_lock(&pgd_lock), with interrupts as they are (a79e53d85683, 2011-02-16)."""
+    return linux.pgd_list.lock
+
+
+def for_each_mm(linux: Linux) -> Iterable[Mm]:
+    """With each one's page_table_lock held, "only for Xen" as the comment has it (617d34d9e5d8, 2010-09-21)."""
+    return linux.pgd_list.locked()
 
 
 @contextmanager
@@ -113,6 +124,8 @@ KERNEL = Kernel(
     setup_real_mode=setup_real_mode,
     pgd_populate=pgd_populate,
     sync_global_pgds=sync_global_pgds,
+    hold_pgd_lock=hold_pgd_lock,
+    for_each_mm=for_each_mm,
     efi_call_phys=efi_call_phys,
     memmap_pointer=memmap_pointer,
     i386=I386,

@@ -16,6 +16,7 @@ mm/mempolicy.c, v3.5), so any node is possible: to try another one, give the mac
 from __future__ import annotations
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
+from .processors import this_processor
 from .state import Linux
 
 NODE_BYTES = 64 << 30
@@ -45,6 +46,7 @@ def alloc_pages(linux: Linux, count: int) -> int:
 
     MemoryError when the 64 MiB that the model keeps for them are used up.
     """
+    this_processor().step("alloc_pages", "zone->lock")
     first = linux.page_alloc_next - count * PAGE_SIZE
     if first < linux.page_alloc_base - TABLE_POOL:
         raise MemoryError(f"the kernel's {TABLE_POOL >> 20} MiB for page tables are used up")

@@ -6,7 +6,7 @@ versions disagree on: a version, a patch or a reader's own idea is `dataclasses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 
@@ -19,7 +19,7 @@ from . import layout
 from .i386 import layout as layout_32
 from .i386.layout import TWO_LEVEL, Layout32
 from .memblock import Memblock
-from .pgd_list import PgdList
+from .pgd_list import Mm, PgdList
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Kernel:
     pgd_populate         how kernel top-level entries are written: (linux, first index, physical address of the first
                          lower table, how many entries; their tables are pages in a row)
     sync_global_pgds     how a new kernel top-level entry reaches other tables: (linux, first va, last va)
+    hold_pgd_lock        how pgd_lock is held while pgd_list is walked or changed
+    for_each_mm          how pgd_list is gone through to write the tables on it: what is held of each address space
     efi_call_phys        the seam around the call before the switch: prepare, `yield`, undo
     memmap_pointer       the number handed to SetVirtualAddressMap for the array at kernel address `new_memmap`
     i386                 the 32-bit kernel of the same release, None where the suite has none
@@ -54,6 +56,8 @@ class Kernel:
     setup_real_mode: Callable[[Linux], None]
     pgd_populate: Callable[[Linux, int, int, int], None]
     sync_global_pgds: Callable[[Linux, int, int], None]
+    hold_pgd_lock: Callable[[Linux], AbstractContextManager[None]]
+    for_each_mm: Callable[[Linux], Iterable[Mm]]
     efi_call_phys: Callable[[Linux], AbstractContextManager[None]]
     memmap_pointer: Callable[[Linux, int], int]
     known_bugs: tuple[KnownBug, ...] = ()

@@ -85,8 +85,7 @@ def vmemmap_init(linux: Linux) -> list[tuple[int, int, int]]:
             continue
         places = _take_struct_pages(linux, [struct_pages_size(*section) for section in sections], high)
         for (start, end), pa in zip(sections, places, strict=True):
-            va = VMEMMAP_START + (start >> PAGE_SHIFT << STRUCT_PAGE_SHIFT)
-            wanted.append((va, pa, struct_pages_size(start, end)))
+            wanted.append((struct_page_va(start), pa, struct_pages_size(start, end)))
     return wanted
 
 
@@ -100,6 +99,11 @@ def _take_struct_pages(linux: Linux, sizes: list[int], end: int) -> list[int]:
         return [linux.memblock.alloc(size, PMD_SIZE, end=end) for size in sizes]
     linux.memblock.reserve(first, first + sum(sizes))
     return [first + before for before in accumulate(sizes[:-1], initial=0)]
+
+
+def struct_page_va(pa: int) -> int:
+    """Where the `struct page` of the page at `pa` lies: pfn_to_page."""
+    return VMEMMAP_START + (pa >> PAGE_SHIFT << STRUCT_PAGE_SHIFT)
 
 
 def vmemmap_populate(linux: Linux, wanted: list[tuple[int, int, int]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from ...x86 import PageTable
 from ...x86.memory import PAGE_SHIFT, PAGE_SIZE
 from ...x86.modes import NX
 from ..page_alloc import ARRAY_ROOM, MAX_ORDER_BLOCK, TABLE_POOL, alloc_pages
@@ -19,15 +20,17 @@ from .pgtable import KernelTables
 STRUCT_PAGE = 32
 
 
-def kernel_tables(linux: Linux32) -> KernelTables:
-    """swapper_pg_dir's tables, with new pages from whichever allocator is up."""
+def kernel_tables(linux: Linux32, pgd: PageTable | None = None) -> KernelTables:
+    """The kernel's tables under `pgd` (if None, swapper_pg_dir), with new pages from whichever allocator is up."""
 
     def alloc_page() -> int:
         if linux.after_bootmem:
             return alloc_pages(linux, 1)
         return linux.memblock.alloc(PAGE_SIZE, end=linux.max_pfn_mapped << PAGE_SHIFT)
 
-    return KernelTables(linux.memory, linux.trace, linux.layout, linux.swapper_pg_dir, alloc_page)
+    return KernelTables(
+        linux.memory, linux.trace, linux.layout, linux.swapper_pg_dir if pgd is None else pgd, alloc_page
+    )
 
 
 def init_memory_mapping(linux: Linux32, end: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ...x86 import PAE, walk
 from ...x86.memory import PAGE_SIZE
-from ...x86.modes import ADDRESS_MASK, NX, PCD, PS, P
+from ...x86.modes import ADDRESS_MASK, NX, PCD, PS
 from ..state import Linux32
 from .direct_map import kernel_tables
 from .layout import PAGE_TABLE
@@ -49,16 +49,17 @@ def split_large_page(linux: Linux32, va: int) -> None:
     level = linux.layout.mode.levels[-1]
     table = tables.page_table(va)
     table.fill(0, len(table), large & ~PS, level.span)
-    set_pmd_pte(linux, index, directory[index] & ADDRESS_MASK | PAGE_TABLE)
+    set_pmd_pte(linux, va, directory[index] & ADDRESS_MASK | PAGE_TABLE)
 
 
-def set_pmd_pte(linux: Linux32, index: int, entry: int) -> None:
-    """`__set_pmd_pte`: with two levels the PMD entry is a top-level entry, and every process's table gets it at once.
+def set_pmd_pte(linux: Linux32, va: int, entry: int) -> None:
+    """`__set_pmd_pte`: where the kernel's PMD entries are copies, every process's table gets the new one at once.
 
     A valid entry is being replaced, so no fault would ever repair a table that was left out; initial_page_table is.
     """
     if linux.layout.shared_kernel_pmd:
         return
-    for mm in linux.pgd_list:
-        if mm.pgd[index] & P:
-            mm.pgd[index] = entry
+    with linux.kernel.hold_pgd_lock(linux):
+        for mm in linux.pgd_list:
+            directory, index = kernel_tables(linux, mm.pgd).directory(va)
+            directory[index] = entry

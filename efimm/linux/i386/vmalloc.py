@@ -5,13 +5,13 @@ Source: arch/x86/mm/ioremap.c and fault.c (vmalloc_fault, vmalloc_sync_one), mm/
 
 from __future__ import annotations
 
-from ...x86 import PAE
+from ...x86 import Entry, PageTable, walk
 from ...x86.memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from ...x86.modes import P
 from ..pgd_list import Mm
 from ..state import Linux32
 from .direct_map import kernel_tables
-from .layout import VMALLOC_OFFSET
+from .layout import FIXADDR_TOP, VMALLOC_OFFSET
 from .pgtable import pages
 
 IOREMAP_MAX_ORDER = 7 + PAGE_SHIFT
@@ -45,29 +45,41 @@ def ioremap(linux: Linux32, pa: int, size: int, *, cached: bool = False) -> int:
 
 
 def vmalloc_fault(linux: Linux32, mm: Mm, va: int) -> bool:
-    """Repair one process's table after a fault in the vmalloc area: True when init_mm had the entry.
+    """Repair one process's table after a fault in the vmalloc area: True when init_mm has a page there.
 
-    With PAE there is nothing to repair, since all tables share the kernel's PMD table.
+    Natively, PAE has nothing to repair: all tables share the kernel's PMD table.  The kernel asks CR3 and not `current`
+    which table that is; here it is `mm`'s.
     """
-    if linux.layout.mode is PAE or not linux.high_memory + VMALLOC_OFFSET <= va < linux.layout.vmalloc_end:
+    if not linux.high_memory + VMALLOC_OFFSET <= va < linux.layout.vmalloc_end:
         return False
-    slot = va >> linux.layout.pgdir_shift
-    entry = linux.swapper_pg_dir[slot]
-    if not entry & P:
+    if not vmalloc_sync_one(linux, mm.pgd, va):
         return False
-    mm.pgd[slot] = entry
+    return walk(linux.memory, linux.swapper_pg_dir.pa, va, linux.layout.mode).pa is not None
+
+
+def vmalloc_sync_one(linux: Linux32, pgd: PageTable, va: int) -> bool:
+    """Give the table under `pgd` the kernel's PMD entry of `va` if it lacks it: True when the kernel has one.
+
+    With two levels the PMD entry is a top-level entry.  BUG_ON, an AssertionError, where `pgd` has another.
+    """
+    directory_k, index = kernel_tables(linux).directory(va)
+    pmd_k = directory_k[index]
+    if not pmd_k & P:
+        return False
+    directory, _ = kernel_tables(linux, pgd).directory(va)
+    pmd = Entry(directory.setdefault(index, pmd_k))
+    if pmd.address != pmd_k.address:
+        raise AssertionError(f"BUG_ON: {directory.name}[{index}] leads elsewhere")
     return True
 
 
 def vmalloc_sync_all(linux: Linux32) -> None:
-    """Copy the vmalloc area's top-level entries into every table on pgd_list; at once done with PAE."""
+    """Bring the kernel's PMD entries behind low memory to every table on pgd_list; none are copies with PAE."""
     if linux.layout.shared_kernel_pmd:
         return
-    first, end = linux.high_memory + VMALLOC_OFFSET, linux.layout.vmalloc_end
-    for slot in range(first >> linux.layout.pgdir_shift, -(-end >> linux.layout.pgdir_shift)):
-        entry = linux.swapper_pg_dir[slot]
-        with linux.pgd_list.lock.held():
-            for mm in linux.pgd_list:
-                with mm.page_table_lock.held():
-                    if entry and mm.pgd[slot] != entry:
-                        mm.pgd[slot] = entry
+    step = 1 << linux.layout.pmd_shift
+    for va in range((linux.high_memory + VMALLOC_OFFSET) & -step, FIXADDR_TOP, step):
+        with linux.kernel.hold_pgd_lock(linux):
+            for mm in linux.kernel.for_each_mm(linux):
+                if not vmalloc_sync_one(linux, mm.pgd, va):
+                    break
