@@ -1,5 +1,6 @@
 """efimm: watch a Linux/UEFI page-table bug happen, understand it, and try fixes on it."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .kernels import KERNELS
@@ -11,6 +12,7 @@ from .uefi import EfiStatus, MemoryMap, read_map
 from .x86 import PageFault
 
 if TYPE_CHECKING:
+    from . import locks
     from .trials import gauntlet
 
 __version__ = "0.1.0"
@@ -28,6 +30,7 @@ __all__ = [
     "boot",
     "efi_enter_virtual_mode",
     "gauntlet",
+    "locks",
     "machine",
     "read_map",
     "run",
@@ -36,9 +39,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`gauntlet` is imported when it is first asked for: it alone needs more than the standard library."""
+    """What few need is imported when it is first asked for: `gauntlet` needs more than the standard library."""
     if name == "gauntlet":
         from .trials import gauntlet  # noqa: PLC0415 - that is the point
 
         return gauntlet
+    if name == "locks":
+        return import_module(".locks", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,7 @@ LAYERS = [
     "machines",
     "linux",
     "kernels",
+    "locks",
     "run",
     "scenarios",
     "trials",

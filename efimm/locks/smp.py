@@ -1,0 +1,158 @@
+"""Several processors, of which exactly one runs at a time: the one that was given the turn.
+
+Each runs ordinary code in a thread of its own, up to its next `step`; there it stops and says what it would do.  Who
+goes on is decided from outside, so that the same decisions give the same run.  An interrupt is taken between two steps
+or while a step waits, never while the processor has interrupts off.  Modelled is the order of steps, not time: memory
+is sequentially consistent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ..linux.processors import Crash, Processor, apic, at_once, run_on
+
+Program = Callable[[], None]
+
+
+class Choice(NamedTuple):
+    """One way to go on: processor `cpu` does its next step, or takes the interrupt that was sent to it."""
+
+    cpu: int
+    interrupt: bool = False
+
+
+class Action(NamedTuple):
+    """What a processor does in a step, to which thing, and what it has to wait for ("": nothing)."""
+
+    what: str
+    thing: str
+    wait: Callable[[], str] = at_once
+
+
+class _PowerOff(BaseException):
+    """Ends a thread whose run nobody goes on with; no code of a program may catch it."""
+
+
+class SmpProcessor(Processor):
+    """A processor that runs `program` and is idle afterwards, with its interrupts on."""
+
+    def __init__(self, number: int, program: Program) -> None:
+        self.number, self.program = number, program
+        self.interrupts = True
+        self.next: Action | None = None  # None when idle
+        self.sent: list[tuple[str, Program]] = []
+        self.failure: Exception | None = None
+        self.machine: Smp | None = None
+        self._order: Choice | None = None
+        self._turn, self._back = threading.Lock(), threading.Lock()
+        self._turn.acquire()
+        self._back.acquire()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def others(self) -> Sequence[Processor]:
+        """The other processors of the machine."""
+        return [cpu for cpu in self.machine.processors if cpu is not self] if self.machine else ()
+
+    def step(self, what: str, thing: str, wait: Callable[[], str] = at_once) -> None:
+        """Stop here until the turn comes; interrupts that come first are served first."""
+        action = Action(what, thing, wait)
+        self._serve_until_the_turn(action)
+
+    def send(self, what: str, handler: Program) -> None:
+        """Interrupt this processor."""
+        self.sent.append((what, handler))
+
+    def start(self) -> None:
+        """Run up to the first step."""
+        self._thread.start()
+        self._back.acquire()
+
+    def resume(self, order: Choice | None) -> None:
+        """Give the turn, and take it back when the processor stops again; None ends its thread."""
+        self._order = order
+        self._turn.release()
+        self._back.acquire()
+
+    def stop(self) -> None:
+        """End the thread, wherever it is."""
+        if self._thread.is_alive():
+            self.resume(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        run_on(self)
+        try:
+            self.program()
+            self._serve_until_the_turn(None)
+        except _PowerOff:
+            pass
+        except Exception as error:  # whatever the program raised ends the story, and is looked at there
+            self.failure = error
+            self.next = None
+        self._back.release()
+
+    def _serve_until_the_turn(self, action: Action | None) -> None:
+        """Wait for the turn to do `action` (never, when idle), and run the handlers of interrupts meanwhile."""
+        while True:
+            self.next = action
+            self._back.release()
+            self._turn.acquire()
+            if self._order is None:
+                raise _PowerOff
+            if not self._order.interrupt:
+                return
+            _what, handler = self.sent.pop(0)
+            flags, self.interrupts = self.interrupts, False
+            handler()
+            self.interrupts = flags
+
+
+class Smp:
+    """The processors of one machine, with a program each, from their first step on; use it as a context."""
+
+    def __init__(self, programs: Sequence[Program]) -> None:
+        self.processors = [SmpProcessor(number, program) for number, program in enumerate(programs)]
+        for cpu in self.processors:
+            cpu.machine = self
+            cpu.start()
+
+    def __enter__(self) -> Smp:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for cpu in self.processors:
+            cpu.stop()
+
+    @property
+    def choices(self) -> list[Choice]:
+        """Every way to go on from here."""
+        go_on = [Choice(cpu.number) for cpu in self.processors if cpu.next and not cpu.next.wait()]
+        return go_on + [Choice(cpu.number, True) for cpu in self.processors if cpu.sent and cpu.interrupts]
+
+    def action(self, choice: Choice) -> Action:
+        """What will happen if `choice` is taken."""
+        cpu = self.processors[choice.cpu]
+        if choice.interrupt:
+            return Action(f"interrupt: {cpu.sent[0][0]}", apic(cpu))
+        assert cpu.next is not None  # an idle processor is no choice
+        return cpu.next
+
+    def take(self, choice: Choice) -> None:
+        """Let one processor go on to its next step; raises what its program raised, unless it is a crash."""
+        cpu = self.processors[choice.cpu]
+        cpu.resume(choice)
+        if cpu.failure and not isinstance(cpu.failure, (Crash, AssertionError)):
+            raise cpu.failure
+
+    @property
+    def bad_end(self) -> str:
+        """A crash, or a deadlock: somebody waits and nobody can go on.  "" when neither is so."""
+        crashed = [f"{cpu}: {cpu.failure}" for cpu in self.processors if cpu.failure]
+        if crashed:
+            return "\n".join(["CRASH", *crashed])
+        waiting = [f"{cpu} waits for {cpu.next.wait()}" for cpu in self.processors if cpu.next]
+        return "\n".join(["DEADLOCK", *waiting]) if waiting and not self.choices else ""
