@@ -41,7 +41,7 @@ class Finding:
     def __str__(self) -> str:
         searched = f"{self.states} situations in {self.schedules} schedules"
         if not self.bad_end:
-            return f"Nothing bad can happen: {searched}, and there are no others."
+            return f"Nothing bad can happen in any order of steps.\n({searched})"
         width = WIDTH // len(self.programs)
         head = "".join(f"{f'CPU {number}: {name}':<{width}}" for number, name in enumerate(self.programs))
         steps = [line for number, what in self.lines for line in _column(number * width, width, what)]
