@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ..x86 import PageTable
+from ..x86 import PAE, Entry, PageTable
 from ..x86.modes import ADDRESS_MASK
 from .pgd_alloc import kernel_half
-from .state import Linux
+from .state import Linux, Linux32
 
 
 def stale_slots(linux: Linux) -> dict[str, list[int]]:
     """The kernel's top-level entries that a table lacks or has otherwise than swapper_pg_dir, by the table's name.
 
     Looked at are the tables on pgd_list and trampoline_pgd, which is initial_page_table on i386; those without such an
-    entry are left out.  Flags are not compared.  With PAE, only the top level is: what is shared below cannot differ.
+    entry are left out.  Flags are not compared.  A PAE entry may lead to a copy, if that copy is not behind.
     """
     first, end = kernel_half(linux)
     reference = linux.swapper_pg_dir.words(first, end - first)
-    tables = [linux.trampoline_pgd, *(mm.pgd for mm in linux.pgd_list)]
-    found = {table.name: _differing(table, reference, first) for table in tables}
+    found = {}
+    for table in (linux.trampoline_pgd, *(mm.pgd for mm in linux.pgd_list)):
+        own = table.words(first, end - first)
+        if own != reference:
+            pairs = enumerate(zip(reference, own, strict=True), first)
+            found[table.name] = [slot for slot, (there, here) in pairs if there and _behind(linux, there, here)]
     return {name: slots for name, slots in found.items() if slots}
 
 
-def _differing(table: PageTable, reference: Sequence[int], first: int) -> list[int]:
-    own = table.words(first, len(reference))
-    if own == reference:
-        return []
-    pairs = enumerate(zip(reference, own, strict=True), first)
-    return [slot for slot, (there, here) in pairs if there and (here ^ there) & ADDRESS_MASK]
+def _behind(linux: Linux, there: int, here: int) -> bool:
+    if not (here ^ there) & ADDRESS_MASK:
+        return False
+    if not (isinstance(linux, Linux32) and linux.layout.mode is PAE and here):
+        return True
+    kernel, copy = (PageTable(linux.memory, Entry(e).address, "pmd", linux.trace, PAE).words() for e in (there, here))
+    return any(e and (e ^ own) & ADDRESS_MASK for e, own in zip(kernel, copy, strict=True))
