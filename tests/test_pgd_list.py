@@ -328,9 +328,10 @@ def test_two_views_of_one_table_see_each_others_writes_and_table_runs_become_byt
     assert (one[3], two.setdefault(3, 9), one.setdefault(4, 11), two[4]) == (7, 7, 11, 11)
     linux.memory.write_u64(0x3000_0020, 0)
     assert one[4] == two[4] == 0
-    before = linux.memory.version
-    one.setdefault(4, 0x13)
-    assert linux.memory.version > before
+    for write in (lambda: one.setdefault(4, 0x13), lambda: one.__setitem__(4, 0x15), lambda: one.fill(4, 1, 0x17, 0)):
+        before = linux.memory.version
+        write()
+        assert linux.memory.version > before, "what was made of the bytes is out of date"
     for index in (-1, 512):
         with pytest.raises(IndexError):
             one[index] = 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..image import build
 from ..report import Section
-from . import direct_map, extents, many, one, pages, peers, runs
+from . import direct_map, extents, many, one, pages, peers, processes, runs
 from .contest import Contest, WrongError
 from .plan import FULL, QUICK, Plan
 
@@ -23,5 +23,6 @@ def sections(plan: Plan) -> Iterator[Section]:
     del contest
     yield from direct_map.sections(plan)
     yield extents.section(plan)
+    yield processes.section(plan)
     yield pages.section(plan)
     yield runs.section(plan)

@@ -18,6 +18,7 @@ class Plan:
     lazy_batch: int = 1_000_000
     rams: tuple[str, ...] = ("1G", "64G", "1T", "64T")
     nodes: tuple[int, ...] = (256, 2048)
+    processes: tuple[int, int] = (2_000, 10_000)
 
 
 FULL = Plan(rounds=9)
