@@ -15,7 +15,14 @@ from efimm.x86 import walk
 
 SAMPLE = 3000
 TINY = Plan(
-    rounds=1, size=image.SMALL, addresses=400, batches=(300, 600), lazy_batch=500, rams=("1G", "3G", "64T"), nodes=(5,)
+    rounds=1,
+    size=image.SMALL,
+    addresses=400,
+    batches=(300, 600),
+    lazy_batch=500,
+    rams=("1G", "3G", "64T"),
+    nodes=(5,),
+    processes=(20, 100),
 )
 
 
