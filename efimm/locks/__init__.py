@@ -15,7 +15,7 @@ from .finding import Finding, Story
 from .histories import HISTORIES
 from .interleave import search
 from .stories import STORIES, Plot
-from .survey import Survey
+from .surveys import Survey
 
 __all__ = ["HISTORIES", "STORIES", "Finding", "Plot", "Story", "Survey", "search", "search_history", "survey"]
 

@@ -57,10 +57,11 @@ def set_the_scene(kernel: Kernel, xen: bool, cpumask: frozenset[int]) -> Scene:
 
 
 def unmap(scene: Scene) -> None:
-    """A page of process A goes: its entry is cleared under page_table_lock, and whoever may have it cached is told.
+    """A page of process A is replaced: its entry is cleared under page_table_lock, and who may have it cached is told.
 
-    Without split locks for tables this is what zap and copy-on-write do (mm/memory.c); with them, huge pages still
-    (mm/huge_memory.c, 2.6.38).  The entry itself is left out: it is no top-level one.
+    So it is for a huge page (do_huge_pmd_wp_page, mm/huge_memory.c, v3.5: pmdp_clear_flush_notify with the lock held),
+    and for a small one where tables have no locks of their own (!USE_SPLIT_PTLOCKS, include/linux/mm.h).  The entry
+    itself is left out: it is no top-level one.
     """
     with scene.mm.page_table_lock:
         scene.flush_tlb_others(scene.mm)
