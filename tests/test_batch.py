@@ -85,6 +85,12 @@ def test_shapes_are_kept_and_empty_arrays_are_fine():
     pas, errors = translate(PhysMemory(), ROOT, np.zeros((3, 4), np.uint64))
     assert (pas.shape, errors.shape) == ((3, 4), (3, 4))
     assert translate(PhysMemory(), ROOT, [])[0].size == 0
+    assert translate(PhysMemory(), ROOT, 0)[0].shape == ()
+
+
+def test_a_fetch_has_no_bit_of_its_own_in_the_error_code_of_two_levels():
+    assert translate(PhysMemory(), ROOT, [0], LEGACY, request=Request(FETCH))[1].tolist() == [0]
+    assert translate(PhysMemory(), ROOT, [0], LEGACY, request=Request(FETCH, smep=True))[1].tolist() == [0x10]
 
 
 @pytest.mark.parametrize("mode", [LEGACY, PAE, LONG4, LONG5], ids=lambda mode: mode.name)
@@ -152,6 +158,10 @@ def test_what_was_compiled_is_given_up_when_memory_changes():
     for root in range(0x1000, 0x40_0000, 0x1000):
         translate(memory, root, [0])
     assert len(batch._kept[memory][1]) <= 8
+    kept = batch._kept[memory][1]
+    for root in (0x3F_F000, 0x3F_E000):
+        translate(memory, root, [0])
+    assert batch._kept[memory][1] is kept
     translate(memory, 0x1000, [0])
     memory.write_u64(0x1000, 0)
     translate(memory, 0x1000, [0])

@@ -47,8 +47,9 @@ def translate(
     for an address that is not canonical (a #GP).  The physical address is 0 where there is none.  Silent, as `walk` is:
     no accessed bit is set, no TLB is asked.  The tables are kept in a compiled form until something is written.
     """
-    addresses = np.ascontiguousarray(vas, dtype=np.uint64)
-    flat = addresses.ravel()
+    addresses = np.asarray(vas, dtype=np.uint64)
+    flat = np.ascontiguousarray(addresses).ravel()
+    request = request._replace(nxe=request.nxe and mode.entry_bytes == 8)
     pas, errors = np.empty(flat.shape, np.uint64), np.empty(flat.shape, np.int32)
     key = root, mode, maxphyaddr, request.nxe
     tables = None if mode is PAGING_OFF else _compiled(memory, key)
@@ -69,7 +70,7 @@ def translate(
 def _compiled(memory: PhysMemory, key: _Key) -> CompiledTables:
     """The compiled tables, made anew when memory has changed since.  A few are kept: a model has few roots in use."""
     version, tables = _kept.get(memory, (-1, {}))
-    if version != memory.version or len(tables) == _MOST_KEPT:
+    if version != memory.version or (len(tables) == _MOST_KEPT and key not in tables):
         tables = {}
         _kept[memory] = memory.version, tables
     if key not in tables:
