@@ -76,6 +76,8 @@ def test_run_answers_the_questions_of_the_story(arguments: list[str], verdict: s
         ["walk", "0x1000"],
         ["walk", "0x80001d8000", "--tables", "debian-6.1-600g", "--root", "efi_mm.pgd"],
         ["compare", "--ram", "2T"],
+        ["gauntlet", "--kernel", "hpa-sync"],
+        ["locks", "flush"],
         *(["map", name] for name in data_files()),
         ["--help"],
         ["run", "--help"],
@@ -100,6 +102,9 @@ def test_text_fits_into_72_columns(arguments: list[str]) -> None:
         ["walk", "0x1ffffffffffffffff"],
         ["walk", "nowhere"],
         ["walk"],
+        ["locks", "nosuch"],
+        ["locks", "flush", "--history", "nosuch"],
+        ["gauntlet", "--kernel", "nosuch"],
         ["walk", "0x1000", "--tables", "debian-6.1-600g"],
         ["walk", "0x1000", "--tables", "debian-6.1-600g", "--root", "nobody"],
         ["walk", "0x1000", "--tables", "README.md"],
@@ -157,6 +162,20 @@ def test_dump_writes_an_elf_core_at_either_moment(tmp_path: Path) -> None:
     answer("dump", "-o", str(during), "--at-call")
     assert before.read_bytes()[:4] == during.read_bytes()[:4] == b"\x7fELF"
     assert before.read_bytes() != during.read_bytes()
+
+
+def test_the_gauntlet_is_the_same_as_text_and_as_data() -> None:
+    found = json.loads(answer("gauntlet", "--kernel", "va-patch", "--json"))
+    text = answer("gauntlet", "--kernel", "va-patch")
+
+    assert text.startswith(f"va-patch: {found['passed']} of {len(found['trials'])}\n")
+    assert all(trial["scenario"] in text and trial["verdict"] in text for trial in found["trials"])
+
+
+def test_locks_prints_the_schedule_of_a_deadlock_or_that_there_is_none() -> None:
+    assert "DEADLOCK" in answer("locks", "flush")
+    assert "Nothing bad can happen" in answer("locks", "flush", "--history", "3.5")
+    assert "CRASH" in answer("locks", "exec", "--history", "617d34d9^", "--xen")
 
 
 def test_compare_runs_every_kernel() -> None:

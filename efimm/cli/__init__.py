@@ -18,6 +18,7 @@ from .judge import judge_command
 from .notebooks import lab_command
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
+from .trials import gauntlet_command, locks_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": text.COLUMNS})
@@ -26,7 +27,17 @@ def cli() -> None:
     """Watch a Linux/UEFI page-table bug of June 2012, and try fixes on it."""
 
 
-for command in (run_command, walk_command, compare_command, map_command, dump_command, judge_command, lab_command):
+for command in (
+    run_command,
+    walk_command,
+    compare_command,
+    gauntlet_command,
+    locks_command,
+    map_command,
+    judge_command,
+    dump_command,
+    lab_command,
+):
     cli.add_command(command)
 
 
