@@ -31,6 +31,8 @@ class Machine:
 
     `ram` is in bytes as asked for; `buffer` is the physical address to put the descriptor array at, or None to let the
     kernel's allocator decide; `leaf_shift` is the largest page the kernel may use for its direct map (30, 21 or 12).
+    `kaslr` is the address to which memory KASLR moves the direct map, None without it; with `kpti` the kernel isolates
+    its page tables from processes', as on a processor with the Meltdown bug.
     """
 
     ram: int
@@ -41,6 +43,8 @@ class Machine:
     leaf_shift: int = 30
     descriptor_size: int = DESCRIPTOR_SIZE
     maxphyaddr: int = MAXPHYADDR
+    kaslr: int | None = None
+    kpti: bool = False
 
     @property
     def highest_ram(self) -> int:
@@ -57,11 +61,14 @@ def machine(
     page_size: str = "1G",
     map: MemoryMap | str | os.PathLike[str] | None = None,  # noqa: A002 - the contract's name
     descriptor_size: int = DESCRIPTOR_SIZE,
+    kaslr: int | str | None = None,
+    kpti: bool = False,
 ) -> Machine:
     """A machine with `ram` of memory, or with the memory of `map` (then `ram` is not used).
 
     `ram` is a number of bytes or a text such as "512G"; `map` is a MemoryMap, the path of a log or of a data file, or
-    the name of a machine in data/.  Raises MachineError, or MapError for a map that cannot be read.
+    the name of a machine in data/.  `kaslr` is an address in whole GiB, such as 0xffff8c7000000000.  Raises
+    MachineError, or MapError for a map that cannot be read.
     """
     _one_of("firmware", firmware, tuple(FIRMWARES))
     _one_of("arch", arch, ARCHITECTURES)
@@ -75,6 +82,8 @@ def machine(
         arch=arch,
         leaf_shift=PAGE_SIZES[page_size],
         descriptor_size=_descriptor_size(descriptor_size),
+        kaslr=None if kaslr is None else _page_offset(kaslr),
+        kpti=kpti,
     )
 
 
@@ -138,6 +147,13 @@ def _address(address: int | str) -> int:
     value = parse_address(address) if isinstance(address, str) else address
     if not 0 <= value < 1 << MAXPHYADDR:
         raise MachineError(f"address {value:#x}: expected a physical address below 2^{MAXPHYADDR}")
+    return value
+
+
+def _page_offset(address: int | str) -> int:
+    value = parse_address(address) if isinstance(address, str) else address
+    if value % (1 << PAGE_SIZES["1G"]) or value >> 47 != (1 << 17) - 1:
+        raise MachineError(f"kaslr {value:#x}: expected an address of the kernel's half in whole GiB")
     return value
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import efimm
 from efimm.linux import Linux
-from efimm.linux.layout import REGIONS, START_KERNEL_MAP
+from efimm.linux.layout import START_KERNEL_MAP, V3_5_LAYOUT
 from efimm.linux.vmcore import dump, vmcoreinfo
 from efimm.run import at_call
 from efimm.x86 import Entry, mapped_ranges, walk
@@ -50,7 +50,11 @@ def questions(linux: Linux, count: int) -> list[int]:
     ranges = mapped_ranges(linux.memory, linux.cpu.cr3)
     vas = [edge + offset for found in ranges for edge in (found.va, found.end) for offset in (-1, 0, 0x1000)]
     vas += [found.va + rng.randrange(found.size) for found in rng.choices(ranges, k=count)]
-    vas += [rng.randrange(region.start, region.end) for region in REGIONS for _ in range(count // len(REGIONS))]
+    vas += [
+        rng.randrange(region.start, region.end)
+        for region in V3_5_LAYOUT.regions
+        for _ in range(count // len(V3_5_LAYOUT.regions))
+    ]
     return [va for va in vas if 0 <= va < 1 << 64 and linux.cpu.mode.is_canonical(va)]
 
 
@@ -67,7 +71,9 @@ def test_every_address_of_a_dump(tmp_path, kernel, ram, page_size):
         assert len(found) > 1000
         assert found == {va: walk(linux.memory, root, va).pa for va in asked}
         mapped = [
-            region.name for region in REGIONS if any(found[va] for va in asked if region.start <= va < region.end)
+            region.name
+            for region in V3_5_LAYOUT.regions
+            if any(found[va] for va in asked if region.start <= va < region.end)
         ]
         expected = {"direct map", "vmalloc", "vmemmap", "kernel text"} if root == swapper else {"kernel text"}
         assert expected <= set(mapped)

@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 
 import efimm
-from efimm.linux.efi import early_code_mapping_set_exec
-from efimm.linux.layout import phys_to_virt
+from efimm.linux.efi_old_map import early_code_mapping_set_exec
+from efimm.linux.layout import PAGE_OFFSET
 from efimm.show.answers import Question, number
 from efimm.show.moments import decisive, moments, table_at
 from efimm.show.places import places
@@ -252,7 +252,7 @@ def test_a_moment_that_is_not_there_is_refused():
 READERS = {
     "not canonical": kernel(memmap_pointer=lambda _linux, _new: 1 << 47),
     "wrong but mapped": kernel(memmap_pointer=lambda _linux, _new: 0x20_0000),
-    "offset of 2^46": kernel(memmap_pointer=lambda _linux, new: new - phys_to_virt(0) + (1 << 46)),
+    "offset of 2^46": kernel(memmap_pointer=lambda _linux, new: new - PAGE_OFFSET + (1 << 46)),
     "without a prelog": kernel(efi_call_phys=plain_call),
     "hpa's table, Robin's pointer": replace(
         efimm.KERNELS["hpa-sync"], memmap_pointer=efimm.KERNELS["va-patch"].memmap_pointer

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import efimm
 from efimm.linux import Linux
-from efimm.linux.layout import VMALLOC_START, pgd_address, pgd_index
+from efimm.linux.layout import V3_5_LAYOUT, pgd_address
 from efimm.linux.page_alloc import alloc_pages
 from efimm.linux.pgd_alloc import pgd_alloc
 
@@ -58,7 +58,7 @@ def sync(linux: Linux) -> None:
 
 def new_slots() -> Iterator[int]:
     """Their indexes."""
-    first = pgd_index(VMALLOC_START) + 10
+    first = V3_5_LAYOUT.region("vmalloc").slots.start + 10
     return iter(range(first, first + SYNCS))
 
 

@@ -25,8 +25,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux.efi import early_code_mapping_set_exec
-from ..linux.layout import KERNEL_PGD_BOUNDARY, PGDIR_SIZE, PTRS_PER_PGD, pgd_address, pgd_index, region_of_slot
+from ..linux.efi_old_map import early_code_mapping_set_exec
+from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, pgd_address, pgd_index
 from ..linux.realmode import trampoline_cr3, write_real_mode_header
 from ..linux.state import Linux, Linux32
 from . import v3_5
@@ -35,7 +35,7 @@ from . import v3_5
 def setup_real_mode(linux: Linux) -> None:
     """Start the 1:1 map with every kernel entry that exists already (slots 272 and 511 at this point of the boot)."""
     write_real_mode_header(linux)
-    for index in range(KERNEL_PGD_BOUNDARY, PTRS_PER_PGD):
+    for index in range(linux.layout.kernel_pgd_boundary, PTRS_PER_PGD):
         sync_trampoline_pgd(linux, index)
 
 
@@ -57,8 +57,8 @@ def sync_trampoline_pgd(linux: Linux, index: int) -> None:
     """Write one kernel entry at its own index and, for the direct map, at the identity index too."""
     entry = linux.swapper_pg_dir[index]
     places = [index]
-    if region_of_slot(index).name == "direct map":
-        places.append(index - KERNEL_PGD_BOUNDARY)
+    if linux.layout.region_of_slot(index).name == "direct map":
+        places.append(index - linux.layout.kernel_pgd_boundary)
     for place in places:
         if linux.trampoline_pgd[place] != entry:
             linux.trampoline_pgd[place] = entry

@@ -2,7 +2,8 @@
 
 Sources, all v3.5: arch/x86/platform/efi/efi_64.c (efi_call_phys_prelog, efi_call_phys_epilog), efi.c
 (efi_enter_virtual_mode), arch/x86/realmode/init.c (setup_real_mode), arch/x86/mm/init_64.c (sync_global_pgds); for
-i386 arch/x86/platform/efi/efi_32.c and arch/x86/kernel/setup.c.
+i386 arch/x86/platform/efi/efi_32.c and arch/x86/kernel/setup.c.  The names of functions that are one line of a longer
+one there, or nothing, are those they got later (v3.9 to v4.9).
 """
 
 from __future__ import annotations
@@ -10,23 +11,44 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from ..linux import head
-from ..linux.efi import early_code_mapping_set_exec
+from ..linux import efi, setup
+from ..linux.direct_map import init_memory_mapping
+from ..linux.early_tables import one_block_3_5
+from ..linux.efi_old_map import early_code_mapping_set_exec, old_map_regions, runtime_code_page_mkexec
+from ..linux.head import V3_5_IMAGE
 from ..linux.i386.pgtable import clone_pgd_range
-from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, pgd_index, phys_to_virt, virt_to_phys
+from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, pgd_index
 from ..linux.locks import SpinLock
 from ..linux.pgd_list import Mm
 from ..linux.realmode import write_real_mode_header
 from ..linux.state import Kernel, Kernel32, KnownBug, Linux, Linux32
-from ..x86 import Entry
-from ..x86.memory import PAGE_SIZE
+from ..x86 import Entry, PageTable
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
+
+
+def setup_arch(linux: Linux) -> None:
+    """Memory is found, the trampoline set up, and only then is the direct map built."""
+    setup.setup_memory(linux)
+    setup.setup_real_mode(linux)
+    setup.init_mem_mapping(linux)
+
+
+def init_mem_mapping(linux: Linux) -> None:
+    """From 0 to the end of low RAM and from 4 GiB to the end of RAM, reserved or not (setup_arch, kernel/setup.c)."""
+    linux.max_low_pfn_mapped = init_memory_mapping(linux, 0, linux.max_low_pfn << PAGE_SHIFT, one_block_3_5)
+    linux.max_pfn_mapped = linux.max_low_pfn_mapped
+    if linux.max_pfn > linux.max_low_pfn:
+        linux.max_pfn_mapped = init_memory_mapping(linux, 1 << 32, linux.max_pfn << PAGE_SHIFT, one_block_3_5)
 
 
 def setup_real_mode(linux: Linux) -> None:
     """Two entries, never touched again: slot 0 for the identity map of the first 512 GiB, slot 511 for kernel text."""
     write_real_mode_header(linux)
-    linux.trampoline_pgd[0] = head.LEVEL3_IDENT_PGT + KERNPG_TABLE
-    linux.trampoline_pgd[511] = head.LEVEL3_KERNEL_PGT + KERNPG_TABLE
+    image = linux.kernel.image
+    if image.level3_ident_pgt is None:
+        raise ValueError("this kernel's image has no level3_ident_pgt for the trampoline")
+    linux.trampoline_pgd[0] = image.level3_ident_pgt + KERNPG_TABLE
+    linux.trampoline_pgd[511] = image.level3_kernel_pgt + KERNPG_TABLE
 
 
 def pgd_populate(linux: Linux, index: int, pud: int, count: int) -> None:
@@ -61,6 +83,15 @@ def for_each_mm(linux: Linux) -> Iterable[Mm]:
     return linux.pgd_list.locked()
 
 
+def efi_alloc_page_tables(linux: Linux) -> PageTable:
+    """None are made: the firmware runs on the kernel's own table."""
+    return linux.swapper_pg_dir
+
+
+def efi_setup_page_tables(_linux: Linux, _pa_memmap: int, _num_pages: int) -> None:
+    """Nothing is mapped for the array."""
+
+
 @contextmanager
 def efi_call_phys(linux: Linux) -> Iterator[None]:
     """efi_call_phys_prelog, the call, efi_call_phys_epilog.  After a fault in the firmware, the epilog does not run."""
@@ -68,7 +99,7 @@ def efi_call_phys(linux: Linux) -> Iterator[None]:
     with linux.trace.span("kernel", "efi_call_phys_prelog"):
         pgd = linux.swapper_pg_dir
         save_pgd = pgd[0]
-        pgd[0] = pgd[pgd_index(phys_to_virt(0))]
+        pgd[0] = pgd[pgd_index(linux.layout.phys_to_virt(0))]
         linux.cpu.flush_tlb_all()
     yield
     with linux.trace.span("kernel", "efi_call_phys_epilog"):
@@ -77,9 +108,15 @@ def efi_call_phys(linux: Linux) -> Iterator[None]:
     early_code_mapping_set_exec(linux, executable=False)
 
 
-def memmap_pointer(_linux: Linux, new_memmap: int) -> int:
+@contextmanager
+def efi_call_virt(_linux: Linux) -> Iterator[None]:
+    """The call as it is, on whatever table is in force: the kernel's half is the same in all."""
+    yield
+
+
+def memmap_pointer(linux: Linux, new_memmap: int) -> int:
     """`(efi_memory_desc_t *)__pa(new_memmap)`: a physical address, which the processor will use as a virtual one."""
-    return virt_to_phys(new_memmap)
+    return linux.layout.virt_to_phys(new_memmap)
 
 
 def sync_initial_page_table(linux: Linux32) -> None:
@@ -121,13 +158,25 @@ KERNEL = Kernel(
     order=0,
     title="Linux 3.5 (July 2012)",
     source="arch/x86/platform/efi/efi.c and efi_64.c, v3.5",
+    layout=V3_5_LAYOUT,
+    image=V3_5_IMAGE,
+    setup_arch=setup_arch,
+    efi_reserve_boot_services=efi.efi_reserve_boot_services,
+    init_mem_mapping=init_mem_mapping,
     setup_real_mode=setup_real_mode,
+    mm_init=setup.mm_init,
     pgd_populate=pgd_populate,
     sync_global_pgds=sync_global_pgds,
     hold_pgd_lock=hold_pgd_lock,
     for_each_mm=for_each_mm,
-    efi_call_phys=efi_call_phys,
+    efi_enter_virtual_mode=efi.set_virtual_address_map,
+    efi_alloc_page_tables=efi_alloc_page_tables,
+    efi_map_regions=old_map_regions,
+    efi_setup_page_tables=efi_setup_page_tables,
     memmap_pointer=memmap_pointer,
+    efi_call_phys=efi_call_phys,
+    efi_call_virt=efi_call_virt,
+    efi_runtime_update_mappings=runtime_code_page_mkexec,
     i386=I386,
     known_bugs=(
         KnownBug(

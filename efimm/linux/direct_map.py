@@ -1,43 +1,44 @@
-"""The direct map of all RAM at PAGE_OFFSET, the mapping that the identity map is later borrowed from.
+"""The direct map of RAM at PAGE_OFFSET, the mapping that the identity map is later borrowed from.
 
-Source: arch/x86/mm/init.c (init_memory_mapping, find_early_table_space) and init_64.c (kernel_physical_mapping_init,
-phys_pud_init), v3.5.  Everything between 0 and the end of low RAM, and between 4 GiB and the end of RAM, is mapped,
-reserved or not; only a whole GiB that e820 does not mention at all is left out.
+Source: arch/x86/mm/init.c (init_memory_mapping) and init_64.c (kernel_physical_mapping_init, phys_pud_init), v3.5.
+Which ranges are mapped is the kernel's `init_mem_mapping`; of a range everything is mapped, reserved or not, but for a
+whole GiB that e820 does not mention at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import nullcontext
 
-from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from .layout import PAGE_KERNEL, PGDIR_SIZE, PMD_SIZE, PUD_SIZE, pgd_index, phys_to_virt
+from ..x86.memory import PAGE_SHIFT
+from .early_tables import EarlyTables, MapRange, TableAllocator
+from .layout import LOW_48, PAGE_KERNEL, PGDIR_SHIFT, PMD_SIZE, PUD_SIZE
 from .new_tables import Extent, new_tables
 from .page_alloc import alloc_pages
 from .pgtable import TableFiller
 from .state import Linux
 
 _PAGE_NAMES = {30: "1G", 21: "2M", 12: "4k"}
-MapRange = tuple[int, int, int]  # start, end, shift of the largest page allowed
 
 
-def init_memory_mapping(linux: Linux, start: int, end: int) -> int:
-    """Extend the direct map by [start, end); the page frame number behind what was mapped last, 0 if nothing was."""
+def init_memory_mapping(linux: Linux, start: int, end: int, early_tables: EarlyTables | None = None) -> int:
+    """Extend the direct map by [start, end); the page frame number behind what was mapped last, 0 if nothing was.
+
+    `early_tables` says where tables come from before the page allocator runs.
+    """
     linux.trace.printk(f"init_memory_mapping: [mem {start:#010x}-{end - 1:#010x}]")
     ranges = split_mem_range(start, end, linux.machine.leaf_shift)
     for low, high, shift in ranges:
         linux.trace.printk(f" [mem {low:#010x}-{high - 1:#010x}] page {_PAGE_NAMES[shift]}")
-    alloc: Callable[[int], int] = lambda count: alloc_pages(linux, count)  # noqa: E731 - the late allocator, by name
-    early = None
-    if not linux.after_bootmem:
-        early = _EarlyTableSpace(linux, ranges, end)
-        alloc = early.alloc_low_page
     last_map_addr = 0
-    for low, high, shift in ranges:
-        last_map_addr = kernel_physical_mapping_init(linux, low, high, shift, alloc)
-    linux.cpu.flush_tlb_all()
-    if early is not None:
-        early.pagetable_reserve()
+    with nullcontext(_late_tables(linux)) if early_tables is None else early_tables(linux, ranges, end) as alloc:
+        for low, high, shift in ranges:
+            last_map_addr = kernel_physical_mapping_init(linux, low, high, shift, alloc)
+        linux.cpu.flush_tlb_all()
     return last_map_addr >> PAGE_SHIFT
+
+
+def _late_tables(linux: Linux) -> TableAllocator:
+    return lambda count: alloc_pages(linux, count)
 
 
 def split_mem_range(start: int, end: int, leaf_shift: int) -> list[MapRange]:
@@ -60,7 +61,7 @@ def split_mem_range(start: int, end: int, leaf_shift: int) -> list[MapRange]:
     return pieces
 
 
-def kernel_physical_mapping_init(linux: Linux, start: int, end: int, shift: int, alloc: Callable[[int], int]) -> int:
+def kernel_physical_mapping_init(linux: Linux, start: int, end: int, shift: int, alloc: TableAllocator) -> int:
     """Map physical [start, end) at PAGE_OFFSET, one top-level entry (512 GiB) after the other.
 
     An entry that exists is used as it is; a new one is announced through the kernel's `sync_global_pgds`.  The result
@@ -68,42 +69,43 @@ def kernel_physical_mapping_init(linux: Linux, start: int, end: int, shift: int,
     """
     pgd_changed, last_map_addr = populate_direct_map(linux, start, end, shift, alloc)
     if pgd_changed:
-        linux.kernel.sync_global_pgds(linux, phys_to_virt(start), phys_to_virt(end) - 1)
+        linux.kernel.sync_global_pgds(linux, linux.layout.phys_to_virt(start), linux.layout.phys_to_virt(end) - 1)
     linux.cpu.flush_tlb_all()
     return last_map_addr
 
 
-def populate_direct_map(
-    linux: Linux, start: int, end: int, shift: int, alloc: Callable[[int], int]
-) -> tuple[bool, int]:
+def populate_direct_map(linux: Linux, start: int, end: int, shift: int, alloc: TableAllocator) -> tuple[bool, int]:
     """The tables of kernel_physical_mapping_init: whether a top-level entry is new, and the `last_map_addr`.
 
     New entries in a row are made together: their lower tables are then taken level by level, where Linux takes those of
     one entry after those of another.
     """
-    filler = TableFiller(linux.memory, linux.trace, alloc, clear_rest=not linux.after_bootmem)
-    mentioned = [(0, end)] if linux.after_bootmem else _mentioned_in_e820(linux)
+    early = not linux.after_bootmem
+    static_tables = linux.kernel.image.level2_ident_pgt is not None
+    filler = TableFiller(linux.memory, linux.trace, alloc, clear_rest=early and static_tables)
+    mentioned = _mentioned_in_e820(linux) if early else [(0, end)]
+    base = linux.layout.page_offset & LOW_48
     pgd_changed, last_map_addr = False, end
     while start < end:
-        index = pgd_index(phys_to_virt(start))
+        index = (base + start) >> PGDIR_SHIFT
         entry = linux.swapper_pg_dir[index]
-        count = 1 if entry else _empty_entries(linux, index, start, end)
-        upto = min(end, (start // PGDIR_SIZE + count) * PGDIR_SIZE)
-        parts = [Extent(a, b, a, PAGE_KERNEL, shift) for a, b in _overlaps(mentioned, start, upto)]
+        count = 1 if entry else _empty_entries(linux, index, base + end)
+        upto = min(end, (index + count << PGDIR_SHIFT) - base)
+        parts = [Extent(base + a, base + b, a, PAGE_KERNEL, shift) for a, b in _overlaps(mentioned, start, upto)]
         if entry:
             for part in parts:
-                last_map_addr = filler.fill_below(entry.address, 1, part)
+                last_map_addr = filler.fill_below(entry.address, 1, part) - base
         else:
-            pud_page = new_tables(linux.memory, alloc, 1, parts, start, upto)
+            pud_page = new_tables(linux.memory, alloc, 1, parts, base + start, base + upto)
             linux.kernel.pgd_populate(linux, index, pud_page, count)
-            pgd_changed, last_map_addr = True, parts[-1].end if parts else last_map_addr
+            pgd_changed, last_map_addr = True, parts[-1].end - base if parts else last_map_addr
         start = upto
     return pgd_changed, last_map_addr
 
 
-def _empty_entries(linux: Linux, index: int, start: int, end: int) -> int:
-    """How many top-level entries from `index` on, as far as [start, end) needs them, are empty."""
-    most = -(-end // PGDIR_SIZE) - start // PGDIR_SIZE
+def _empty_entries(linux: Linux, index: int, end: int) -> int:
+    """How many top-level entries from `index` on, as far as addresses below `end` need them, are empty."""
+    most = -(-end >> PGDIR_SHIFT) - index
     words = linux.swapper_pg_dir.words(index, most)
     return next((k for k, word in enumerate(words) if word), most)
 
@@ -123,45 +125,6 @@ def _mentioned_in_e820(linux: Linux) -> list[tuple[int, int]]:
         else:
             mentioned.append((low, high))
     return mentioned
-
-
-class _EarlyTableSpace:
-    """find_early_table_space and alloc_low_page: one block below what is mapped already, used from its start."""
-
-    def __init__(self, linux: Linux, ranges: list[MapRange], end: int) -> None:
-        self._memblock = linux.memblock
-        tables = self._size(ranges, end, linux.machine.leaf_shift)
-        base = linux.memblock.find_in_range(0, linux.max_pfn_mapped << PAGE_SHIFT, tables)
-        if base is None:
-            linux.trace.printk("Cannot find space for the kernel page tables")
-            # 3.5 panics here.  The model takes the space from anywhere, so that small pages can be tried at any size.
-            base = linux.memblock.find_in_range(0, 1 << 64, tables)
-        if base is None:
-            raise MemoryError("the machine has no room for its page tables")
-        self._start = self._next = base
-        where = f"[mem {base:#010x}-{base + tables - 1:#010x}]"
-        linux.trace.printk(f"kernel direct mapping tables up to {end - 1:#x} @ {where}")
-
-    @staticmethod
-    def _size(ranges: list[MapRange], end: int, leaf_shift: int) -> int:
-        """An upper bound, computed as the kernel does: from address 0 on, whatever the range's start."""
-        extra_2m = end % PUD_SIZE if leaf_shift == 30 else end
-        extra_4k = end
-        if leaf_shift >= 21:
-            extra_4k = end % PMD_SIZE
-            if ranges and ranges[0][0] < PMD_SIZE:
-                extra_4k += ranges[0][1] - ranges[0][0]
-        counts = (-(-end // PUD_SIZE), -(-extra_2m // PMD_SIZE), -(-extra_4k // PAGE_SIZE))
-        return sum(_round_up(8 * count, PAGE_SIZE) for count in counts)
-
-    def alloc_low_page(self, count: int) -> int:
-        """The next `count` table pages of the block."""
-        first, self._next = self._next, self._next + count * PAGE_SIZE
-        return first
-
-    def pagetable_reserve(self) -> None:
-        """Keep what was used; the rest of the block is free again."""
-        self._memblock.reserve(self._start, self._next)
 
 
 def _round_up(value: int, size: int) -> int:

@@ -1,63 +1,73 @@
 """efi_enter_virtual_mode: give every runtime region an address, and tell the firmware in one call.
 
-Source: arch/x86/platform/efi/efi.c and efi_64.c, v3.5 (the tree of Robin Holt's patch: blob 92660ed).  The functions in
-which kernels differ, the pointer and the seam around the call, come from the kernel's record.
+Source: arch/x86/platform/efi/efi.c and efi_64.c, v3.5 (the tree of Robin Holt's patch: blob 92660ed); the order of the
+steps is that of v4.9, where those that 3.5 does not have are calls that do nothing.  The functions in which kernels
+differ come from the kernel's record.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ..uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_RUNTIME, EFI_MEMORY_WB, EfiMemoryDescriptor, EfiMemoryType
+from ..uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_RUNTIME, EfiMemoryDescriptor, EfiMemoryType
 from ..uefi.runtime import EfiStatus
 from ..x86 import PageFault
-from ..x86.memory import PAGE_SHIFT
-from .direct_map import init_memory_mapping
+from ..x86.memory import PAGE_SIZE
 from .fault import do_page_fault
-from .head import KERNEL_END, KERNEL_TEXT
-from .layout import pfn_up, phys_to_virt
-from .memblock import Memblock
 from .page_alloc import kmalloc_memmap
-from .pageattr import set_memory_nx, set_memory_uc, set_memory_x
 from .state import Linux
-from .vmalloc import ioremap
 
 BOOT_SERVICES = (EfiMemoryType.EfiBootServicesCode, EfiMemoryType.EfiBootServicesData)
 
 
-def efi_reserve_boot_services(memmap: list[EfiMemoryDescriptor], memblock: Memblock) -> None:
+def efi_reserve_boot_services(linux: Linux) -> None:
     """Reserve each boot-services region, or mark it "could not" by setting its number of pages to 0."""
-    for place, md in enumerate(memmap):
+    memblock = linux.memblock
+    for place, md in enumerate(linux.memmap):
         if md.type not in BOOT_SERVICES:
             continue
-        over_kernel = md.end >= KERNEL_TEXT and md.physical_start <= KERNEL_END
-        all_ram = any(start <= md.physical_start and md.end <= end for start, end in memblock.memory)
-        if over_kernel or not all_ram or memblock.is_region_reserved(md.physical_start, md.size):
-            memmap[place] = replace(md, number_of_pages=0)
+        if memblock.is_region_reserved(md.physical_start, md.size) or not can_free_region(linux, md):
+            linux.memmap[place] = replace(md, number_of_pages=0)
         else:
             memblock.reserve(md.physical_start, md.end)
 
 
+def can_free_region(linux: Linux, md: EfiMemoryDescriptor) -> bool:
+    """True where the region is RAM from end to end and not under the kernel's image (the name is that of v4.9)."""
+    over_kernel = md.end >= linux.image.start and md.physical_start <= linux.image.stop
+    return not over_kernel and any(a <= md.physical_start and md.end <= b for a, b in linux.memblock.memory)
+
+
 def efi_enter_virtual_mode(linux: Linux) -> EfiStatus:
-    """Switch the firmware to virtual addresses; the status of SetVirtualAddressMap.
+    """Switch the firmware to virtual addresses, in the kernel's way; the status of SetVirtualAddressMap.
 
     Raises PageFault where the processor would, after the console has printed what 3.5 prints.  A status other than
-    EFI_SUCCESS makes Linux panic; here it is the result.  Left out: freeing the boot services' memory and the array,
-    which no later step here looks at.
+    EFI_SUCCESS makes Linux panic, or since 5.9 (recalled) go on without runtime services; here it is the result.
     """
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
-        merge_regions(linux.memmap)
-        regions = [map_region(linux, place) for place, md in enumerate(linux.memmap) if is_wanted(md)]
-        copy_regions(linux, regions)
-        linux.pointer = linux.kernel.memmap_pointer(linux, linux.new_memmap)
-        try:
-            status = phys_efi_set_virtual_address_map(linux, len(regions))
-        except PageFault as fault:
-            do_page_fault(linux, fault)
-            raise
-        report_status(linux, status)
-        if status == EfiStatus.EFI_SUCCESS:
-            runtime_code_page_mkexec(linux)
+        return linux.kernel.efi_enter_virtual_mode(linux)
+
+
+def set_virtual_address_map(linux: Linux) -> EfiStatus:
+    """The steps of efi_enter_virtual_mode, from the kernel's record.
+
+    Left out: freeing the boot services' memory and the array, which no later step here looks at.
+    """
+    kernel = linux.kernel
+    linux.efi_pgd = kernel.efi_alloc_page_tables(linux)
+    merge_regions(linux.memmap)
+    copy_regions(linux, kernel.efi_map_regions(linux))
+    pa = linux.layout.virt_to_phys(linux.new_memmap)
+    kernel.efi_setup_page_tables(linux, pa, memmap_pages(linux.memmap_count, linux.machine.descriptor_size))
+    linux.pointer = kernel.memmap_pointer(linux, linux.new_memmap)
+    try:
+        status = phys_efi_set_virtual_address_map(linux)
+    except PageFault as fault:
+        do_page_fault(linux, fault)
+        raise
+    report_status(linux, status)
+    if status == EfiStatus.EFI_SUCCESS:
+        kernel.efi_runtime_update_mappings(linux)
     return status
 
 
@@ -81,51 +91,50 @@ def merge_regions(memmap: list[EfiMemoryDescriptor]) -> None:
             previous = place
 
 
-def map_region(linux: Linux, place: int) -> EfiMemoryDescriptor:
-    """Give descriptor `place` its virtual address, mapping the region first where the direct map does not reach."""
-    md = linux.memmap[place]
-    end_pfn = pfn_up(md.end)
-    low = end_pfn <= linux.max_low_pfn_mapped
-    high = 1 << 32 - PAGE_SHIFT < end_pfn <= linux.max_pfn_mapped
-    start = md.physical_start
-    va = phys_to_virt(start) if low or high else efi_ioremap(linux, start, md.size, md.type)
-    md = linux.memmap[place] = replace(md, virtual_start=va)
-    if not md.attribute & EFI_MEMORY_WB:
-        set_memory_uc(linux, md.virtual_start, md.number_of_pages)
+def should_map_region(md: EfiMemoryDescriptor) -> bool:
+    """True for runtime regions, and for boot services, which some firmware still needs during the call."""
+    return bool(md.attribute & EFI_MEMORY_RUNTIME) or md.type in BOOT_SERVICES
+
+
+def get_systab_virt_addr(linux: Linux, md: EfiMemoryDescriptor) -> None:
+    """Note the system table's virtual address when it lies in this region."""
     systab = linux.firmware.system_table
     if md.physical_start <= systab < md.end:
         linux.efi_systab = systab + md.virtual_start - md.physical_start
-    return md
-
-
-def efi_ioremap(linux: Linux, pa: int, size: int, kind: int) -> int:
-    """A virtual address for a region outside the direct map: ioremap for device memory, else the direct map grows."""
-    if kind == EfiMemoryType.EfiMemoryMappedIO:
-        return ioremap(linux, pa, size)
-    last_map_pfn = init_memory_mapping(linux, pa, pa + size)
-    top = last_map_pfn << PAGE_SHIFT
-    if top < pa + size:
-        efi_ioremap(linux, top, size - (top - pa), kind)
-    return phys_to_virt(pa)
 
 
 def copy_regions(linux: Linux, regions: list[EfiMemoryDescriptor]) -> None:
     """Fill `new_memmap`, the array for the firmware, descriptor by descriptor through the direct map."""
     size = linux.machine.descriptor_size
-    linux.new_memmap = phys_to_virt(kmalloc_memmap(linux, size * len(regions)))
+    linux.new_memmap = linux.layout.phys_to_virt(kmalloc_memmap(linux, size * len(regions)))
     linux.memmap_count = len(regions)
     with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors"):
         for place, md in enumerate(regions):
             linux.cpu.write(linux.new_memmap + place * size, md.pack(size))
 
 
-def phys_efi_set_virtual_address_map(linux: Linux, count: int) -> EfiStatus:
+def memmap_pages(count: int, descriptor_size: int) -> int:
+    """The pages of an array that has grown to `count` descriptors (efi_map_regions and realloc_pages, v3.14).
+
+    Each time it is full, the next power of two is asked for; the bytes then counted as left are the power before it.
+    """
+    pg_shift, left = 0, 0
+    for _ in range(count):
+        if left < descriptor_size:
+            left += PAGE_SIZE << pg_shift
+            pg_shift += 1
+        left -= descriptor_size
+    return 1 << pg_shift
+
+
+def phys_efi_set_virtual_address_map(linux: Linux) -> EfiStatus:
     """The call itself, inside the seam that the kernel's record provides."""
     size = linux.machine.descriptor_size
     with linux.kernel.efi_call_phys(linux):
         linux.call_cr3, linux.call_mode = linux.cpu.cr3, linux.cpu.mode
         address = linux.firmware.service("SetVirtualAddressMap")
-        return linux.firmware.call(linux.cpu, address, size * count, size, DESCRIPTOR_VERSION, linux.pointer)
+        memory_map_size = size * linux.memmap_count
+        return linux.firmware.call(linux.cpu, address, memory_map_size, size, DESCRIPTOR_VERSION, linux.pointer)
 
 
 def virt_efi_get_time(linux: Linux, buffer: int) -> EfiStatus:
@@ -135,31 +144,8 @@ def virt_efi_get_time(linux: Linux, buffer: int) -> EfiStatus:
     """
     if linux.efi_systab is None:
         raise ValueError("no runtime region holds the EFI system table (BUG_ON(!efi.systab) in Linux)")
-    with linux.trace.span("kernel", "virt_efi_get_time"):
+    with linux.trace.span("kernel", "virt_efi_get_time"), linux.kernel.efi_call_virt(linux):
         tables = linux.firmware.tables
         runtime = linux.cpu.read_uint(linux.efi_systab + tables.runtime_services, tables.word)
         get_time = linux.cpu.read_uint(runtime + tables.service("GetTime"), tables.word)
         return linux.firmware.call(linux.cpu, get_time, buffer, 0)
-
-
-def early_code_mapping_set_exec(linux: Linux, executable: bool) -> None:
-    """Allow or forbid execution of the firmware's code regions, through their direct-map addresses."""
-    code = (EfiMemoryType.EfiRuntimeServicesCode, EfiMemoryType.EfiBootServicesCode)
-    _set_executable(linux, [md for md in linux.memmap if md.type in code], executable)
-
-
-def runtime_code_page_mkexec(linux: Linux) -> None:
-    """After the switch, only the runtime code stays executable."""
-    _set_executable(linux, [md for md in linux.memmap if md.type == EfiMemoryType.EfiRuntimeServicesCode], True)
-
-
-def _set_executable(linux: Linux, regions: list[EfiMemoryDescriptor], executable: bool) -> None:
-    change = set_memory_x if executable else set_memory_nx
-    with linux.trace.span("kernel", f"make {len(regions)} code regions {'' if executable else 'not '}executable"):
-        for md in regions:
-            change(linux, md.virtual_start, md.number_of_pages)
-
-
-def is_wanted(md: EfiMemoryDescriptor) -> bool:
-    """True for the regions that the firmware gets a virtual address for: runtime ones, and the boot services'."""
-    return bool(md.attribute & EFI_MEMORY_RUNTIME) or md.type in BOOT_SERVICES

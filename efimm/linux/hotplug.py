@@ -32,4 +32,4 @@ def add_pages(linux: Linux, start: int, end: int) -> None:
     first = start // SECTION_SIZE * SECTION_SIZE
     array = struct_pages_size(first, end)
     pa = linux.memblock.alloc(array, PMD_SIZE, end=linux.page_alloc_base - TABLE_POOL)
-    vmemmap_populate(linux, [(struct_page_va(first), pa, array)])
+    vmemmap_populate(linux, [(struct_page_va(linux, first), pa, array)])

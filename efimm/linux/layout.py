@@ -1,11 +1,12 @@
-"""The x86-64 address space of Linux 3.5: a table of regions, and the arithmetic between addresses.
+"""The x86-64 address space of Linux: tables of regions, and the arithmetic between addresses.
 
-Source: Documentation/x86/x86_64/mm.txt, arch/x86/include/asm/pgtable_64_types.h and page_64_types.h, v3.5.
+Sources: Documentation/x86/x86_64/mm.txt, arch/x86/include/asm/pgtable_64_types.h and page_64_types.h, v3.5;
+Documentation/x86/x86_64/mm.rst, v6.1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
 from ..x86.modes import NX, PCD, PS, RW, US, A, D, G, P
@@ -13,11 +14,11 @@ from ..x86.modes import NX, PCD, PS, RW, US, A, D, G, P
 PGDIR_SHIFT, PUD_SHIFT, PMD_SHIFT = 39, 30, 21
 PGDIR_SIZE, PUD_SIZE, PMD_SIZE = 1 << PGDIR_SHIFT, 1 << PUD_SHIFT, 1 << PMD_SHIFT
 PTRS_PER_PGD = 512
+LOW_48 = (1 << 48) - 1
 
 PAGE_OFFSET = 0xFFFF_8800_0000_0000
-VMALLOC_START, VMALLOC_END = 0xFFFF_C900_0000_0000, 0xFFFF_E8FF_FFFF_FFFF
-VMEMMAP_START = 0xFFFF_EA00_0000_0000
 START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000
+EFI_VA_START, EFI_VA_END = 0xFFFF_FFFF_0000_0000, 0xFFFF_FFEF_0000_0000
 MAX_PHYSMEM_BITS = 46
 MAX_ARCH_PFN = 1 << MAX_PHYSMEM_BITS - PAGE_SHIFT
 
@@ -46,16 +47,67 @@ class Region:
         return range(pgd_index(self.start), pgd_index(self.end - 1) + 1)
 
 
-REGIONS = (
-    Region("user", 0, 0x0000_8000_0000_0000),
-    Region("hypervisor hole", 0xFFFF_8000_0000_0000, PAGE_OFFSET),
-    Region("direct map", PAGE_OFFSET, 0xFFFF_C800_0000_0000),
-    Region("hole", 0xFFFF_C800_0000_0000, VMALLOC_START),
-    Region("vmalloc", VMALLOC_START, VMALLOC_END + 1),
-    Region("hole", VMALLOC_END + 1, VMEMMAP_START),
-    Region("vmemmap", VMEMMAP_START, 0xFFFF_EB00_0000_0000),
-    Region("hole", 0xFFFF_EB00_0000_0000, 0xFFFF_FF80_0000_0000),
-    Region("kernel text", 0xFFFF_FF80_0000_0000, 1 << 64),
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a kernel keeps what: its direct map from `page_offset` on, and the table of all regions.
+
+    `phys_base` is how far the kernel's text lies above the physical address it was linked for.
+    """
+
+    page_offset: int
+    regions: tuple[Region, ...]
+    phys_base: int = 0
+
+    @property
+    def kernel_pgd_boundary(self) -> int:
+        """The top-level entry of the direct map's first byte (KERNEL_PGD_BOUNDARY)."""
+        return pgd_index(self.page_offset)
+
+    def region(self, name: str) -> Region:
+        """The first region called `name`."""
+        return next(region for region in self.regions if region.name == name)
+
+    def region_of_slot(self, index: int) -> Region:
+        """The region that top-level entry `index` belongs to; one that is no hole, where it has a part of both."""
+        regions = [region for region in self.regions if index in region.slots]
+        return next((region for region in regions if region.name != "hole"), regions[0])
+
+    def phys_to_virt(self, pa: int) -> int:
+        """`__va`: where the direct map has (or would have) physical address `pa`.  Arithmetic: nothing is looked up."""
+        return pa + self.page_offset
+
+    def virt_to_phys(self, va: int) -> int:
+        """`__pa`: the physical address behind a direct-map or kernel-text address (arch/x86/mm/physaddr.c, v3.5)."""
+        return va - START_KERNEL_MAP + self.phys_base if va >= START_KERNEL_MAP else va - self.page_offset
+
+    def moved(self, page_offset: int) -> Layout:
+        """The same layout with the direct map at `page_offset`, as memory KASLR moves it (arch/x86/mm/kaslr.c, v4.9).
+
+        The direct map then reaches up to the vmalloc area, which stays where it is: KASLR would move it and vmemmap,
+        too, but nothing here depends on that.  ValueError for an address outside.
+        """
+        low, high = self.region("direct map").start, self.region("vmalloc").start
+        if not low < page_offset < high:
+            raise ValueError(f"page offset {page_offset:#x}: expected an address between {low:#x} and {high:#x}")
+        below = [region for region in self.regions if region.end <= low]
+        above = [region for region in self.regions if region.start >= high]
+        moved = Region("hole", low, page_offset), Region("direct map", page_offset, high)
+        return replace(self, page_offset=page_offset, regions=(*below, *moved, *above))
+
+
+V3_5_LAYOUT = Layout(
+    PAGE_OFFSET,
+    (
+        Region("user", 0, 0x0000_8000_0000_0000),
+        Region("hypervisor hole", 0xFFFF_8000_0000_0000, PAGE_OFFSET),
+        Region("direct map", PAGE_OFFSET, 0xFFFF_C800_0000_0000),
+        Region("hole", 0xFFFF_C800_0000_0000, 0xFFFF_C900_0000_0000),
+        Region("vmalloc", 0xFFFF_C900_0000_0000, 0xFFFF_E900_0000_0000),
+        Region("hole", 0xFFFF_E900_0000_0000, 0xFFFF_EA00_0000_0000),
+        Region("vmemmap", 0xFFFF_EA00_0000_0000, 0xFFFF_EB00_0000_0000),
+        Region("hole", 0xFFFF_EB00_0000_0000, 0xFFFF_FF80_0000_0000),
+        Region("kernel text", 0xFFFF_FF80_0000_0000, 1 << 64),
+    ),
 )
 
 
@@ -64,31 +116,10 @@ def pgd_index(va: int) -> int:
     return va >> PGDIR_SHIFT & PTRS_PER_PGD - 1
 
 
-KERNEL_PGD_BOUNDARY = pgd_index(PAGE_OFFSET)
-
-
 def pgd_address(index: int) -> int:
     """The lowest canonical address that top-level entry `index` covers."""
     va = index << PGDIR_SHIFT
     return va if index < PTRS_PER_PGD // 2 else va | 0xFFFF << 48
-
-
-def region_of_slot(index: int) -> Region:
-    """The region that top-level entry `index` belongs to."""
-    return next(region for region in REGIONS if index in region.slots)
-
-
-def phys_to_virt(pa: int) -> int:
-    """`__va`: where the direct map has (or would have) physical address `pa`.  Arithmetic: nothing is looked up."""
-    return pa + PAGE_OFFSET
-
-
-def virt_to_phys(va: int) -> int:
-    """`__pa`: the physical address behind a direct-map or kernel-text address (arch/x86/mm/physaddr.c, v3.5).
-
-    Arithmetic only; `phys_base` is 0 here, as in a kernel that was not relocated.
-    """
-    return va - START_KERNEL_MAP if va >= START_KERNEL_MAP else va - PAGE_OFFSET
 
 
 def pfn_up(address: int) -> int:

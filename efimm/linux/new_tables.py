@@ -47,7 +47,14 @@ _Segment = tuple[int, int, int, int]
 
 
 def new_tables(
-    memory: PhysMemory, alloc_pages: Callable[[int], int], depth: int, extents: Sequence[Extent], start: int, end: int
+    memory: PhysMemory,
+    alloc_pages: Callable[[int], int],
+    depth: int,
+    extents: Sequence[Extent],
+    start: int,
+    end: int,
+    *,
+    table_flags: int = PAGE_TABLE,
 ) -> int:
     """Make the tables of level `depth` for [start, end), and all below that map `extents`; where the first one is.
 
@@ -66,7 +73,7 @@ def new_tables(
     tables.insert(0, [(start >> above, -(-end >> above))])
     bases = [alloc_pages(sum(high - low for low, high in ranges)) for ranges in tables]
     for base, ranges, below, its_base in zip(bases, tables, tables[1:], bases[1:], strict=False):
-        _store(memory, base, ranges, _links(below, its_base))
+        _store(memory, base, ranges, _links(below, its_base | table_flags))
     large, span = PS if leaf_shift > PAGE_SHIFT else 0, 1 << leaf_shift
     leaves = [(low, high, e.pa | e.prot | large, span) for (low, high), e in zip(pages, extents, strict=True)]
     _store(memory, bases[-1], tables[-1], leaves)
@@ -84,12 +91,12 @@ def _joined(ranges: Iterable[Range]) -> list[Range]:
     return joined
 
 
-def _links(tables: list[Range], base: int) -> list[_Segment]:
-    """The entries that lead to `tables`, which are pages in a row from `base` on."""
+def _links(tables: list[Range], entry: int) -> list[_Segment]:
+    """The entries that lead to `tables`, which are pages in a row; `entry` is the first one."""
     segments = []
     for low, high in tables:
-        segments.append((low, high, base | PAGE_TABLE, PAGE_SIZE))
-        base += (high - low) * PAGE_SIZE
+        segments.append((low, high, entry, PAGE_SIZE))
+        entry += (high - low) * PAGE_SIZE
     return segments
 
 

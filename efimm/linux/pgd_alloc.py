@@ -11,7 +11,7 @@ from functools import lru_cache
 from ..x86 import LONG4, PAE, PageTable
 from ..x86.memory import PAGE_SIZE
 from .i386.layout import PGD_IDENT_ATTR
-from .layout import KERNEL_PGD_BOUNDARY, PTRS_PER_PGD
+from .layout import PTRS_PER_PGD
 from .page_alloc import alloc_pages
 from .pgd_list import Mm
 from .state import Linux, Linux32
@@ -82,7 +82,7 @@ def kernel_half(linux: Linux) -> tuple[int, int]:
     if isinstance(linux, Linux32):
         boundary = linux.layout.kernel_pgd_boundary
         return boundary, boundary + linux.layout.kernel_pgd_ptrs
-    return KERNEL_PGD_BOUNDARY, PTRS_PER_PGD
+    return linux.layout.kernel_pgd_boundary, PTRS_PER_PGD
 
 
 def clone_pgd_range(target: PageTable, source: PageTable, first: int, count: int) -> None:

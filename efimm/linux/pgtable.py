@@ -24,12 +24,16 @@ PTRS_PER_TABLE = 512
 
 @dataclass(frozen=True, slots=True)
 class TableFiller:
-    """Where table pages come from and where their bytes go.  `clear_rest` is the early kernel's `!after_bootmem`."""
+    """Where table pages come from, where their bytes go, and the flags of the entries that lead to them.
+
+    With `clear_rest` the entries behind what was mapped are emptied, as the early kernel does (`!after_bootmem`).
+    """
 
     memory: PhysMemory
     trace: Trace
     alloc_pages: Callable[[int], int]
     clear_rest: bool = False
+    table_flags: int = PAGE_TABLE
 
     def fill_below(self, table: int, depth: int, extent: Extent) -> int:
         """Map `extent`, all of it under the table page at `table`, whose place in LONG4.levels is `depth`.
@@ -83,8 +87,9 @@ class TableFiller:
         else:
             if entry & P:
                 extent = replace(extent, prot=entry & ~ADDRESS_MASK & ~PS)
-            tables = new_tables(self.memory, self.alloc_pages, depth + 1, [extent], extent.start, extent.end)
-            self._view(table, level).fill(index, extent.entries(level), tables | PAGE_TABLE, PAGE_SIZE)
+            span = extent.start, extent.end
+            tables = new_tables(self.memory, self.alloc_pages, depth + 1, [extent], *span, table_flags=self.table_flags)
+            self._view(table, level).fill(index, extent.entries(level), tables | self.table_flags, PAGE_SIZE)
         return extent.end
 
     def _clear_from(self, table: int, level: Level, index: int) -> None:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, fields
 from ..machines import Machine
 from ..trace import Trace
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
-from ..uefi.runtime import Firmware
+from ..uefi.runtime import EfiStatus, Firmware
 from ..x86 import LONG4, Cpu, PageTable, PagingMode, PhysMemory, Walk
-from . import layout
-from .i386 import layout as layout_32
-from .i386.layout import TWO_LEVEL, Layout32
+from .head import KernelImage
+from .i386 import head as head_32
+from .i386.layout import Layout32
+from .layout import EFI_VA_START, Layout
 from .memblock import Memblock
 from .pgd_list import Mm, PgdList
 
@@ -37,29 +38,54 @@ class KnownBug:
 class Kernel:
     """One kernel: what it calls itself, where it comes from, and the functions in which it differs from others.
 
-    order                its place in lists, by date
-    setup_real_mode      what the kernel puts into the trampoline's page table at boot
-    pgd_populate         how kernel top-level entries are written: (linux, first index, physical address of the first
-                         lower table, how many entries; their tables are pages in a row)
-    sync_global_pgds     how a new kernel top-level entry reaches other tables: (linux, first va, last va)
-    hold_pgd_lock        how pgd_lock is held while pgd_list is walked or changed
-    for_each_mm          how pgd_list is gone through to write the tables on it: what is held of each address space
-    efi_call_phys        the seam around the call before the switch: prepare, `yield`, undo
-    memmap_pointer       the number handed to SetVirtualAddressMap for the array at kernel address `new_memmap`
-    i386                 the 32-bit kernel of the same release, None where the suite has none
+    order                          its place in lists, by date
+    layout                         its address space
+    image                          where its build puts its own pages
+    setup_arch                     memory is found and mapped, in the kernel's order
+    efi_reserve_boot_services      what is kept of the firmware's boot-time memory
+    init_mem_mapping               which physical ranges the direct map gets
+    setup_real_mode                what the kernel puts into the trampoline's page table
+    mm_init                        the page allocator, and what gets its place in the address space with it
+    pgd_populate                   how kernel top-level entries are written: (linux, first index, physical address of
+                                   the first lower table, how many entries; their tables are pages in a row)
+    sync_global_pgds               how a new kernel top-level entry reaches other tables: (linux, first va, last va)
+    hold_pgd_lock                  how pgd_lock is held while pgd_list is walked or changed
+    for_each_mm                    how pgd_list is gone through to write the tables on it: what is held of each
+                                   address space
+    efi_enter_virtual_mode         the switch of the firmware to virtual addresses, as a whole
+    efi_alloc_page_tables          the top-level table that the firmware will run on
+    efi_map_regions                the regions the firmware is told of, mapped and with their addresses, in order
+    efi_setup_page_tables          what the call needs besides: (linux, physical address of the array, its pages)
+    memmap_pointer                 the number handed to SetVirtualAddressMap for the array, given its kernel address
+    efi_call_phys                  the seam around the call before the switch: prepare, `yield`, undo
+    efi_call_virt                  the seam around every later call
+    efi_runtime_update_mappings    the rights of the regions once the firmware has switched
+    i386                           the 32-bit kernel of the same release, None where the suite has none
     """
 
     name: str
     order: int
     title: str
     source: str
+    layout: Layout
+    image: KernelImage
+    setup_arch: Callable[[Linux], None]
+    efi_reserve_boot_services: Callable[[Linux], None]
+    init_mem_mapping: Callable[[Linux], None]
     setup_real_mode: Callable[[Linux], None]
+    mm_init: Callable[[Linux], None]
     pgd_populate: Callable[[Linux, int, int, int], None]
     sync_global_pgds: Callable[[Linux, int, int], None]
     hold_pgd_lock: Callable[[Linux], AbstractContextManager[None]]
     for_each_mm: Callable[[Linux], Iterable[Mm]]
-    efi_call_phys: Callable[[Linux], AbstractContextManager[None]]
+    efi_enter_virtual_mode: Callable[[Linux], EfiStatus]
+    efi_alloc_page_tables: Callable[[Linux], PageTable]
+    efi_map_regions: Callable[[Linux], list[EfiMemoryDescriptor]]
+    efi_setup_page_tables: Callable[[Linux, int, int], None]
     memmap_pointer: Callable[[Linux, int], int]
+    efi_call_phys: Callable[[Linux], AbstractContextManager[None]]
+    efi_call_virt: Callable[[Linux], AbstractContextManager[None]]
+    efi_runtime_update_mappings: Callable[[Linux], None]
     known_bugs: tuple[KnownBug, ...] = ()
     i386: Kernel32 | None = None
 
@@ -98,6 +124,7 @@ class Linux:
 
     machine: Machine
     kernel: Kernel
+    layout: Layout
     memory: PhysMemory
     cpu: Cpu
     trace: Trace
@@ -105,6 +132,7 @@ class Linux:
     memblock: Memblock
     swapper_pg_dir: PageTable
     trampoline_pgd: PageTable
+    efi_pgd: PageTable
     pgd_list: PgdList
     memmap: list[EfiMemoryDescriptor]
     max_pfn: int = 0
@@ -121,19 +149,25 @@ class Linux:
     call_cr3: int = 0
     call_mode: PagingMode = LONG4
     efi_systab: int | None = None
+    efi_va: int = EFI_VA_START
 
     @property
     def map(self) -> MemoryMap:
         """The memory map of the machine."""
         return self.machine.map
 
+    @property
+    def image(self) -> range:
+        """The physical addresses of the kernel's own text and data."""
+        return range(self.kernel.image.text, self.kernel.image.end)
+
     def phys_to_virt(self, pa: int) -> int:
         """`__va` of this kernel."""
-        return layout.phys_to_virt(pa)
+        return self.layout.phys_to_virt(pa)
 
     def virt_to_phys(self, va: int) -> int:
         """`__pa` of this kernel."""
-        return layout.virt_to_phys(va)
+        return self.layout.virt_to_phys(va)
 
 
 @dataclass
@@ -144,18 +178,15 @@ class Linux32(Linux):
     called with.  hpa, 2012-06-21: "It might be worthwhile to introduce a common pointer for both".
     """
 
-    layout: Layout32 = TWO_LEVEL
+    layout: Layout32
     high_memory: int = 0
     gdt: int = 0
     gdt_at_call: Walk | None = None
 
-    def phys_to_virt(self, pa: int) -> int:
-        """`__va` of this kernel."""
-        return layout_32.phys_to_virt(pa)
-
-    def virt_to_phys(self, va: int) -> int:
-        """`__pa` of this kernel."""
-        return layout_32.virt_to_phys(va)
+    @property
+    def image(self) -> range:
+        """The physical addresses of the kernel's own text and data."""
+        return range(head_32.KERNEL_TEXT, head_32.KERNEL_END)
 
     @property
     def initial_page_table(self) -> PageTable:

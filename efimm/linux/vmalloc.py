@@ -12,13 +12,12 @@ from itertools import accumulate
 from ..x86.memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from ..x86.modes import ADDRESS_MASK
 from .layout import (
+    LOW_48,
     PAGE_KERNEL,
     PAGE_KERNEL_IO_UC_MINUS,
     PGDIR_SIZE,
     PMD_SHIFT,
     PMD_SIZE,
-    VMALLOC_START,
-    VMEMMAP_START,
     pgd_index,
 )
 from .new_tables import Extent
@@ -35,7 +34,6 @@ from .state import Linux
 
 IOREMAP_MAX_ORDER = 7 + PAGE_SHIFT
 HPET_ADDRESS = 0xFED0_0000
-_LOW_48 = (1 << 48) - 1
 
 
 def map_kernel_range(linux: Linux, va: int, pa: int, size: int, prot: int, leaf_shift: int) -> None:
@@ -51,7 +49,7 @@ def map_kernel_range(linux: Linux, va: int, pa: int, size: int, prot: int, leaf_
         index = pgd_index(va)
         if not linux.swapper_pg_dir[index]:
             linux.kernel.pgd_populate(linux, index, alloc(1), 1)
-        extent = Extent(va & _LOW_48, (upto - 1 & _LOW_48) + 1, pa, prot, leaf_shift)
+        extent = Extent(va & LOW_48, (upto - 1 & LOW_48) + 1, pa, prot, leaf_shift)
         filler.fill_below(linux.swapper_pg_dir[index] & ADDRESS_MASK, 1, extent)
         va, pa = upto, pa + upto - va
 
@@ -65,7 +63,7 @@ def ioremap(linux: Linux, pa: int, size: int) -> int:
     offset = pa & ~PAGE_MASK
     size = -(-(size + offset) // PAGE_SIZE) * PAGE_SIZE
     align = 1 << min(size.bit_length(), IOREMAP_MAX_ORDER)
-    va = -(-max(linux.vmalloc_next, VMALLOC_START) // align) * align
+    va = -(-max(linux.vmalloc_next, linux.layout.region("vmalloc").start) // align) * align
     linux.vmalloc_next = va + size + PAGE_SIZE
     map_kernel_range(linux, va, pa & PAGE_MASK, size, PAGE_KERNEL_IO_UC_MINUS, PAGE_SHIFT)
     return va + offset
@@ -85,7 +83,7 @@ def vmemmap_init(linux: Linux) -> list[tuple[int, int, int]]:
             continue
         places = _take_struct_pages(linux, [struct_pages_size(*section) for section in sections], high)
         for (start, end), pa in zip(sections, places, strict=True):
-            wanted.append((struct_page_va(start), pa, struct_pages_size(start, end)))
+            wanted.append((struct_page_va(linux, start), pa, struct_pages_size(start, end)))
     return wanted
 
 
@@ -101,9 +99,9 @@ def _take_struct_pages(linux: Linux, sizes: list[int], end: int) -> list[int]:
     return [first + before for before in accumulate(sizes[:-1], initial=0)]
 
 
-def struct_page_va(pa: int) -> int:
+def struct_page_va(linux: Linux, pa: int) -> int:
     """Where the `struct page` of the page at `pa` lies: pfn_to_page."""
-    return VMEMMAP_START + (pa >> PAGE_SHIFT << STRUCT_PAGE_SHIFT)
+    return linux.layout.region("vmemmap").start + (pa >> PAGE_SHIFT << STRUCT_PAGE_SHIFT)
 
 
 def vmemmap_populate(linux: Linux, wanted: list[tuple[int, int, int]]) -> None:

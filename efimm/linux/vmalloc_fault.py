@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..x86 import PageFault, walk
 from .i386 import vmalloc as i386
-from .layout import PGDIR_SIZE, VMALLOC_END, VMALLOC_START, pgd_index
+from .layout import PGDIR_SIZE, pgd_index
 from .pgd_list import Mm
 from .state import Linux, Linux32
 
@@ -48,7 +48,8 @@ def vmalloc_fault(linux: Linux, mm: Mm, va: int) -> bool:
     """
     if isinstance(linux, Linux32):
         return i386.vmalloc_fault(linux, mm, va)
-    if not VMALLOC_START <= va < VMALLOC_END:
+    area = linux.layout.region("vmalloc")
+    if not area.start <= va < area.end:
         return False
     pgd_ref = linux.swapper_pg_dir[pgd_index(va)]
     if not pgd_ref:
@@ -63,4 +64,5 @@ def vmalloc_sync_all(linux: Linux) -> None:
     if isinstance(linux, Linux32):
         i386.vmalloc_sync_all(linux)
     else:
-        linux.kernel.sync_global_pgds(linux, VMALLOC_START & -PGDIR_SIZE, VMALLOC_END)
+        area = linux.layout.region("vmalloc")
+        linux.kernel.sync_global_pgds(linux, area.start & -PGDIR_SIZE, area.end)

@@ -25,14 +25,15 @@ def vmcoreinfo(linux: Linux) -> str:
     No structure's size or offset is in it, since the model has no C structures.  NUMBER(phys_base) is not in v3.5,
     which names the variable's address instead; later kernels and their debuggers know the number.
     """
-    table = START_KERNEL_MAP + linux.swapper_pg_dir.pa
+    phys_base = linux.layout.phys_base
+    table = START_KERNEL_MAP + linux.swapper_pg_dir.pa - phys_base
     lines = [f"OSRELEASE={linux.kernel.name}", f"PAGESIZE={PAGE_SIZE}"]
     if isinstance(linux, Linux32):
         lines.append(f"SYMBOL(swapper_pg_dir)={linux.phys_to_virt(linux.swapper_pg_dir.pa):x}")
         lines += ["CONFIG_X86_PAE=y"] if linux.layout.mode is PAE else []
     else:
         lines += [f"SYMBOL({name})={table:x}" for name in ("swapper_pg_dir", "init_level4_pgt")]
-        lines.append("NUMBER(phys_base)=0")
+        lines.append(f"NUMBER(phys_base)={phys_base}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from ..linux import boot
 from ..linux.direct_map import init_memory_mapping
-from ..linux.layout import pgd_index, phys_to_virt
+from ..linux.layout import V3_5_LAYOUT, pgd_index
 from ..linux.pgd_alloc import pgd_alloc, pgd_free
 from ..linux.pgd_list import Mm
 from ..linux.state import Kernel, Linux
@@ -24,7 +24,7 @@ from .shared import SharedList, SharedLock, SharedTable
 from .xen import XenTable, xen_activate_mm, xen_exit_mmap
 
 NEW_RAM = 512 << 30
-NEW_SLOT = pgd_index(phys_to_virt(NEW_RAM))
+NEW_SLOT = pgd_index(V3_5_LAYOUT.phys_to_virt(NEW_RAM))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ..linux.layout import KERNEL_PGD_BOUNDARY, PGDIR_SHIFT, PTRS_PER_PGD
+from ..linux.layout import PGDIR_SHIFT, PTRS_PER_PGD
 from .state import Slot, State
 from .words import some_slots
 
@@ -68,7 +68,7 @@ def block_rows(state: State) -> list[BlockRow]:
 
     def alike(index: int) -> object:
         block, slots = state.blocks[index], state.slots
-        low, high = slots.get(index), slots.get(KERNEL_PGD_BOUNDARY + index)
+        low, high = slots.get(index), slots.get(state.kernel_pgd_boundary + index)
         looks = (low and low.role, high and high.role, bool(low and low.shared))
         return (
             index if index in apart else (block.ram_bytes >> PGDIR_SHIFT, bool(block.ram), bool(block.runtime), looks)
@@ -81,11 +81,12 @@ def slot_rows(state: State) -> list[SlotRow]:
     """All 512 slots from 0 up, folded: with the blocks where they mirror them, else equal neighbours together."""
     blocks = block_rows(state)
     rows: list[SlotRow] = []
-    for base, end in ((0, KERNEL_PGD_BOUNDARY), (KERNEL_PGD_BOUNDARY, KERNEL_PGD_BOUNDARY + _DIRECT_MAP_SLOTS)):
+    boundary = state.kernel_pgd_boundary
+    for base, end in ((0, boundary), (boundary, boundary + _DIRECT_MAP_SLOTS)):
         for row in blocks:
             rows += _runs(state, range(base + row.first, base + row.last + 1))
         rows += _runs(state, range(base + len(state.blocks), end), blocks)
-    rows += _runs(state, range(KERNEL_PGD_BOUNDARY + _DIRECT_MAP_SLOTS, PTRS_PER_PGD))
+    rows += _runs(state, range(boundary + _DIRECT_MAP_SLOTS, PTRS_PER_PGD))
     return _join_empty(rows, keep_below=len(state.blocks))
 
 
@@ -127,5 +128,5 @@ def _blocks_of_the_story(state: State) -> set[int]:
     story = {address >> PGDIR_SHIFT for address in addresses}
     for slot in (state.ask.slot if state.ask else None, state.gap):
         if slot is not None:
-            story.add(slot - KERNEL_PGD_BOUNDARY if slot >= KERNEL_PGD_BOUNDARY else slot)
+            story.add(slot - state.kernel_pgd_boundary if slot >= state.kernel_pgd_boundary else slot)
     return story

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..linux.layout import PGDIR_SHIFT, pgd_address, region_of_slot
+from ..linux.layout import PGDIR_SHIFT, Layout, pgd_address
 from ..run import Outcome
 from ..trace import Access, EntryWrite, Fault
 from ..x86.modes import ADDRESS_MASK, LONG4, P
@@ -74,10 +74,12 @@ class State:
     """One moment of a run: physical memory, the table in force, who asks for what, and the verdict on the whole run.
 
     `gap` is an empty slot that is needed: by `ask`, or by the pointer until the firmware has used it; None without one.
+    `kernel_pgd_boundary` is the slot of the direct map's first byte.
     """
 
     machine: str
     kernel: str
+    kernel_pgd_boundary: int
     highest_ram: int
     blocks: tuple[Block, ...]
     array: tuple[int, int] | None
@@ -112,6 +114,7 @@ def state_of(outcome: Outcome, moment: Moment | str | None = None) -> State:
     return State(
         machine=linux.map.title or linux.map.name,
         kernel=linux.kernel.name,
+        kernel_pgd_boundary=linux.layout.kernel_pgd_boundary,
         highest_ram=linux.machine.highest_ram,
         blocks=_blocks(outcome, slots, ask),
         array=_array(outcome) if known else None,
@@ -162,15 +165,15 @@ def _slots(outcome: Outcome, entries: dict[int, int], fresh: frozenset[int]) -> 
         low, high = min((pa for _, pa, _ in pages), default=0), max((pa + size for _, pa, size in pages), default=0)
         for index in indexes:
             others = tuple(other for other in indexes if other != index)
-            role = _role(index, pages)
+            role = _role(outcome.linux.layout, index, pages)
             found[index] = Slot(index, entries[index], role, table, low, high, others, index in fresh)
     return dict(sorted(found.items()))
 
 
-def _role(index: int, pages: list[tuple[int, int, int]]) -> str:
+def _role(layout: Layout, index: int, pages: list[tuple[int, int, int]]) -> str:
     """What the slot is, by what its pages lead to; in the upper half Linux's name for the region."""
     if index not in _LOWER_HALF:
-        return region_of_slot(index).name
+        return layout.region_of_slot(index).name
     base = pgd_address(index)
     return "identity" if pages and all(base + offset == pa for offset, pa, _ in pages) else "other"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from ..linux.layout import PGDIR_SHIFT, region_of_slot
+from ..linux.layout import PGDIR_SHIFT, V3_5_LAYOUT, Layout
 from ..run import Outcome
 from ..trace import Access, Enter, Event, Leave, Trace
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
@@ -127,9 +127,9 @@ def compare(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def slots(entries: dict[int, int]) -> str:
+def slots(entries: dict[int, int], layout: Layout = V3_5_LAYOUT) -> str:
     """The non-zero entries of a top-level table, one line each with the region they belong to."""
-    return "\n".join(f"[{i:>3}] {entry:#018x}  {_slot_name(i)}" for i, entry in sorted(entries.items()))
+    return "\n".join(f"[{i:>3}] {entry:#018x}  {_slot_name(layout, i)}" for i, entry in sorted(entries.items()))
 
 
 def table(rows: Sequence[tuple[str, str]]) -> list[str]:
@@ -179,9 +179,9 @@ def _from_the_oops(console: list[str]) -> list[str]:
     return console[start:]
 
 
-def _slot_name(index: int) -> str:
+def _slot_name(layout: Layout, index: int) -> str:
     """Linux's name for the region; the lower half is a process's, or an identity map, which the index does not tell."""
-    name = region_of_slot(index).name
+    name = layout.region_of_slot(index).name
     return f"lower half, from {size(index << PGDIR_SHIFT)}" if name == "user" else name
 
 

@@ -12,14 +12,15 @@ from ...uefi.runtime import Firmware
 from ...uefi.tables import IA32
 from ...x86 import PAGING_OFF, Cpu, PhysMemory
 from ...x86.memory import PAGE_SHIFT, PAGE_SIZE
-from ..boot import EBDA, e820_ram
+from ..boot import e820_ram
 from ..efi import efi_reserve_boot_services
 from ..memblock import Memblock
 from ..pgd_list import PgdList
+from ..setup import EBDA
 from ..state import Kernel, Linux32
 from .direct_map import init_memory_mapping, kernel_tables, mem_init
 from .head import BRK_BASE, KERNEL_TEXT, load_kernel_image
-from .layout import THREE_LEVEL, TWO_LEVEL, phys_to_virt
+from .layout import THREE_LEVEL, TWO_LEVEL
 from .pgtable import clone_pgd_range
 from .vmalloc import ioremap, vmalloc_init
 
@@ -50,6 +51,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux32:
         memblock=Memblock(e820_ram(machine)),
         swapper_pg_dir=swapper_pg_dir,
         trampoline_pgd=initial_page_table,
+        efi_pgd=initial_page_table,
         pgd_list=PgdList(trace),
         memmap=list(machine.map.descriptors),
         layout=layout,
@@ -70,7 +72,7 @@ def setup_arch(linux: Linux32, brk: int) -> None:
     find_low_pfn_range(linux)
     memblock.reserve(KERNEL_TEXT, max(brk, BRK_BASE))
     memblock.reserve(*EBDA)
-    efi_reserve_boot_services(linux.memmap, memblock)
+    efi_reserve_boot_services(linux)
     linux.max_pfn_mapped = brk >> PAGE_SHIFT
     with linux.trace.span("kernel", "build the direct map of low memory"):
         init_memory_mapping(linux, linux.max_low_pfn << PAGE_SHIFT)
@@ -88,7 +90,7 @@ def find_low_pfn_range(linux: Linux32) -> None:
     high = linux.max_pfn - linux.max_low_pfn << PAGE_SHIFT
     linux.trace.printk(f"{high >> 20}MB HIGHMEM available.")
     linux.trace.printk(f"{linux.max_low_pfn << PAGE_SHIFT >> 20}MB LOWMEM available.")
-    linux.high_memory = phys_to_virt((linux.max_low_pfn << PAGE_SHIFT) - 1) + 1
+    linux.high_memory = linux.phys_to_virt((linux.max_low_pfn << PAGE_SHIFT) - 1) + 1
 
 
 def mm_init(linux: Linux32) -> None:

@@ -11,12 +11,12 @@ from ...uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_WB, EfiMemoryDescripto
 from ...uefi.runtime import EfiStatus
 from ...x86.memory import PAGE_SHIFT
 from ...x86.registers import CR0_PG
-from ..efi import is_wanted, merge_regions, report_status
+from ..efi import get_systab_virt_addr, merge_regions, report_status, should_map_region
 from ..layout import pfn_up
 from ..page_alloc import kmalloc_memmap
 from ..state import Linux32
 from .head import KERNEL_TEXT
-from .layout import PAGE_OFFSET, phys_to_virt
+from .layout import PAGE_OFFSET
 from .pageattr import set_memory_uc, set_memory_x
 from .vmalloc import ioremap
 
@@ -30,7 +30,7 @@ def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus:
     """
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         merge_regions(linux.memmap)
-        regions = [map_region(linux, place) for place, md in enumerate(linux.memmap) if is_wanted(md)]
+        regions = [map_region(linux, place) for place, md in enumerate(linux.memmap) if should_map_region(md)]
         copy_regions(linux, regions)
         linux.pointer = linux.record.memmap_pointer(linux, linux.new_memmap)
         status = phys_efi_set_virtual_address_map(linux, len(regions))
@@ -44,15 +44,13 @@ def map_region(linux: Linux32, place: int) -> EfiMemoryDescriptor:
     """Give descriptor `place` its virtual address: in the direct map, or by ioremap_cache above low memory."""
     md = linux.memmap[place]
     if pfn_up(md.end) <= linux.max_low_pfn_mapped:
-        va = phys_to_virt(md.physical_start)
+        va = linux.phys_to_virt(md.physical_start)
     else:
         va = ioremap(linux, md.physical_start, md.size, cached=True)
     md = linux.memmap[place] = replace(md, virtual_start=va)
     if not md.attribute & EFI_MEMORY_WB:
         set_memory_uc(linux, md.virtual_start, md.number_of_pages)
-    systab = linux.firmware.system_table
-    if md.physical_start <= systab < md.end:
-        linux.efi_systab = systab + md.virtual_start - md.physical_start
+    get_systab_virt_addr(linux, md)
     return md
 
 
@@ -63,7 +61,7 @@ def copy_regions(linux: Linux32, regions: list[EfiMemoryDescriptor]) -> None:
     if array + size * len(regions) > linux.max_low_pfn << PAGE_SHIFT:
         end = linux.max_low_pfn << PAGE_SHIFT
         raise ValueError(f"buffer {array:#x}: a 32-bit kernel's memory for itself ends at {end:#x}")
-    linux.new_memmap, linux.memmap_count = phys_to_virt(array), len(regions)
+    linux.new_memmap, linux.memmap_count = linux.phys_to_virt(array), len(regions)
     with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors"):
         for place, md in enumerate(regions):
             linux.cpu.write(linux.new_memmap + place * size, md.pack(size))

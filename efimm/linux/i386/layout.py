@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ...x86 import LEGACY, PAE, PagingMode
 from ...x86.memory import PAGE_SHIFT, PAGE_SIZE
 from ...x86.modes import NX, PCD, RW, US, A, D, G, P
+from ..layout import Layout, Region
 
 PAGE_OFFSET = 0xC000_0000
 VMALLOC_OFFSET = 8 << 20
@@ -26,10 +27,15 @@ PAGE_TABLE = P | RW | US | A | D
 PAGE_KERNEL_EXEC = P | RW | D | A | G
 
 
-@dataclass(frozen=True, slots=True)
-class Layout32:
-    """What differs between a kernel with two levels of tables and one with PAE."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout32(Layout):
+    """What differs between a kernel with two levels of tables and one with PAE.
 
+    It names no regions: where the vmalloc area begins depends on how much RAM there is (Linux32.high_memory).
+    """
+
+    page_offset: int = PAGE_OFFSET
+    regions: tuple[Region, ...] = ()
     mode: PagingMode
     max_arch_pfn: int
     pkmap_base: int
@@ -77,15 +83,5 @@ class Layout32:
 
 
 # Every PAE process shares the kernel's PMD table (SHARED_KERNEL_PMD, pgtable-3level_types.h, native).
-TWO_LEVEL = Layout32(LEGACY, max_arch_pfn=1 << 20, pkmap_base=0xFF80_0000, shared_kernel_pmd=False)
-THREE_LEVEL = Layout32(PAE, max_arch_pfn=1 << 24, pkmap_base=0xFFA0_0000, shared_kernel_pmd=True)
-
-
-def phys_to_virt(pa: int) -> int:
-    """`__va`, by arithmetic: only low memory is mapped there."""
-    return pa + PAGE_OFFSET
-
-
-def virt_to_phys(va: int) -> int:
-    """`__pa`, by arithmetic."""
-    return va - PAGE_OFFSET
+TWO_LEVEL = Layout32(mode=LEGACY, max_arch_pfn=1 << 20, pkmap_base=0xFF80_0000, shared_kernel_pmd=False)
+THREE_LEVEL = Layout32(mode=PAE, max_arch_pfn=1 << 24, pkmap_base=0xFFA0_0000, shared_kernel_pmd=True)
