@@ -20,6 +20,7 @@ from ..linux.i386.pgtable import clone_pgd_range
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, pgd_index
 from ..linux.locks import SpinLock
 from ..linux.pgd_list import Mm
+from ..linux.pti import set_pgd
 from ..linux.realmode import write_real_mode_header
 from ..linux.state import Kernel, Kernel32, KnownBug, Linux, Linux32
 from ..x86 import Entry, PageTable
@@ -99,11 +100,11 @@ def efi_call_phys(linux: Linux) -> Iterator[None]:
     with linux.trace.span("kernel", "efi_call_phys_prelog"):
         pgd = linux.swapper_pg_dir
         save_pgd = pgd[0]
-        pgd[0] = pgd[pgd_index(linux.layout.phys_to_virt(0))]
+        set_pgd(linux, pgd, 0, pgd[pgd_index(linux.layout.phys_to_virt(0))])
         linux.cpu.flush_tlb_all()
     yield
     with linux.trace.span("kernel", "efi_call_phys_epilog"):
-        pgd[0] = save_pgd
+        set_pgd(linux, pgd, 0, save_pgd)
         linux.cpu.flush_tlb_all()
     early_code_mapping_set_exec(linux, executable=False)
 

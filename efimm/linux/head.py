@@ -83,3 +83,18 @@ V3_5_IMAGE = KernelImage(
     level2_kernel_pgt=0x119_B000,
     init_stack_top=0x118_C000,
 )
+
+# Linux 3.8.13, from the same machine: its CR3 was 0x11a9000, slot 272 0x11aa063, slot 511 0x11ab067.  That the other
+# tables follow as in 3.5 is inferred.
+V3_8_IMAGE = KernelImage(
+    text=0x100_0000,
+    end=0x140_0000,
+    init_level4_pgt=0x11A_9000,
+    level3_ident_pgt=0x11A_A000,
+    level3_kernel_pgt=0x11A_B000,
+    level2_fixmap_pgt=0x11A_C000,
+    level1_fixmap_pgt=0x11A_D000,
+    level2_ident_pgt=0x11A_E000,
+    level2_kernel_pgt=0x11A_F000,
+    init_stack_top=0x11A_0000,
+)
