@@ -6,11 +6,15 @@ arithmetic on addresses, or what a source of that kernel says.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
 import efimm
+from efimm.linux.direct_map import init_memory_mapping
 from efimm.run import walk_at_call
-from efimm.trace import EntryWrite, writes
+from efimm.trace import EntryWrite, LoadCr3, writes
 
 LINE, GIB = 512 << 30, 1 << 30
 
@@ -18,6 +22,28 @@ CHANGES = {
     ("va-patch", "3.5"): ["memmap_pointer"],
     ("hpa-sync", "3.5"): ["setup_real_mode", "pgd_populate", "sync_global_pgds", "efi_call_phys"],
     ("3.8", "3.5"): ["init_mem_mapping", "efi_call_phys"],
+    ("3.14", "3.8"): [
+        "setup_arch",
+        "init_mem_mapping",
+        "setup_real_mode",
+        "efi_alloc_page_tables",
+        "efi_map_regions",
+        "efi_setup_page_tables",
+        "efi_call_phys",
+        "efi_call_virt",
+        "efi_runtime_update_mappings",
+    ],
+    ("4.6", "3.14"): ["efi_alloc_page_tables", "efi_map_regions", "efi_call_phys", "efi_call_virt"],
+    ("6.1", "4.6"): [
+        "setup_arch",
+        "efi_reserve_boot_services",
+        "setup_real_mode",
+        "mm_init",
+        "efi_map_regions",
+        "efi_setup_page_tables",
+        "efi_call_phys",
+        "efi_call_virt",
+    ],
 }
 
 
@@ -86,3 +112,176 @@ def test_the_loop_writes_nothing_but_the_top_level() -> None:
     }
 
     assert direct == filled
+
+
+# A table for the firmware: 3.14, 4.6, 6.1 (oracle 11)
+
+OWN_TABLE = ("3.14", "4.6", "6.1")
+
+
+@pytest.mark.parametrize("buffer", [0x12345000, 0x7FFFFFF000, 0x8000001000, 0xFFFFF000000, None])
+@pytest.mark.parametrize("kernel", OWN_TABLE)
+def test_the_array_is_mapped_for_the_call_wherever_it_lies(kernel: str, buffer: int | None) -> None:
+    found = outcome(kernel, "32T", buffer=buffer)
+
+    assert found.verdict == "success"
+    assert found.pointer == found.buffer_pa == (found.buffer_pa if buffer is None else buffer)
+
+
+@pytest.mark.parametrize("kernel", OWN_TABLE)
+def test_no_more_than_the_array_is_identity_mapped_above_512_gib(kernel: str) -> None:
+    """113 descriptors of 48 bytes grow through 2 and 4 pages: 4 pages are mapped, executable nowhere."""
+    machine = efimm.machine(map="qemu-ovmf-514gib-linux-3.5")
+    found = efimm.run(machine, kernel)
+    reached = [walk_at_call(machine, kernel, found.buffer_pa + page * 4096) for page in range(-1, 5)]
+
+    assert found.buffer_pa > LINE
+    assert [False, True, True, True, True, False] == [walk.pa is not None for walk in reached]
+    assert not any(walk.executable for walk in reached if walk.pa is not None)
+
+
+def regions_of(linux: efimm.Linux) -> list[efimm.uefi.EfiMemoryDescriptor]:
+    """The descriptors of the array, in its order."""
+    pa = linux.new_memmap - linux.layout.page_offset
+    count = range(linux.memmap_count)
+    return [efimm.uefi.EfiMemoryDescriptor.unpack(linux.memory.read(pa + 48 * k, 48)) for k in count]
+
+
+@pytest.mark.parametrize("kernel", OWN_TABLE)
+@pytest.mark.parametrize("name", ["ovmf-vm-12gib", "hp-superdome2-3tib", "dell-r630-64gib"])
+def test_regions_lie_below_minus_4_gib_and_keep_their_offset_in_2_mib(kernel: str, name: str) -> None:
+    regions = regions_of(efimm.run(efimm.machine(map=name), kernel).linux)
+    starts = [md.virtual_start for md in regions]
+
+    assert starts == sorted(starts, reverse=True)
+    assert starts[0] + regions[0].size <= 0xFFFF_FFFF_0000_0000
+    assert starts[-1] >= 0xFFFF_FFEF_0000_0000
+    assert all(md.virtual_start % (2 << 20) == md.physical_start % (2 << 20) for md in regions)
+    for upper, lower in pairwise(regions):
+        gap = upper.virtual_start - lower.virtual_start - lower.size
+        assert 0 <= gap < 2 << 20, "each at the first place that fits"
+
+
+@pytest.mark.parametrize(("kernel", "reverse"), [("3.14", False), ("4.6", True), ("6.1", True)])
+def test_since_4_4_the_order_in_memory_is_kept(kernel: str, reverse: bool) -> None:
+    """The firmware's parts keep their order when the last region gets the highest address (a5caa209ba9c)."""
+    starts = [md.physical_start for md in regions_of(outcome(kernel, "4G").linux)]
+
+    assert starts == sorted(starts, reverse=reverse)
+
+
+@pytest.mark.parametrize("kernel", OWN_TABLE)
+def test_firmware_runs_on_its_table_in_every_call_and_the_kernel_on_its_own_in_between(kernel: str) -> None:
+    found = outcome(kernel, "1T")
+    linux = found.linux
+    loads = [event.new for event in found.trace.events if isinstance(event, LoadCr3)]
+
+    assert linux.efi_pgd.pa == found.linux.call_cr3 != linux.swapper_pg_dir.pa
+    assert [linux.efi_pgd.pa, linux.swapper_pg_dir.pa] * 2 == loads[-4:], "SetVirtualAddressMap, then GetTime"
+    assert linux.cpu.cr3 == linux.swapper_pg_dir.pa
+    assert [] == [slot for slot in linux.swapper_pg_dir.slots() if slot < 256], (
+        "the kernel's own lower half stays empty"
+    )
+
+
+@pytest.mark.parametrize("kernel", OWN_TABLE)
+def test_firmware_that_keeps_a_physical_address_still_finds_it_in_a_later_call(kernel: str) -> None:
+    """The 1:1 map stays, for firmware that touches a device by its physical address after the switch (185034e72d59)."""
+    linux = outcome(kernel, "1T").linux
+    place = linux.firmware.layout.runtime_table
+    with linux.kernel.efi_call_virt(linux):
+        assert linux.cpu.walk(place).pa == place
+    assert linux.cpu.walk(place).pa is None
+
+
+def kernels_view(linux: efimm.Linux, pa: int) -> efimm.x86.Walk:
+    """What the kernel's own table has for physical address `pa` in the direct map."""
+    return efimm.x86.walk(linux.memory, linux.swapper_pg_dir.pa, linux.layout.phys_to_virt(pa))
+
+
+def test_in_3_14_what_is_mapped_for_the_firmware_leaks_into_the_kernel_and_in_4_6_it_does_not() -> None:
+    """trampoline_pgd shares slot 0 with the direct map and slot 511 with kernel text: writable and executable pages."""
+    for kernel, leaks in (("3.14", True), ("4.6", False), ("6.1", False)):
+        linux = outcome(kernel, "1T").linux
+        code = next(md for md in linux.memmap if md.type == 5 and md.runtime)
+        window = efimm.x86.walk(linux.memory, linux.swapper_pg_dir.pa, code.virtual_start)
+        low = kernels_view(linux, code.physical_start)
+
+        assert [code.physical_start if leaks else None] * 2 == [window.pa, low.pa], kernel
+        assert [leaks, leaks] == [walk.pa is not None and walk.writable and walk.executable for walk in (window, low)]
+
+
+def test_in_3_14_the_kernels_own_view_of_boot_services_becomes_executable() -> None:
+    """They are RAM and so in the direct map: mapping them 1:1 changes those very entries."""
+    for kernel, executable in (("3.14", True), ("4.6", False)):
+        linux = outcome(kernel, "4G").linux
+        boot_code = next(md for md in linux.memmap if md.type == 3 and md.number_of_pages)
+        view = kernels_view(linux, boot_code.physical_start)
+        assert (boot_code.physical_start, executable) == (view.pa, view.executable), kernel
+
+
+def test_clearing_the_arrays_1_to_1_map_in_3_14_would_take_it_from_the_kernel() -> None:
+    """Why efi_enter_virtual_mode does not: "it would get cleared in the kernel page table too"."""
+    for kernel, same in (("3.14", True), ("4.6", False)):
+        linux = outcome(kernel, "4G", buffer=0x5000_0000).linux
+        mine = efimm.x86.walk(linux.memory, linux.efi_pgd.pa, 0x5000_0000).last
+        kernels = kernels_view(linux, 0x5000_0000).last
+        assert same == ((mine.table, mine.index) == (kernels.table, kernels.index)), kernel
+
+
+def test_in_3_14_a_high_array_gets_a_slot_of_its_own_and_nothing_leaks() -> None:
+    linux = outcome("3.14", "1T", buffer=0x8000001000).linux
+    tables = [entry & 0x000F_FFFF_FFFF_F000 for entry in linux.swapper_pg_dir.slots().values()]
+
+    assert linux.trampoline_pgd[1].address not in tables
+
+
+@pytest.mark.parametrize("kernel", OWN_TABLE)
+def test_a_hole_and_reserved_memory_are_not_in_the_direct_map(kernel: str) -> None:
+    linux = efimm.boot(efimm.machine(map="qemu-ovmf-514gib-linux-3.5"), kernel)
+    for pa, mapped in ((0xA0000, True), (0x806000, False), (0x6EEA0000, False), (1 << 32, False), (LINE, True)):
+        assert (kernels_view(linux, pa).pa == pa) == mapped, hex(pa)
+
+
+def test_slots_of_a_table_that_4_6_shares_follow_the_kernel_at_the_next_call() -> None:
+    linux = outcome("4.6", "4G").linux
+    pa = 8 * LINE
+    assert init_memory_mapping(linux, pa, pa + GIB)
+    assert linux.efi_pgd[280] == 0
+    with linux.kernel.efi_call_virt(linux):
+        assert linux.cpu.walk(linux.layout.phys_to_virt(pa)).pa == pa
+    assert linux.efi_pgd[280] == linux.swapper_pg_dir[280] != 0
+
+
+def test_6_1_makes_all_slots_of_vmalloc_at_once() -> None:
+    linux = efimm.boot(efimm.machine("4G"), "6.1")
+
+    assert set(range(402, 466)) <= set(linux.swapper_pg_dir.slots())
+    assert {402} == {
+        slot for slot in efimm.boot(efimm.machine("4G"), "4.6").swapper_pg_dir.slots() if 402 <= slot < 466
+    }
+
+
+def test_a_device_of_more_than_the_window_gets_no_address() -> None:
+    """64 GiB: the region is passed with virtual address 0, and what lies below it in the window has none either."""
+    small = efimm.machine("4G").map
+    device = efimm.uefi.EfiMemoryDescriptor(11, 1 << 44, 0, 64 * GIB >> 12, 1 << 63 | 1)
+    machine = efimm.machine(map=replace(small, descriptors=(*small.descriptors, device)))
+    found = efimm.run(machine, "3.14")
+
+    assert 0 == regions_of(found.linux)[-1].virtual_start
+    assert "[Firmware Warn]: VA address range overflow!" in found.trace.console
+    with pytest.raises(efimm.MachineError, match="system table"):
+        efimm.run(machine, "4.6")
+
+
+def test_a_device_of_more_than_a_gib_gets_entries_with_reserved_bits() -> None:
+    """1 GiB pages are chosen by the virtual address; the physical one keeps only its offset in 2 MiB."""
+    small = efimm.machine("4G").map
+    device = efimm.uefi.EfiMemoryDescriptor(11, (1 << 44) + (2 << 20), 0, 3 * GIB >> 12, 1 << 63 | 1)
+    machine = efimm.machine(map=replace(small, descriptors=(*small.descriptors, device)))
+    linux = efimm.run(machine, "6.1").linux
+    start = regions_of(linux)[0].virtual_start
+    middle = efimm.x86.walk(linux.memory, linux.efi_pgd.pa, (start // GIB + 1) * GIB)
+
+    assert (None, "reserved bit", "pud") == (middle.pa, middle.problem, middle.last.level.name)

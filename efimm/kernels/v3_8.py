@@ -55,7 +55,7 @@ def efi_call_phys(linux: Linux) -> Iterator[None]:
 KERNEL = replace(
     v3_5.KERNEL,
     name="3.8",
-    order=4,
+    order=5,
     title="Linux 3.8 (February 2013)",
     source="arch/x86/platform/efi/efi_64.c, v3.8.13 (Nathan Zimmer, b8f2c21db390)",
     image=V3_8_IMAGE,

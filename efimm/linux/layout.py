@@ -110,6 +110,28 @@ V3_5_LAYOUT = Layout(
     ),
 )
 
+V6_1_LAYOUT = Layout(
+    0xFFFF_8880_0000_0000,
+    (
+        Region("user", 0, 0x0000_8000_0000_0000),
+        Region("hypervisor hole", 0xFFFF_8000_0000_0000, 0xFFFF_8800_0000_0000),
+        Region("LDT remap", 0xFFFF_8800_0000_0000, 0xFFFF_8880_0000_0000),
+        Region("direct map", 0xFFFF_8880_0000_0000, 0xFFFF_C880_0000_0000),
+        Region("hole", 0xFFFF_C880_0000_0000, 0xFFFF_C900_0000_0000),
+        Region("vmalloc", 0xFFFF_C900_0000_0000, 0xFFFF_E900_0000_0000),
+        Region("hole", 0xFFFF_E900_0000_0000, 0xFFFF_EA00_0000_0000),
+        Region("vmemmap", 0xFFFF_EA00_0000_0000, 0xFFFF_EB00_0000_0000),
+        Region("hole", 0xFFFF_EB00_0000_0000, 0xFFFF_EC00_0000_0000),
+        Region("KASAN shadow", 0xFFFF_EC00_0000_0000, 0xFFFF_FC00_0000_0000),
+        Region("hole", 0xFFFF_FC00_0000_0000, 0xFFFF_FE00_0000_0000),
+        Region("cpu entry area", 0xFFFF_FE00_0000_0000, 0xFFFF_FE80_0000_0000),
+        Region("hole", 0xFFFF_FE80_0000_0000, 0xFFFF_FF00_0000_0000),
+        Region("espfix stacks", 0xFFFF_FF00_0000_0000, 0xFFFF_FF80_0000_0000),
+        Region("EFI and kernel text", 0xFFFF_FF80_0000_0000, 1 << 64),
+    ),
+    phys_base=0x60_0000,
+)
+
 
 def pgd_index(va: int) -> int:
     """The top-level entry that `va` uses."""

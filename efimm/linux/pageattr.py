@@ -31,11 +31,22 @@ def set_memory_uc(linux: Linux, va: int, numpages: int) -> None:
 
 def change_page_attr(linux: Linux, va: int, numpages: int, *, set_: int = 0, clear: int = 0) -> None:
     """Set and clear bits in the leaf entries of `numpages` pages at `va`; unmapped pages are passed over."""
-    end = va + numpages * PAGE_SIZE
+    change_attr_in_pgd(linux, linux.swapper_pg_dir, va, va + numpages * PAGE_SIZE, set_=set_, clear=clear)
+
+
+def change_attr_in_pgd(
+    linux: Linux, pgd: PageTable, va: int, end: int, *, set_: int, clear: int, stop_at_hole: bool = False
+) -> int:
+    """Set and clear bits in the leaf entries for [va, end) under the top-level table `pgd`.
+
+    Gives `end`, or with `stop_at_hole` the first address that has no entry at all.
+    """
     changed = False
     while va < end:
-        found = walk(linux.memory, linux.swapper_pg_dir.pa, va)
+        found = walk(linux.memory, pgd.pa, va)
         leaf = found.steps[-1]
+        if stop_at_hole and not leaf.entry:
+            break
         span = leaf.level.span
         new = leaf.entry & ~clear | set_
         if found.pa is None or new == leaf.entry:
@@ -50,6 +61,7 @@ def change_page_attr(linux: Linux, va: int, numpages: int, *, set_: int = 0, cle
             va += count * span
     if changed:
         linux.cpu.flush_tlb_all()
+    return min(va, end)
 
 
 def split_large_page(linux: Linux, leaf: Step) -> None:

@@ -42,9 +42,19 @@ def init_mem_mapping(linux: Linux) -> None:
 
 def mm_init(linux: Linux) -> None:
     """Set up struct page and the page allocator; the timer's registers are the first thing in the vmalloc area."""
+    start_page_allocator(linux)
+    hpet_enable(linux)
+
+
+def start_page_allocator(linux: Linux) -> None:
+    """Take memory for the `struct page` array, open the page allocator, and map the array."""
     struct_pages = vmemmap_init(linux)
     mem_init(linux, struct_pages[0][1])
     with linux.trace.span("kernel", "map the struct page array"):
         vmemmap_populate(linux, struct_pages)
+
+
+def hpet_enable(linux: Linux) -> None:
+    """Map the timer's registers."""
     with linux.trace.span("kernel", "map the HPET"):
         ioremap(linux, HPET_ADDRESS, 1024)

@@ -38,7 +38,7 @@ class KnownBug:
 class Kernel:
     """One kernel: what it calls itself, where it comes from, and the functions in which it differs from others.
 
-    order                          its place in lists, by date
+    order                          its place in lists
     layout                         its address space
     image                          where its build puts its own pages
     setup_arch                     memory is found and mapped, in the kernel's order

@@ -1,0 +1,101 @@
+"""Linux 4.6 (Matt Fleming, 67a9108ed431): the firmware gets a page table of its own, and nothing leaks from it.
+
+Sources: arch/x86/platform/efi/efi_64.c and efi.c, v4.9 (the nearest release that was read; 4.6 is recalled to be the
+first one with efi_pgd).  Slots of the kernel's half are shared, but for the last: there the table has a page of its own
+whose entries are the kernel's, except those of the firmware's 64 GiB.
+
+`OLD_MAP` is the same kernel started with efi=old_map, as SGI's UV machines were until v5.8: Nathan Zimmer's loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ..linux.efi import should_map_region
+from ..linux.efi_map import efi_map_region
+from ..linux.layout import EFI_VA_END, EFI_VA_START, PAGE_TABLE, PUD_SHIFT, pgd_index
+from ..linux.page_alloc import alloc_pages
+from ..linux.state import Linux
+from ..uefi.memmap import EfiMemoryDescriptor
+from ..x86 import PageTable
+from . import v3_8, v3_14
+
+PTRS_PER_PUD = 512
+
+
+def efi_alloc_page_tables(linux: Linux) -> PageTable:
+    """A new top-level table, in which the slot of the firmware's window has an empty table of its own."""
+    efi_pgd = PageTable(linux.memory, alloc_pages(linux, 1), "efi_pgd", linux.trace)
+    efi_pgd[pgd_index(EFI_VA_END)] = alloc_pages(linux, 1) | PAGE_TABLE
+    return efi_pgd
+
+
+def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
+    """From the last region to the first, so that their order in memory is kept (efi_map_next_entry)."""
+    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md)]
+    return [efi_map_region(linux, place) for place in reversed(places)]
+
+
+def efi_sync_low_kernel_mappings(linux: Linux) -> None:
+    """Share the kernel's slots below the window's, and copy around the window in the slot that it lies in."""
+    efi_pgd, pgd_k = linux.efi_pgd, linux.swapper_pg_dir
+    for index in range(linux.layout.kernel_pgd_boundary, pgd_index(EFI_VA_END)):
+        efi_pgd[index] = pgd_k[index]
+    pud_efi = _pud_table(linux, efi_pgd)
+    pud_k = _pud_table(linux, pgd_k)
+    for index in (*range(pud_index(EFI_VA_END)), *range(pud_index(EFI_VA_START), PTRS_PER_PUD)):
+        if pud_efi[index] != pud_k[index]:
+            pud_efi[index] = pud_k[index]
+
+
+@contextmanager
+def efi_call(linux: Linux) -> Iterator[None]:
+    """Every call runs on efi_pgd (efi_call_phys_prolog, arch_efi_call_virt_setup)."""
+    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings"):
+        efi_sync_low_kernel_mappings(linux)
+    with linux.trace.span("kernel", "switch to efi_pgd"):
+        save_cr3 = linux.cpu.cr3
+        linux.cpu.write_cr3(linux.efi_pgd.pa)
+        linux.cpu.flush_tlb_all()
+    yield
+    with linux.trace.span("kernel", "switch back to swapper_pg_dir"):
+        linux.cpu.write_cr3(save_cr3)
+        linux.cpu.flush_tlb_all()
+
+
+def pud_index(va: int) -> int:
+    """The entry of the second level that `va` uses."""
+    return va >> PUD_SHIFT & PTRS_PER_PUD - 1
+
+
+def _pud_table(linux: Linux, pgd: PageTable) -> PageTable:
+    """The second-level table of the window's slot."""
+    entry = pgd[pgd_index(EFI_VA_END)]
+    return PageTable(linux.memory, entry.address, f"pud@{entry.address:#x}", linux.trace)
+
+
+KERNEL = replace(
+    v3_14.KERNEL,
+    name="4.6",
+    order=7,
+    title="Linux 4.6 (May 2016)",
+    source="arch/x86/platform/efi/efi_64.c, v4.9 (Matt Fleming, 67a9108ed431)",
+    efi_alloc_page_tables=efi_alloc_page_tables,
+    efi_map_regions=efi_map_regions,
+    efi_call_phys=efi_call,
+    efi_call_virt=efi_call,
+)
+
+OLD_MAP = replace(
+    KERNEL,
+    name="4.6 efi=old_map",
+    title="Linux 4.6 started with efi=old_map",
+    efi_alloc_page_tables=v3_8.KERNEL.efi_alloc_page_tables,
+    efi_map_regions=v3_8.KERNEL.efi_map_regions,
+    efi_setup_page_tables=v3_8.KERNEL.efi_setup_page_tables,
+    efi_call_phys=v3_8.KERNEL.efi_call_phys,
+    efi_call_virt=v3_8.KERNEL.efi_call_virt,
+    efi_runtime_update_mappings=v3_8.KERNEL.efi_runtime_update_mappings,
+)
