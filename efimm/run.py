@@ -23,7 +23,8 @@ Seen = TypeVar("Seen")
 class Outcome:
     """How it went.  `verdict` is one of "success", "page-fault", "wrong-memory" and "refused".
 
-    success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime through the new addresses told the firmware's time
+    success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime through the new addresses told the firmware's time;
+                  or the kernel does without that call (`status` is None, there is no array), and GetTime told it
     page-fault    the firmware took a page fault during the call; `fault` has it
     wrong-memory  what the firmware was given was not the array: EFI_SUCCESS, but the first call afterwards went wrong;
                   or the processor refused the address altogether (a general protection fault, `status` is None)
@@ -57,7 +58,7 @@ class Outcome:
     def summary(self) -> dict[str, Any]:
         """The outcome as plain data, the object that `efimm run --json` prints; all addresses are integers.
 
-        `cr3` is the register's value during the call.
+        `cr3` is the register's value during the first call of the firmware.
         """
         fault = self.fault
         return {
@@ -118,7 +119,7 @@ def enter(linux: Linux) -> Outcome:
         verdict, trouble = "wrong-memory", str(error)
     except (ValueError, MemoryError) as error:
         raise MachineError(str(error)) from error
-    array = linux.virt_to_phys(linux.new_memmap)
+    array = linux.virt_to_phys(linux.new_memmap) if linux.memmap_count else 0
     return Outcome(verdict, status, fault, array, linux.pointer, linux.trace, linux, trouble)
 
 
@@ -140,9 +141,9 @@ def at_call(linux: Linux, look: Callable[[Cpu], Seen]) -> Seen:
     return seen[0]
 
 
-def _after_the_call(linux: Linux, status: EfiStatus) -> tuple[str, str]:
+def _after_the_call(linux: Linux, status: EfiStatus | None) -> tuple[str, str]:
     """The verdict on a status: a success counts when the firmware can be called at the addresses it was given."""
-    if status != EfiStatus.EFI_SUCCESS:
+    if status not in (None, EfiStatus.EFI_SUCCESS):
         return "refused", ""
     page = alloc_pages(linux, 1)
     try:

@@ -19,8 +19,11 @@ from efimm.trace import EntryWrite, LoadCr3, writes
 LINE, GIB = 512 << 30, 1 << 30
 
 CHANGES = {
-    ("va-patch", "3.5"): ["memmap_pointer"],
-    ("hpa-sync", "3.5"): ["setup_real_mode", "pgd_populate", "sync_global_pgds", "efi_call_phys"],
+    ("va-patch", "3.5"): ["memmap_pointer", "i386.memmap_pointer"],
+    ("hpa-sync", "3.5"): [
+        *("setup_real_mode", "pgd_populate", "sync_global_pgds", "efi_call_phys"),
+        *("i386.sync_initial_page_table", "i386.set_kernel_pgd"),
+    ],
     ("3.8", "3.5"): ["init_mem_mapping", "efi_call_phys"],
     ("3.14", "3.8"): [
         "setup_arch",

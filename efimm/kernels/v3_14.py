@@ -80,9 +80,8 @@ def efi_sync_low_kernel_mappings(linux: Linux) -> None:
 @contextmanager
 def efi_call(linux: Linux) -> Iterator[None]:
     """Every call, before the switch and after it, runs on the trampoline's table (efi_callN in efi_stub_64.S)."""
-    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings"):
+    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, SWITCH_PGT"):
         efi_sync_low_kernel_mappings(linux)
-    with linux.trace.span("kernel", "SWITCH_PGT"):
         prev_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(trampoline_cr3(linux))
     yield

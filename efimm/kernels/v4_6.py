@@ -53,9 +53,8 @@ def efi_sync_low_kernel_mappings(linux: Linux) -> None:
 @contextmanager
 def efi_call(linux: Linux) -> Iterator[None]:
     """Every call runs on efi_pgd (efi_call_phys_prolog, arch_efi_call_virt_setup)."""
-    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings"):
+    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, switch to efi_pgd"):
         efi_sync_low_kernel_mappings(linux)
-    with linux.trace.span("kernel", "switch to efi_pgd"):
         save_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(linux.efi_pgd.pa)
         linux.cpu.flush_tlb_all()

@@ -109,9 +109,8 @@ def efi_setup_page_tables_and_page_0(linux: Linux, pa_memmap: int, num_pages: in
 @contextmanager
 def efi_call(linux: Linux) -> Iterator[None]:
     """Every call runs in efi_mm (efi_enter_mm, efi_leave_mm)."""
-    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings"):
+    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, efi_enter_mm"):
         v4_6.efi_sync_low_kernel_mappings(linux)
-    with linux.trace.span("kernel", "efi_enter_mm"):
         prev_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(linux.efi_pgd.pa)
     yield

@@ -20,8 +20,8 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
     return i386.boot(machine, kernel) if machine.arch in i386.LAYOUTS else x86_64.boot(machine, kernel)
 
 
-def efi_enter_virtual_mode(linux: Linux) -> EfiStatus:
-    """Switch the firmware to virtual addresses; the status of SetVirtualAddressMap.
+def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
+    """Switch the firmware to virtual addresses; the status of SetVirtualAddressMap, None where it is not called.
 
     Raises PageFault where the processor would.
     """

@@ -38,11 +38,12 @@ def can_free_region(linux: Linux, md: EfiMemoryDescriptor) -> bool:
     return not over_kernel and any(a <= md.physical_start and md.end <= b for a, b in linux.memblock.memory)
 
 
-def efi_enter_virtual_mode(linux: Linux) -> EfiStatus:
+def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     """Switch the firmware to virtual addresses, in the kernel's way; the status of SetVirtualAddressMap.
 
-    Raises PageFault where the processor would, after the console has printed what 3.5 prints.  A status other than
-    EFI_SUCCESS makes Linux panic, or since 5.9 (recalled) go on without runtime services; here it is the result.
+    None where the kernel does not call it.  Raises PageFault where the processor would.  A status other than
+    EFI_SUCCESS makes Linux panic (6.1 goes on without runtime services); here it is the result.  What the console
+    prints is 3.5's in every kernel.
     """
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         return linux.kernel.efi_enter_virtual_mode(linux)
@@ -145,6 +146,7 @@ def virt_efi_get_time(linux: Linux, buffer: int) -> EfiStatus:
     if linux.efi_systab is None:
         raise ValueError("no runtime region holds the EFI system table (BUG_ON(!efi.systab) in Linux)")
     with linux.trace.span("kernel", "virt_efi_get_time"), linux.kernel.efi_call_virt(linux):
+        linux.call_cr3 = linux.call_cr3 or linux.cpu.cr3
         tables = linux.firmware.tables
         runtime = linux.cpu.read_uint(linux.efi_systab + tables.runtime_services, tables.word)
         get_time = linux.cpu.read_uint(runtime + tables.service("GetTime"), tables.word)

@@ -78,7 +78,7 @@ class Kernel:
     sync_global_pgds: Callable[[Linux, int, int], None]
     hold_pgd_lock: Callable[[Linux], AbstractContextManager[None]]
     for_each_mm: Callable[[Linux], Iterable[Mm]]
-    efi_enter_virtual_mode: Callable[[Linux], EfiStatus]
+    efi_enter_virtual_mode: Callable[[Linux], EfiStatus | None]
     efi_alloc_page_tables: Callable[[Linux], PageTable]
     efi_map_regions: Callable[[Linux], list[EfiMemoryDescriptor]]
     efi_setup_page_tables: Callable[[Linux, int, int], None]

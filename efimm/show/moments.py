@@ -51,7 +51,8 @@ class TableAt:
 def moments(outcome: Outcome) -> tuple[Moment, ...]:
     """The moments of the run, in order; a step that a fault kept from happening stands last, without an index."""
     found = sorted(_found(outcome), key=lambda moment: moment.index or 0)
-    if not any(moment.key == "return" for moment in found):
+    keys = {moment.key for moment in found}
+    if "array" in keys and "return" not in keys:
         found.append(Moment("epilog", "epilog", "kernel", None, note="never ran"))
     return tuple(found)
 
@@ -90,7 +91,7 @@ def table_at(outcome: Outcome, moment: Moment | str | None = None) -> TableAt:
     upto = _place(find_moment(outcome, moment)) + 1
     cr3 = next((event.new for event in reversed(events[:upto]) if isinstance(event, LoadCr3)), linux.cpu.cr3)
     pa = cr3 & ADDRESS_MASK
-    known = (linux.swapper_pg_dir, linux.trampoline_pgd, *(mm.pgd for mm in linux.pgd_list))
+    known = (linux.swapper_pg_dir, linux.trampoline_pgd, linux.efi_pgd, *(mm.pgd for mm in linux.pgd_list))
     table = next((table for table in known if table.pa == pa), None)
     if table is None:
         name = f"table at {pa:#x}"

@@ -60,9 +60,8 @@ def outcome(found: Outcome) -> str:
         ("machine", linux.map.title or linux.map.name),
         ("RAM ends at", f"{linux.machine.highest_ram:#x} ({gib(linux.machine.highest_ram)})"),
         ("kernel", f"{linux.kernel.name}: {linux.kernel.title}"),
-        ("array", f"{linux.memmap_count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)})"),
-        ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}"),
-        ("verdict", _VERDICT_WORDS[found.verdict]),
+        *_given(found),
+        ("verdict", _verdict_words(found)),
     ]
     if found.status is not None:
         rows.append(("status", f"{found.status.name} ({int(found.status):#x})"))
@@ -72,6 +71,23 @@ def outcome(found: Outcome) -> str:
         lines += ["", *walk(found.fault.walk).splitlines(), "", "The console:"]
         lines += [f"  {line.rstrip()}" for line in _from_the_oops(linux.trace.console)]
     return "\n".join(lines)
+
+
+def _verdict_words(found: Outcome) -> str:
+    if found.verdict == "success" and found.status is None:
+        return "success: the firmware works at its physical addresses"
+    return _VERDICT_WORDS[found.verdict]
+
+
+def _given(found: Outcome) -> list[tuple[str, str]]:
+    """What the firmware was given, or that it was given nothing."""
+    count = found.linux.memmap_count
+    if not count:
+        return [("array", "none: SetVirtualAddressMap is not called")]
+    return [
+        ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)})"),
+        ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}"),
+    ]
 
 
 def _where_looked_up(found: Outcome) -> str:
@@ -123,6 +139,8 @@ def compare(outcomes: Sequence[Outcome]) -> str:
     for found in outcomes:
         where = f"{found.fault.cr2:#x} {found.fault.level}[{found.fault.index}]" if found.fault else ""
         asked = f"{found.pointer:<#18x} {'-' if found.slot is None else found.slot:>4}"
+        if not found.linux.memmap_count:
+            asked = f"{'-':<18} {'-':>4}"
         lines.append(f"{found.linux.kernel.name:<10} {asked}  {found.verdict:<12} {where}".rstrip())
     return "\n".join(lines)
 
