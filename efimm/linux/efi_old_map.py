@@ -49,7 +49,10 @@ def efi_ioremap(linux: Linux, pa: int, size: int, kind: int) -> int:
 
 
 def early_code_mapping_set_exec(linux: Linux, executable: bool) -> None:
-    """Allow or forbid execution of the firmware's code regions, through their direct-map addresses."""
+    """Allow or forbid execution of the firmware's code regions, through their direct-map addresses.
+
+    Linux takes `md->virt_addr`, which for code is this address: only devices get another.
+    """
     code = (EfiMemoryType.EfiRuntimeServicesCode, EfiMemoryType.EfiBootServicesCode)
     _set_executable(linux, [md for md in linux.memmap if md.type in code], executable)
 
@@ -63,4 +66,4 @@ def _set_executable(linux: Linux, regions: list[EfiMemoryDescriptor], executable
     change = set_memory_x if executable else set_memory_nx
     with linux.trace.span("kernel", f"make {len(regions)} code regions {'' if executable else 'not '}executable"):
         for md in regions:
-            change(linux, md.virtual_start, md.number_of_pages)
+            change(linux, linux.layout.phys_to_virt(md.physical_start), md.number_of_pages)
