@@ -187,6 +187,15 @@ def test_compare_runs_every_kernel() -> None:
     assert found["3.5"]["verdict"] == "page-fault"
 
 
+def test_compare_says_which_kernels_have_no_such_build() -> None:
+    options = ("compare", "--ram", "4G", "--arch", "i386")
+    found = json.loads(answer(*options, "--json"))
+
+    assert list(efimm.KERNELS) == list(found)
+    assert ["rhel6"] == [name for name, each in found.items() if each is None]
+    assert "rhel6      the suite has no i386 build of it" in answer(*options).splitlines()
+
+
 def test_the_text_of_a_fault_is_what_a_mail_would_quote() -> None:
     text = answer("run", "--buffer", "0x8000001000")
 

@@ -125,6 +125,23 @@ def test_hpas_plan_keeps_both_halves_of_initial_page_table():
     assert writes(booted("i386-pae", kernel="hpa-sync").trace.events, "initial_page_table")[2:] == []
 
 
+def test_since_4_4_the_kernels_entries_are_copied_to_slot_0_too_but_only_once():
+    """f5f3497cad8c, which mends what hpa asked for in part: a later entry reaches neither half."""
+    linux = booted("i386", kernel="4.6")
+    swapper, initial = linux.swapper_pg_dir, linux.initial_page_table
+    assert [initial[k] for k in range(256)] == [initial[k + 768] for k in range(256)]
+    missing = [k for k in range(768, 1024) if swapper[k] and not initial[k]]
+    assert missing == [linux.high_memory + (8 << 20) >> 22]  # the HPET's page, mapped when vmalloc had opened
+    assert [k for k in range(768, 1024) if initial[k] not in (0, swapper[k])] == []
+
+
+@pytest.mark.parametrize(("kernel", "kinds"), [("3.5", {3, 4, 5, 6, 11}), ("3.14", {5, 6, 11}), ("6.1", {5, 6, 11})])
+def test_since_3_14_only_runtime_regions_are_passed(arch, kernel, kinds):
+    linux = efimm.run(efimm.machine("4G", arch=arch), kernel).linux
+    array = linux.new_memmap - PAGE_OFFSET
+    assert {linux.memory.read(array + 48 * k, 1)[0] for k in range(linux.memmap_count)} == kinds
+
+
 # processes
 
 
@@ -192,6 +209,8 @@ def test_runtime_regions_above_low_memory_get_their_addresses_in_the_vmalloc_are
     ("arch", "kernel", "reachable"),
     [
         ("i386", "3.5", False),
+        ("i386", "3.14", False),
+        ("i386", "4.6", True),
         ("i386", "hpa-sync", True),
         ("i386-pae", "3.5", True),
         ("i386-pae", "hpa-sync", True),

@@ -24,6 +24,8 @@ CHANGES = {
         *("setup_real_mode", "pgd_populate", "sync_global_pgds", "efi_call_phys"),
         *("i386.sync_initial_page_table", "i386.set_kernel_pgd"),
     ],
+    ("rhel6", "3.5"): ["efi_enter_virtual_mode", "efi_alloc_page_tables", "efi_call_phys", "efi_call_virt"],
+    ("3.8-rc", "3.5"): ["init_mem_mapping", "setup_real_mode", "sync_global_pgds", "efi_call_virt"],
     ("3.8", "3.5"): ["init_mem_mapping", "efi_call_phys"],
     ("3.14", "3.8"): [
         "setup_arch",
@@ -35,8 +37,12 @@ CHANGES = {
         "efi_call_phys",
         "efi_call_virt",
         "efi_runtime_update_mappings",
+        "i386.efi_map_regions",
     ],
-    ("4.6", "3.14"): ["efi_alloc_page_tables", "efi_map_regions", "efi_call_phys", "efi_call_virt"],
+    ("4.6", "3.14"): [
+        *("efi_alloc_page_tables", "efi_map_regions", "efi_call_phys", "efi_call_virt"),
+        "i386.sync_initial_page_table",
+    ],
     ("6.1", "4.6"): [
         "setup_arch",
         "efi_reserve_boot_services",
@@ -46,6 +52,9 @@ CHANGES = {
         "efi_setup_page_tables",
         "efi_call_phys",
         "efi_call_virt",
+    ],
+    ("hpa-offset", "hpa-sync"): [
+        *("setup_real_mode", "sync_global_pgds", "efi_alloc_page_tables", "efi_map_regions", "efi_call_virt"),
     ],
 }
 
@@ -57,6 +66,10 @@ def outcome(kernel: str, ram: str = "1T", **options: object) -> efimm.Outcome:
 @pytest.mark.parametrize(("new", "old"), CHANGES)
 def test_a_kernel_differs_in_exactly_the_functions_that_its_history_names(new: str, old: str) -> None:
     assert CHANGES[new, old] == efimm.KERNELS[new].differs_from(efimm.KERNELS[old])
+
+
+def test_the_history_of_every_kernel_is_told() -> None:
+    assert {"3.5", *(new for new, _ in CHANGES)} == set(efimm.KERNELS)
 
 
 def test_kernels_stand_in_the_order_of_their_dates() -> None:

@@ -27,10 +27,12 @@ def run_command(kernel: str, as_json: bool, **options: Any) -> None:
 @machine_options
 @JSON
 def compare_command(as_json: bool, **options: Any) -> None:
-    """Run every kernel on one machine."""
+    """Run every kernel on one machine; null in the JSON form for one that the suite has no such build of."""
     made = machine_from(options)
-    outcomes = [run(made, kernel) for kernel in KERNELS]
+    found = {name: run(made, kernel) if kernel.has_build_for(made.arch) else None for name, kernel in KERNELS.items()}
     if as_json:
-        click.echo(json.dumps({found.linux.kernel.name: found.summary() for found in outcomes}))
-    else:
-        click.echo(text.compare(outcomes))
+        click.echo(json.dumps({name: outcome and outcome.summary() for name, outcome in found.items()}))
+        return
+    click.echo(text.compare([outcome for outcome in found.values() if outcome]))
+    for name in (name for name, outcome in found.items() if outcome is None):
+        click.echo(f"{name:<10} the suite has no {made.arch} build of it")

@@ -21,9 +21,10 @@ from ..linux.early_tables import alloc_low_pages
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables
 from ..linux.head import V3_14_IMAGE
+from ..linux.i386.efi import map_region
 from ..linux.layout import pgd_index
 from ..linux.realmode import trampoline_cr3, write_real_mode_header
-from ..linux.state import Linux
+from ..linux.state import Linux, Linux32
 from ..uefi.memmap import EfiMemoryDescriptor
 from ..x86 import PageTable
 from . import v3_5
@@ -94,6 +95,13 @@ def efi_runtime_update_mappings(_linux: Linux) -> None:
     """Everything stays writable and executable."""
 
 
+def efi_map_regions_32(linux: Linux32) -> list[EfiMemoryDescriptor]:
+    """i386 no longer passes boot services: the line that does is for CONFIG_X86_64 alone."""
+    return [map_region(linux, place) for place, md in enumerate(linux.memmap) if md.runtime]
+
+
+I386 = replace(v3_5.I386, efi_map_regions=efi_map_regions_32)
+
 KERNEL = replace(
     v3_5.KERNEL,
     name="3.14",
@@ -111,4 +119,5 @@ KERNEL = replace(
     efi_call_virt=efi_call,
     efi_runtime_update_mappings=efi_runtime_update_mappings,
     known_bugs=(),
+    i386=I386,
 )

@@ -16,6 +16,7 @@ from ..linux.direct_map import init_memory_mapping
 from ..linux.early_tables import one_block_3_5
 from ..linux.efi_old_map import early_code_mapping_set_exec, old_map_regions, runtime_code_page_mkexec
 from ..linux.head import V3_5_IMAGE
+from ..linux.i386.efi import efi_map_regions as efi_map_regions_32
 from ..linux.i386.pgtable import clone_pgd_range
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, pgd_index
 from ..linux.locks import SpinLock
@@ -150,8 +151,10 @@ def memmap_pointer_32(linux: Linux32, new_memmap: int) -> int:
 I386 = Kernel32(
     sync_initial_page_table=sync_initial_page_table,
     set_kernel_pgd=set_kernel_pgd,
-    efi_call_phys=efi_call_phys_32,
+    efi_map_regions=efi_map_regions_32,
     memmap_pointer=memmap_pointer_32,
+    efi_call_phys=efi_call_phys_32,
+    efi_call_virt=efi_call_virt,
 )
 
 KERNEL = Kernel(

@@ -76,5 +76,12 @@ KERNEL = replace(
             verdict="page-fault",
             source="inferred from the code; Nathan Zimmer's fix followed in January 2013",
         ),
+        KnownBug(
+            what="the sync goes by 512 GiB from where a range begins, and may pass over the slot where it ends",
+            ram="1T",
+            buffer=0x1234_5000,
+            verdict="wrong-memory",
+            source="inferred from the loop of sync_global_pgds; nothing is known of it as a cause of the revert",
+        ),
     ),
 )

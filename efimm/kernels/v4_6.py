@@ -15,9 +15,10 @@ from dataclasses import replace
 
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region
+from ..linux.i386.pgtable import clone_pgd_range
 from ..linux.layout import EFI_VA_END, EFI_VA_START, PAGE_TABLE, PUD_SHIFT, pgd_index
 from ..linux.page_alloc import alloc_pages
-from ..linux.state import Linux
+from ..linux.state import Linux, Linux32
 from ..uefi.memmap import EfiMemoryDescriptor
 from ..x86 import PageTable
 from . import v3_8, v3_14
@@ -75,6 +76,18 @@ def _pud_table(linux: Linux, pgd: PageTable) -> PageTable:
     return PageTable(linux.memory, entry.address, f"pud@{entry.address:#x}", linux.trace)
 
 
+def sync_initial_page_table(linux: Linux32) -> None:
+    """The kernel's entries at their own indexes and from 0 on (Paolo Bonzini, f5f3497cad8c, 2015); still only once.
+
+    It was made so that the GDT can be read at its physical address: it may lie outside what head_32.S has mapped.
+    """
+    v3_14.I386.sync_initial_page_table(linux)
+    first, count = linux.layout.kernel_pgd_boundary, linux.layout.kernel_pgd_ptrs
+    clone_pgd_range(linux.initial_page_table, linux.swapper_pg_dir, first, min(count, first), to=0)
+
+
+I386 = replace(v3_14.I386, sync_initial_page_table=sync_initial_page_table)
+
 KERNEL = replace(
     v3_14.KERNEL,
     name="4.6",
@@ -85,6 +98,7 @@ KERNEL = replace(
     efi_map_regions=efi_map_regions,
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
+    i386=I386,
 )
 
 OLD_MAP = replace(

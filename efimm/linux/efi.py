@@ -145,7 +145,7 @@ def virt_efi_get_time(linux: Linux, buffer: int) -> EfiStatus:
     """
     if linux.efi_systab is None:
         raise ValueError("no runtime region holds the EFI system table (BUG_ON(!efi.systab) in Linux)")
-    with linux.trace.span("kernel", "virt_efi_get_time"), linux.kernel.efi_call_virt(linux):
+    with linux.trace.span("kernel", "virt_efi_get_time"), linux.efi_call_virt():
         linux.call_cr3 = linux.call_cr3 or linux.cpu.cr3
         tables = linux.firmware.tables
         runtime = linux.cpu.read_uint(linux.efi_systab + tables.runtime_services, tables.word)

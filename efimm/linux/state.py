@@ -89,6 +89,10 @@ class Kernel:
     known_bugs: tuple[KnownBug, ...] = ()
     i386: Kernel32 | None = None
 
+    def has_build_for(self, arch: str) -> bool:
+        """True where the suite has this kernel for the architecture, one of those of `efimm.machine`."""
+        return not arch.startswith("i386") or self.i386 is not None
+
     def differs_from(self, other: Kernel) -> list[str]:
         """The names of the functions in which this kernel is not the same as `other`, the 32-bit ones last."""
         names = _differing(self, other)
@@ -103,14 +107,18 @@ class Kernel32:
 
     sync_initial_page_table  what is copied into initial_page_table once the kernel's own tables are complete
     set_kernel_pgd           who else learns of a new kernel top-level entry: (linux, index); two levels only
-    efi_call_phys            the seam around the call before the switch: prepare, `yield`, undo
+    efi_map_regions          the regions the firmware is told of, mapped and with their addresses, in order
     memmap_pointer           the number handed to SetVirtualAddressMap for the array at kernel address `new_memmap`
+    efi_call_phys            the seam around the call before the switch: prepare, `yield`, undo
+    efi_call_virt            the seam around every later call
     """
 
     sync_initial_page_table: Callable[[Linux32], None]
     set_kernel_pgd: Callable[[Linux32, int], None]
-    efi_call_phys: Callable[[Linux32], AbstractContextManager[None]]
+    efi_map_regions: Callable[[Linux32], list[EfiMemoryDescriptor]]
     memmap_pointer: Callable[[Linux32, int], int]
+    efi_call_phys: Callable[[Linux32], AbstractContextManager[None]]
+    efi_call_virt: Callable[[Linux32], AbstractContextManager[None]]
 
 
 def _differing(one: Kernel | Kernel32, other: Kernel | Kernel32) -> list[str]:
@@ -161,6 +169,10 @@ class Linux:
         """The physical addresses of the kernel's own text and data."""
         return range(self.kernel.image.text, self.kernel.image.end)
 
+    def efi_call_virt(self) -> AbstractContextManager[None]:
+        """The seam around a call after the switch."""
+        return self.kernel.efi_call_virt(self)
+
     def phys_to_virt(self, pa: int) -> int:
         """`__va` of this kernel."""
         return self.layout.phys_to_virt(pa)
@@ -187,6 +199,10 @@ class Linux32(Linux):
     def image(self) -> range:
         """The physical addresses of the kernel's own text and data."""
         return range(head_32.KERNEL_TEXT, head_32.KERNEL_END)
+
+    def efi_call_virt(self) -> AbstractContextManager[None]:
+        """The seam around a call after the switch."""
+        return self.record.efi_call_virt(self)
 
     @property
     def initial_page_table(self) -> PageTable:

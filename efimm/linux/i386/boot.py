@@ -33,7 +33,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux32:
 
     Raises ValueError for a kernel without one or a map without runtime regions, MemoryError where there is no room.
     """
-    if kernel.i386 is None:
+    if not kernel.has_build_for(machine.arch):
         raise ValueError(f"kernel {kernel.name}: the suite has no 32-bit build of it")
     layout = LAYOUTS[machine.arch]
     memory, trace = PhysMemory(), Trace()

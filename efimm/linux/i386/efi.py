@@ -30,7 +30,7 @@ def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus:
     """
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         merge_regions(linux.memmap)
-        regions = [map_region(linux, place) for place, md in enumerate(linux.memmap) if should_map_region(md)]
+        regions = linux.record.efi_map_regions(linux)
         copy_regions(linux, regions)
         linux.pointer = linux.record.memmap_pointer(linux, linux.new_memmap)
         status = phys_efi_set_virtual_address_map(linux, len(regions))
@@ -38,6 +38,11 @@ def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus:
         if status == EfiStatus.EFI_SUCCESS:
             runtime_code_page_mkexec(linux)
     return status
+
+
+def efi_map_regions(linux: Linux32) -> list[EfiMemoryDescriptor]:
+    """Runtime regions and boot services, in the order of the firmware's map."""
+    return [map_region(linux, place) for place, md in enumerate(linux.memmap) if should_map_region(md)]
 
 
 def map_region(linux: Linux32, place: int) -> EfiMemoryDescriptor:
