@@ -27,11 +27,12 @@ VA_3_5 = "3-linux-3.5.0-robin-va-buffer-above-512G.log"
 NATHAN_3_8 = "4-linux-3.8.13-nathan-buffer-above-512G.log"
 EXACT_3_8 = "linux-3.8.13-buffer-above-512g-success.log"
 VA_3_6 = "linux-3.6.5-va-patch-buffer-above-512g-success.log"
+LOW_3_5 = "1-linux-3.5.0-buffer-below-512G.log"
 PLAIN_3_5 = "0-linux-3.5.0-plain-2G-guest.log"
 LOW_3_6 = "linux-3.6.5-buffer-low-success.log"
 LOGS = {
     PLAIN_3_5: "3.5",
-    "1-linux-3.5.0-buffer-below-512G.log": "3.5",
+    LOW_3_5: "3.5",
     OOPS_3_5: "3.5",
     VA_3_5: "va-patch",
     OOPS_3_6: "3.5",
@@ -247,32 +248,67 @@ def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def test_nathans_loop_maps_all_that_the_monitor_showed_at_the_call_and_no_more() -> None:
-    """3.8.13 at the call's entry: `info mem`, but for the fixmap and the vsyscall page, which the model lacks."""
-    monitor = (EVIDENCE / "4-at-SVAM-entry-monitor.txt").read_text()
+# The processor stopped where the firmware is entered: the monitor's text for each log.
+AT_THE_CALL = {
+    OOPS_3_5: "2c-at-SVAM-entry-monitor.txt",
+    VA_3_5: "3-at-SVAM-entry-monitor.txt",
+    NATHAN_3_8: "4-at-SVAM-entry-monitor.txt",
+}
+FIXMAP = 0xFFFF_FFFF_FF00_0000  # the fixmap and the vsyscall page lie above, which the model lacks
+
+
+def ranges_shown(monitor: str) -> list[tuple[int, int]]:
+    """What `info mem` lists, below the fixmap."""
     shown = re.findall(r"^([0-9a-f]{16})-([0-9a-f]{16}) ", monitor, re.MULTILINE)
-    linux = at_the_call(NATHAN_3_8)
-    fixmap = 0xFFFF_FFFF_FF00_0000
+    return [(int(start, 16), int(end, 16)) for start, end in shown if int(start, 16) < FIXMAP]
 
-    expected = [(int(start, 16), int(end, 16)) for start, end in shown if int(start, 16) < fixmap]
+
+def words_shown(monitor: str) -> dict[int, int]:
+    """Every 64-bit word of physical memory in the monitor's text."""
+    words = {}
+    for line in monitor.splitlines():
+        if found := re.match(r"([0-9a-f]{16}):((?: 0x[0-9a-f]{16})+)$", line.rstrip()):
+            for place, word in enumerate(found[2].split()):
+                words[int(found[1], 16) + 8 * place] = int(word, 16)
+    return words
+
+
+@pytest.mark.parametrize("name", AT_THE_CALL)
+def test_all_that_the_monitor_showed_at_the_call_is_mapped_and_no_more(name: str) -> None:
+    monitor, linux = printed(AT_THE_CALL[name]), at_the_call(name)
+    expected = ranges_shown(monitor)
+
     assert expected == joined(leaves(linux, linux.cpu.cr3))
-    assert [(0, 0x7FF78000), (0x8000000000, 0x8100000000)] == expected[:2], "the identity map"
+    low = {
+        OOPS_3_5: [(0, 0x7FF78000), (1 << 32, 512 << 30)],
+        VA_3_5: [(0, 0x7FF78000), (1 << 32, 512 << 30)],
+        NATHAN_3_8: [(0, 0x7FF78000), (512 << 30, 516 << 30)],
+    }
+    assert low[name] == [found for found in expected if found[0] < 1 << 47], "the identity map, to the byte"
 
 
-def test_nathans_loop_fills_the_slots_that_the_monitor_showed_at_the_call() -> None:
-    monitor = (EVIDENCE / "4-at-SVAM-entry-monitor.txt").read_text()
-    linux = at_the_call(NATHAN_3_8)
-    cr3 = number(r"CR3=([0-9a-f]{16})", monitor, 16)
+@pytest.mark.parametrize("name", AT_THE_CALL)
+def test_registers_and_memory_at_the_call_are_those_that_the_monitor_showed(name: str) -> None:
+    """Slots, the words of the array, addresses asked for, and the arguments in RCX, RDX, R8 and R9."""
+    monitor, linux = printed(AT_THE_CALL[name]), at_the_call(name)
+    words = words_shown(monitor)
 
-    assert cr3 == linux.cpu.cr3
-    for slot in (0, 1, 2, 3, 4, 5, 6, 7, 272, 273, 274, 275, 511):
-        assert monitor_entry(monitor, cr3 + 8 * slot) == linux.swapper_pg_dir[slot], f"slot {slot}"
+    assert number(r"CR3=([0-9a-f]{16})", monitor, 16) == linux.cpu.cr3
+    assert len(words) >= 13 + 12
+    assert {} == {hex(pa): hex(word) for pa, word in words.items() if word != linux.memory.read_u64(pa)}
     for va, answer in re.findall(r"gva2gpa (0x\w+)\n(.*)", monitor):
         assert (None if answer == "Unmapped" else int(answer.split()[1], 16)) == linux.cpu.walk(int(va, 16)).pa
-    array = number(r"R9 =([0-9a-f]{16})", monitor, 16)
-    assert array == linux.pointer
-    for pa in range(array, array + 96, 8):
-        assert monitor_entry(monitor, pa) == linux.memory.read_u64(pa), hex(pa)
+    given = [number(rf"{name} *=([0-9a-f]{{16}})", monitor, 16) for name in ("RCX", "RDX", "R8", "R9")]
+    assert given == [48 * linux.memmap_count, linux.machine.descriptor_size, 1, linux.pointer]
+
+
+def test_after_the_fault_the_tables_are_still_those_of_the_call() -> None:
+    monitor, linux = printed("2-at-fault-monitor.txt"), outcome(OOPS_3_5).linux
+
+    assert ranges_shown(monitor) == joined(leaves(linux, linux.cpu.cr3))
+    words = words_shown(monitor)
+    assert len(words) >= 60
+    assert {} == {hex(pa): hex(word) for pa, word in words.items() if word != linux.memory.read_u64(pa)}
 
 
 def test_nathans_loop_gives_the_slots_back() -> None:
@@ -282,10 +318,37 @@ def test_nathans_loop_gives_the_slots_back() -> None:
 
 
 @pytest.mark.parametrize("name", [VA_3_5, VA_3_6, NATHAN_3_8, EXACT_3_8])
-def test_after_a_success_twelve_services_are_virtual_and_two_are_not(name: str) -> None:
-    """As the monitor showed after Robin Holt's patch: SetVirtualAddressMap and ConvertPointer stay physical."""
-    linux = outcome(name).linux
-    table = linux.firmware.layout.runtime_table
-    services = [linux.memory.read_u64(table + 24 + 8 * k) for k in range(14)]
+def test_after_a_success_the_same_pointers_of_the_firmware_are_virtual(name: str) -> None:
+    """Which words of the two tables the monitor showed as kernel addresses after Robin Holt's patch.
 
-    assert [4, 5] == [k for k, pointer in enumerate(services) if not pointer >> 47]
+    Twelve services are, SetVirtualAddressMap and ConvertPointer are not; of the system table the vendor's name, the
+    runtime table and the configuration table.
+    """
+    words = words_shown(printed("3-after-monitor.txt"))
+    linux = outcome(name).linux
+    for real, model, count in (
+        (0x6F9EBB98, linux.firmware.layout.runtime_table, 17),
+        (0x6F9EB018, linux.firmware.system_table, 15),
+    ):
+        theirs = {k: words[real + 8 * k] for k in range(count) if words[real + 8 * k] >> 47 == 0x1FFFF}
+        read = [linux.memory.read_u64(model + 8 * k) for k in range(count)]
+        ours = {k: word for k, word in enumerate(read) if word >> 47 == 0x1FFFF}
+
+        assert len(theirs) == {17: 12, 15: 3}[count]
+        assert theirs.keys() == ours.keys()
+        assert all(in_runtime_region(linux, pointer - 0xFFFF_8800_0000_0000) for pointer in ours.values())
+
+
+def in_runtime_region(linux: efimm.Linux, pa: int) -> bool:
+    return any(md.runtime and md.physical_start <= pa < md.end for md in linux.map.descriptors)
+
+
+@pytest.mark.parametrize(("name", "monitor"), [(VA_3_5, "3-after-monitor.txt"), (LOW_3_5, "1-after-monitor.txt")])
+def test_after_a_success_the_slots_are_as_before(name: str, monitor: str) -> None:
+    linux = outcome(name).linux
+    shown = {
+        pa: word for pa, word in words_shown(printed(monitor)).items() if pa >> 12 == linux.swapper_pg_dir.pa >> 12
+    }
+
+    assert len(shown) >= 8
+    assert {} == {hex(pa): hex(word) for pa, word in shown.items() if word != linux.memory.read_u64(pa)}
