@@ -72,6 +72,8 @@ def machine(
     """
     _one_of("firmware", firmware, tuple(FIRMWARES))
     _one_of("arch", arch, ARCHITECTURES)
+    if arch != "x86_64" and (kaslr is not None or kpti):
+        raise MachineError(f"kaslr and kpti: expected with x86_64, not with {arch}")
     _one_of("page size", page_size, PAGE_SIZES)
     memory_map = generated_map(_ram_size(ram)) if map is None else _usable(load_map(map))
     return Machine(

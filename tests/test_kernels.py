@@ -12,8 +12,9 @@ from itertools import pairwise
 import pytest
 
 import efimm
+from efimm.kernels.v4_6 import OLD_MAP
 from efimm.linux.direct_map import init_memory_mapping
-from efimm.run import walk_at_call
+from efimm.run import enter, walk_at_call
 from efimm.trace import EntryWrite, LoadCr3, writes
 
 LINE, GIB = 512 << 30, 1 << 30
@@ -59,7 +60,7 @@ CHANGES = {
 }
 
 
-def outcome(kernel: str, ram: str = "1T", **options: object) -> efimm.Outcome:
+def outcome(kernel: str | efimm.Kernel, ram: str = "1T", **options: object) -> efimm.Outcome:
     return efimm.run(efimm.machine(ram, **options), kernel)  # type: ignore[arg-type]  # passed on as they are
 
 
@@ -301,3 +302,95 @@ def test_a_device_of_more_than_a_gib_gets_entries_with_reserved_bits() -> None:
     middle = efimm.x86.walk(linux.memory, linux.efi_pgd.pa, (start // GIB + 1) * GIB)
 
     assert (None, "reserved bit", "pud") == (middle.pa, middle.problem, middle.last.level.name)
+
+
+# KASLR and KPTI: two ways to break a borrowed slot
+
+# The direct map where a real 6.1 kernel had it with KASLR, 448 GiB into slot 280; one GiB into a slot; on a slot.
+SHIFTED, BY_A_GIB, ALIGNED = 0xFFFF_8C70_0000_0000, 0xFFFF_8880_4000_0000, 0xFFFF_8900_0000_0000
+
+
+@pytest.mark.parametrize("buffer", [0x12345000, 0x8000001000, 0xFFF0000000])
+@pytest.mark.parametrize(("page_offset", "shift"), [(SHIFTED, 448 * GIB), (BY_A_GIB, GIB), (ALIGNED, 0), (None, 0)])
+def test_a_slot_copied_whole_shifts_by_what_page_offset_has_beyond_a_slot(
+    page_offset: int | None, shift: int, buffer: int
+) -> None:
+    """No fault says so where there is RAM: the processor finds other memory (trap 18 of the reference facts)."""
+    machine = efimm.machine("1T", kaslr=page_offset, buffer=buffer)
+    found = walk_at_call(machine, OLD_MAP, buffer)
+
+    assert found.pa == (buffer - shift if buffer >= shift else None)
+    assert efimm.run(machine, OLD_MAP).verdict == ("success" if shift == 0 else "page-fault")
+
+
+@pytest.mark.parametrize("page_offset", [SHIFTED, BY_A_GIB, ALIGNED])
+@pytest.mark.parametrize("kernel", ["4.6", "6.1"])
+def test_a_table_of_the_firmwares_own_does_not_mind_where_the_direct_map_is(kernel: str, page_offset: int) -> None:
+    assert outcome(kernel, kaslr=page_offset, buffer=0x8000001000).verdict == "success"
+
+
+def test_with_kaslr_3_14_goes_astray_without_a_fault() -> None:
+    """Its slot 0 is the direct map's, and executable there as far as it was made so for the firmware."""
+    found = outcome("3.14", kaslr=BY_A_GIB)
+
+    assert ("wrong-memory", None) == (found.verdict, found.fault)
+
+
+def test_with_kaslr_6_1s_trampoline_has_a_1_to_1_map_of_one_gib() -> None:
+    """As in the capture with KASLR: slot 0 leads to a page of its own, whose only entry is the direct map's."""
+    linux = efimm.boot(efimm.machine("4G", kaslr=SHIFTED), "6.1")
+    table, kernels = linux.trampoline_pgd[0].address, linux.swapper_pg_dir[280].address
+    entries = [linux.memory.read_u64(table + 8 * k) for k in range(512)]
+
+    assert [linux.memory.read_u64(kernels + 8 * 448)] + [0] * 511 == entries
+    assert entries[0]
+    assert (table != kernels, linux.trampoline_pgd[0] & 0xFFF) == (True, 0x063), "0x67c04063 in the capture"
+    reached = [efimm.x86.walk(linux.memory, linux.trampoline_pgd.pa, pa).pa for pa in (0x9C000, GIB - 1, GIB)]
+    assert [0x9C000, GIB - 1, None] == reached
+
+
+def test_a_kernel_whose_image_has_tables_for_the_direct_map_cannot_move_it() -> None:
+    with pytest.raises(efimm.MachineError, match="cannot move its direct map"):
+        outcome("3.5", kaslr=ALIGNED)
+
+
+@pytest.mark.parametrize("options", [{"kaslr": 0xFFFF_8880_0000_1000}, {"kaslr": 1 << 40}, {"kaslr": "here"}])
+def test_a_place_that_kaslr_does_not_choose_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(efimm.MachineError):
+        outcome("6.1", **options)
+
+
+@pytest.mark.parametrize("options", [{"kaslr": ALIGNED}, {"kpti": True}])
+def test_i386_has_neither_here(options: dict[str, object]) -> None:
+    with pytest.raises(efimm.MachineError, match="x86_64"):
+        outcome("4.6", "4G", arch="i386", **options)
+
+
+def test_kpti_forbids_execution_through_a_borrowed_slot_that_user_mode_may_use() -> None:
+    """4.15's old_map broke on it (de53c3786a3c): the entry has US, so it gets NX, and the firmware cannot run."""
+    assert outcome(OLD_MAP).verdict == "success"
+    found = outcome(OLD_MAP, kpti=True)
+    linux = found.linux
+
+    assert found.fault is not None
+    assert (found.fault.cr2, 0x11) == (linux.firmware.service("SetVirtualAddressMap"), found.fault.error_code)
+    entry = next(event.new for event in writes(linux.trace.events, "swapper_pg_dir") if event.index == 0)
+    assert entry == linux.swapper_pg_dir[272] | 1 << 63, "only the alias: the direct map's entry stays as it was"
+    assert not linux.swapper_pg_dir[272] >> 63
+
+
+def test_kpti_leaves_3_8_alone_whose_first_slot_is_the_kernels_only() -> None:
+    """Static slot 272 has no US; the slots that were made later have, and need not be executable for an array."""
+    linux = efimm.boot(efimm.machine("1T", kpti=True, buffer=0x8000001000), "3.8")
+    slots = [linux.swapper_pg_dir[index] & 4 for index in (272, 273)]
+    found = enter(linux)
+    entries = {event.index: event.new >> 63 for event in writes(linux.trace.events, "swapper_pg_dir") if event.new}
+
+    assert [0, 4] == slots
+    assert (0, 1, 1) == (entries[0], entries[1], entries[2])
+    assert found.verdict == "success"
+
+
+@pytest.mark.parametrize("kernel", ["4.6", "6.1"])
+def test_kpti_does_not_touch_a_table_of_the_firmwares_own(kernel: str) -> None:
+    assert outcome(kernel, kpti=True).verdict == "success"

@@ -19,6 +19,8 @@ _MACHINE_OPTIONS = (
     click.option("--page-size", default="1G", show_default=True, help=f"Largest page: {', '.join(PAGE_SIZES)}."),
     click.option("--firmware", default="edk2", show_default=True, help=f"One of: {', '.join(FIRMWARES)}."),
     click.option("--arch", default="x86_64", show_default=True, help=f"One of: {', '.join(ARCHITECTURES)}."),
+    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 3.14)."),
+    click.option("--kpti", is_flag=True, help="With page-table isolation, as on a processor with the Meltdown bug."),
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -41,5 +43,7 @@ def machine_from(options: dict[str, Any]) -> Machine:
         arch=options["arch"],
         page_size=options["page_size"],
         map=options["map_"],
+        kaslr=options["kaslr"],
+        kpti=options["kpti"],
         descriptor_size=parse_address(options["descriptor_size"]),
     )

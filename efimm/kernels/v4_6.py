@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ..linux import efi_old_map
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region
 from ..linux.i386.pgtable import clone_pgd_range
@@ -101,12 +102,18 @@ KERNEL = replace(
     i386=I386,
 )
 
+
+def old_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
+    """3.5's addresses, for a direct map with holes."""
+    return efi_old_map.old_map_regions(linux, efi_old_map.pfn_range_is_mapped)
+
+
 OLD_MAP = replace(
     KERNEL,
     name="4.6 efi=old_map",
     title="Linux 4.6 started with efi=old_map",
     efi_alloc_page_tables=v3_8.KERNEL.efi_alloc_page_tables,
-    efi_map_regions=v3_8.KERNEL.efi_map_regions,
+    efi_map_regions=old_map_regions,
     efi_setup_page_tables=v3_8.KERNEL.efi_setup_page_tables,
     efi_call_phys=v3_8.KERNEL.efi_call_phys,
     efi_call_virt=v3_8.KERNEL.efi_call_virt,
