@@ -52,9 +52,13 @@ def array_in_added_memory(linux: Linux) -> Outcome:
 
 
 def after_kexec(linux: Linux) -> Outcome:
-    """The kernel is started once more by kexec: the firmware was switched already, and keeps its memory."""
+    """The kernel is started once more by kexec: the firmware was switched already, and keeps its memory.
+
+    The second kernel is told what the first one hands on, if it hands on anything.
+    """
     enter(linux)
     second = boot(linux.machine, linux.kernel)
+    second.efi_setup = linux.kernel.efi_runtime_map(linux)
     frames = linux.memory.words[8]
     for region in linux.map.descriptors:
         if region.runtime:

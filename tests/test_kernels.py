@@ -15,6 +15,7 @@ import efimm
 from efimm.kernels.v4_6 import OLD_MAP
 from efimm.linux.direct_map import init_memory_mapping
 from efimm.run import enter, walk_at_call
+from efimm.scenarios import after_kexec
 from efimm.trace import EntryWrite, LoadCr3, writes
 
 LINE, GIB = 512 << 30, 1 << 30
@@ -32,12 +33,14 @@ CHANGES = {
         "setup_arch",
         "init_mem_mapping",
         "setup_real_mode",
+        "efi_enter_virtual_mode",
         "efi_alloc_page_tables",
         "efi_map_regions",
         "efi_setup_page_tables",
         "efi_call_phys",
         "efi_call_virt",
         "efi_runtime_update_mappings",
+        "efi_runtime_map",
         "i386.efi_map_regions",
     ],
     ("4.6", "3.14"): [
@@ -49,13 +52,15 @@ CHANGES = {
         "efi_reserve_boot_services",
         "setup_real_mode",
         "mm_init",
+        "efi_enter_virtual_mode",
         "efi_map_regions",
         "efi_setup_page_tables",
         "efi_call_phys",
         "efi_call_virt",
     ],
     ("hpa-offset", "hpa-sync"): [
-        *("setup_real_mode", "sync_global_pgds", "efi_alloc_page_tables", "efi_map_regions", "efi_call_virt"),
+        *("setup_real_mode", "sync_global_pgds", "efi_enter_virtual_mode", "efi_alloc_page_tables"),
+        *("efi_map_regions", "efi_call_virt"),
     ],
 }
 
@@ -238,7 +243,7 @@ def test_in_3_14_the_kernels_own_view_of_boot_services_becomes_executable() -> N
 
 
 def test_clearing_the_arrays_1_to_1_map_in_3_14_would_take_it_from_the_kernel() -> None:
-    """Why efi_enter_virtual_mode does not: "it would get cleared in the kernel page table too"."""
+    """Why efi_enter_virtual_mode does not: one entry serves both."""
     for kernel, same in (("3.14", True), ("4.6", False)):
         linux = outcome(kernel, "4G", buffer=0x5000_0000).linux
         mine = efimm.x86.walk(linux.memory, linux.efi_pgd.pa, 0x5000_0000).last
@@ -302,6 +307,51 @@ def test_a_device_of_more_than_a_gib_gets_entries_with_reserved_bits() -> None:
     middle = efimm.x86.walk(linux.memory, linux.efi_pgd.pa, (start // GIB + 1) * GIB)
 
     assert (None, "reserved bit", "pud") == (middle.pa, middle.problem, middle.last.level.name)
+
+
+# after kexec
+
+
+def kexec(kernel: str, *, hand_on: bool = True) -> tuple[efimm.Linux, efimm.Outcome]:
+    """The first kernel, and what became of the second one."""
+    firsts: list[efimm.Linux] = []
+
+    def efi_runtime_map(linux: efimm.Linux) -> tuple[efimm.uefi.EfiMemoryDescriptor, ...]:
+        firsts.append(linux)
+        return efimm.KERNELS[kernel].efi_runtime_map(linux) if hand_on else ()
+
+    record = replace(efimm.KERNELS[kernel], efi_runtime_map=efi_runtime_map)
+    found = after_kexec(efimm.boot(efimm.machine("4G"), record))
+    return firsts[0], found
+
+
+@pytest.mark.parametrize("kernel", OWN_TABLE)
+def test_after_kexec_the_regions_are_where_the_kernel_before_had_them(kernel: str) -> None:
+    """1fec0533693c; before it, and when nothing is handed on, the firmware is asked again, and refuses."""
+    first, found = kexec(kernel)
+    second = found.linux
+
+    assert (found.verdict, found.status, second.memmap_count) == ("success", None, 0)
+    for md in (md for md in first.memmap if md.runtime):
+        walks = [efimm.x86.walk(second.memory, second.efi_pgd.pa, va) for va in (md.virtual_start, md.physical_start)]
+        assert [md.physical_start] * 2 == [walk.pa for walk in walks]
+    assert kexec(kernel, hand_on=False)[1].status == 1 << 63 | 3
+
+
+def test_after_kexec_hpas_offset_needs_nothing_to_be_told() -> None:
+    """The firmware's own table shows that it has switched, and every address is 2^46 above the physical one."""
+    first, found = kexec("hpa-offset", hand_on=False)
+    runtime = [md for md in first.memmap if md.runtime]
+
+    assert (found.verdict, found.status) == ("success", None)
+    assert {1 << 46} == {md.virtual_start - md.physical_start for md in runtime}
+    with found.linux.efi_call_virt():
+        assert all(found.linux.cpu.walk(md.virtual_start).pa == md.physical_start for md in runtime)
+
+
+@pytest.mark.parametrize("kernel", ["3.5", "va-patch", "hpa-sync", "3.8"])
+def test_after_kexec_the_others_ask_again_and_are_refused(kernel: str) -> None:
+    assert kexec(kernel)[1].status == 1 << 63 | 3
 
 
 # KASLR and KPTI: two ways to break a borrowed slot

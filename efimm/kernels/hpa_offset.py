@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ..linux import efi
 from ..linux.efi import get_systab_virt_addr, should_map_region
 from ..linux.efi_map import map_region, writable_and_executable
-from ..linux.efi_old_map import old_map_region
+from ..linux.efi_old_map import old_map_region, runtime_code_page_mkexec
 from ..linux.layout import MAX_PHYSMEM_BITS, pgd_index
 from ..linux.realmode import trampoline_cr3
 from ..linux.state import Linux
+from ..uefi import EfiStatus
 from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import PageTable
 from ..x86.modes import NX
@@ -54,6 +56,21 @@ def sync_offset_map(linux: Linux) -> None:
 def efi_alloc_page_tables(linux: Linux) -> PageTable:
     """None are made: the firmware runs on the trampoline's table."""
     return linux.trampoline_pgd
+
+
+def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
+    """Switch the firmware; after kexec its own table says that it has switched, and where it is follows from that.
+
+    Inferred: the idea does not say how the second kernel learns that it is one.
+    """
+    tables, systab = linux.firmware.tables, linux.firmware.system_table
+    runtime = int.from_bytes(linux.memory.read(systab + tables.runtime_services, tables.word), "little")
+    if runtime < OFFSET:
+        return efi.set_virtual_address_map(linux)
+    linux.efi_pgd = linux.kernel.efi_alloc_page_tables(linux)
+    linux.kernel.efi_map_regions(linux)
+    runtime_code_page_mkexec(linux)
+    return None
 
 
 def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
@@ -97,6 +114,7 @@ KERNEL = replace(
     source="H. Peter Anvin, linux-kernel, 2012-06-20; never written as a patch",
     setup_real_mode=setup_real_mode,
     sync_global_pgds=sync_global_pgds,
+    efi_enter_virtual_mode=efi_enter_virtual_mode,
     efi_alloc_page_tables=efi_alloc_page_tables,
     efi_map_regions=efi_map_regions,
     efi_call_virt=efi_call_virt,

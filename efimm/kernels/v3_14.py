@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux import setup
+from ..linux import efi, kexec, setup
 from ..linux.direct_map import init_memory_mapping
 from ..linux.early_tables import alloc_low_pages
 from ..linux.efi import should_map_region
@@ -25,6 +25,7 @@ from ..linux.i386.efi import map_region
 from ..linux.layout import pgd_index
 from ..linux.realmode import trampoline_cr3, write_real_mode_header
 from ..linux.state import Linux, Linux32
+from ..uefi import EfiStatus
 from ..uefi.memmap import EfiMemoryDescriptor
 from ..x86 import PageTable
 from . import v3_5
@@ -60,6 +61,14 @@ def setup_real_mode(linux: Linux) -> None:
     write_real_mode_header(linux)
     linux.trampoline_pgd[0] = linux.swapper_pg_dir[pgd_index(linux.layout.page_offset)]
     linux.trampoline_pgd[511] = linux.swapper_pg_dir[511]
+
+
+def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
+    """Switch the firmware, but after kexec, when its addresses are known."""
+    if linux.efi_setup:
+        kexec.kexec_enter_virtual_mode(linux)
+        return None
+    return efi.set_virtual_address_map(linux)
 
 
 def efi_alloc_page_tables(linux: Linux) -> PageTable:
@@ -112,12 +121,14 @@ KERNEL = replace(
     setup_arch=setup_arch,
     init_mem_mapping=init_mem_mapping,
     setup_real_mode=setup_real_mode,
+    efi_enter_virtual_mode=efi_enter_virtual_mode,
     efi_alloc_page_tables=efi_alloc_page_tables,
     efi_map_regions=efi_map_regions,
     efi_setup_page_tables=efi_setup_page_tables,
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
     efi_runtime_update_mappings=efi_runtime_update_mappings,
+    efi_runtime_map=kexec.save_runtime_map,
     known_bugs=(),
     i386=I386,
 )

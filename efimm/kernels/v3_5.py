@@ -24,6 +24,7 @@ from ..linux.pgd_list import Mm
 from ..linux.pti import set_pgd
 from ..linux.realmode import write_real_mode_header
 from ..linux.state import Kernel, Kernel32, KnownBug, Linux, Linux32
+from ..uefi.memmap import EfiMemoryDescriptor
 from ..x86 import Entry, PageTable
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
 
@@ -116,6 +117,11 @@ def efi_call_virt(_linux: Linux) -> Iterator[None]:
     yield
 
 
+def efi_runtime_map(_linux: Linux) -> tuple[EfiMemoryDescriptor, ...]:
+    """Nothing is handed on: a kernel started by kexec asks the firmware once more."""
+    return ()
+
+
 def memmap_pointer(linux: Linux, new_memmap: int) -> int:
     """`(efi_memory_desc_t *)__pa(new_memmap)`: a physical address, which the processor will use as a virtual one."""
     return linux.layout.virt_to_phys(new_memmap)
@@ -181,6 +187,7 @@ KERNEL = Kernel(
     efi_call_phys=efi_call_phys,
     efi_call_virt=efi_call_virt,
     efi_runtime_update_mappings=runtime_code_page_mkexec,
+    efi_runtime_map=efi_runtime_map,
     i386=I386,
     known_bugs=(
         KnownBug(

@@ -113,9 +113,11 @@ OLD_MAP = replace(
     name="4.6 efi=old_map",
     title="Linux 4.6 started with efi=old_map",
     efi_alloc_page_tables=v3_8.KERNEL.efi_alloc_page_tables,
+    efi_enter_virtual_mode=v3_8.KERNEL.efi_enter_virtual_mode,
     efi_map_regions=old_map_regions,
     efi_setup_page_tables=v3_8.KERNEL.efi_setup_page_tables,
     efi_call_phys=v3_8.KERNEL.efi_call_phys,
     efi_call_virt=v3_8.KERNEL.efi_call_virt,
     efi_runtime_update_mappings=v3_8.KERNEL.efi_runtime_update_mappings,
+    efi_runtime_map=v3_8.KERNEL.efi_runtime_map,
 )

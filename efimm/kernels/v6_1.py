@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux import setup
+from ..linux import efi, kexec, setup
 from ..linux.efi import BOOT_SERVICES, can_free_region, should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_executable
 from ..linux.head import V6_1_IMAGE
@@ -20,6 +20,7 @@ from ..linux.map_in_pgd import kernel_map_pages_in_pgd
 from ..linux.page_alloc import alloc_pages
 from ..linux.realmode import write_real_mode_header
 from ..linux.state import Linux
+from ..uefi import EfiStatus
 from ..uefi.memmap import EFI_MEMORY_RUNTIME, EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import PageTable
 from ..x86.modes import NX, RW
@@ -94,6 +95,14 @@ def region_flags(md: EfiMemoryDescriptor) -> int:
     return writable_and_executable(md) if md.type in CODE else writable_and_executable(md) | NX
 
 
+def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
+    """As in 3.14, with the rights of each region."""
+    if linux.efi_setup:
+        kexec.kexec_enter_virtual_mode(linux, region_flags)
+        return None
+    return efi.set_virtual_address_map(linux)
+
+
 def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
     """From the last region to the first, as in 4.6, with the rights of each."""
     places = [place for place, md in enumerate(linux.memmap) if should_map_region(md)]
@@ -130,6 +139,7 @@ KERNEL = replace(
     efi_reserve_boot_services=efi_reserve_boot_services,
     setup_real_mode=setup_real_mode,
     mm_init=mm_init,
+    efi_enter_virtual_mode=efi_enter_virtual_mode,
     efi_map_regions=efi_map_regions,
     efi_setup_page_tables=efi_setup_page_tables_and_page_0,
     efi_call_phys=efi_call,

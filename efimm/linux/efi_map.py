@@ -56,6 +56,6 @@ def next_efi_va(efi_va: int, pa: int, size: int) -> int:
 
 
 def efi_setup_page_tables(linux: Linux, pa_memmap: int, num_pages: int) -> None:
-    """Map the array 1:1 for the call: "the physical address of new_memmap lands in memory which is not mapped"."""
+    """Map the array 1:1 for the call: the direct fix of the bug of 2012, since it may lie where nothing else is."""
     start = pa_memmap & PAGE_MASK
     kernel_map_pages_in_pgd(linux, linux.efi_pgd, start, start, num_pages, NX | RW)

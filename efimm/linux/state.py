@@ -60,6 +60,7 @@ class Kernel:
     efi_call_phys                  the seam around the call before the switch: prepare, `yield`, undo
     efi_call_virt                  the seam around every later call
     efi_runtime_update_mappings    the rights of the regions once the firmware has switched
+    efi_runtime_map                the regions and addresses that it hands to a kernel started by kexec
     i386                           the 32-bit kernel of the same release, None where the suite has none
     """
 
@@ -86,6 +87,7 @@ class Kernel:
     efi_call_phys: Callable[[Linux], AbstractContextManager[None]]
     efi_call_virt: Callable[[Linux], AbstractContextManager[None]]
     efi_runtime_update_mappings: Callable[[Linux], None]
+    efi_runtime_map: Callable[[Linux], tuple[EfiMemoryDescriptor, ...]]
     known_bugs: tuple[KnownBug, ...] = ()
     i386: Kernel32 | None = None
 
@@ -158,6 +160,7 @@ class Linux:
     call_mode: PagingMode = LONG4
     efi_systab: int | None = None
     efi_va: int = EFI_VA_START
+    efi_setup: tuple[EfiMemoryDescriptor, ...] = ()
 
     @property
     def map(self) -> MemoryMap:
