@@ -83,9 +83,16 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 # the question
 
 
-@pytest.mark.parametrize("kernel", efimm.KERNELS)
-@pytest.mark.parametrize("arch", ["x86_64", "i386"])
-def test_a_watched_firmware_gives_the_outcome_of_an_unwatched_one(kernel, arch):
+@pytest.mark.parametrize(
+    ("arch", "kernel"),
+    [
+        (arch, name)
+        for arch in ("x86_64", "i386")
+        for name, kernel in efimm.KERNELS.items()
+        if kernel.has_build_for(arch)
+    ],
+)
+def test_a_watched_firmware_gives_the_outcome_of_an_unwatched_one(arch, kernel):
     machine = efimm.machine("1T" if arch == "x86_64" else "1G", arch=arch)
 
     assert hand_over(machine, kernel).outcome.summary() == efimm.run(machine, kernel).summary()
