@@ -42,7 +42,7 @@ def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
     for address in range(start, end + 1, PGDIR_SIZE):
         pgd_ref, index = linux.swapper_pg_dir[pgd_index(address)], pgd_index(address)
         if pgd_ref:
-            with linux.pgd_list.lock.held():
+            with linux.kernel.hold_pgd_lock(linux):
                 if not linux.trampoline_pgd[index]:
                     linux.trampoline_pgd[index] = pgd_ref
 
