@@ -182,7 +182,7 @@ def test_a_run_whose_entries_all_lead_to_one_table(monkeypatch):
     # It maps as many pieces as it has entries, so nothing can be folded; and nothing but the walk for one is left.
     monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", 3)
     memory = PhysMemory()
-    memory.add_runs([TableRun(0x10, 1, 0, 512, 0x11_003, 0x1000), TableRun(0x11, 512, 0, 512 * 512, 0x400_003, 0)])
+    memory.add_tables([TableRun(0x10, 1, 0, 512, 0x11_003, 0x1000), TableRun(0x11, 512, 0, 512 * 512, 0x400_003, 0)])
     memory.write_u64(0x40_0000, 0x83)
     errors = agrees(memory, 0x1_0000, [number * GIB // 2 + 5 for number in range(0, 4000, 7)], LONG4)
     assert set(errors.tolist()) == {-1, 0}
@@ -201,8 +201,8 @@ def test_runs_that_map_one_piece_or_nearly(seed):
     leaves = low * 512 + rng.choice([0, 0, 3]), high * 512 - rng.choice([0, 0, 5])
     pa = rng.choice([0, leaves[0] << 21, 1 << 21, 1 << 30, (1 << 46) - (leaves[1] - leaves[0] << 20)])
     tables, page = rng.choice([3, 5, 7, 1 << 63 | 7]), rng.choice([0x81, 0x83, 0x87, 1 << 63 | 0x87])
-    memory.add_runs([TableRun(0x20, 4, low, high, (0x1000 + low) << 12 | tables, 0x1000)])
-    memory.add_runs([TableRun(0x1000, 2048, *leaves, pa | page, 1 << 21)])
+    memory.add_tables([TableRun(0x20, 4, low, high, (0x1000 + low) << 12 | tables, 0x1000)])
+    memory.add_tables([TableRun(0x1000, 2048, *leaves, pa | page, 1 << 21)])
     if rng.random() < 0.3:
         memory.write_u64(rng.randrange(0x1000 + low, 0x1000 + high) << 12, 0)
     edges = [low * GIB, high * GIB, *(number << 21 for number in leaves)]
@@ -223,16 +223,16 @@ def test_the_ends_of_a_run_are_holes(monkeypatch):
     memory = PhysMemory()
     memory.write_u64(ROOT, 0x2_0003)
     memory.write_u64(ROOT + 8, 0x2_1003)
-    memory.add_runs([TableRun(0x20, 2, 5, 600, 0x83, GIB)])
+    memory.add_tables([TableRun(0x20, 2, 5, 600, 0x83, GIB)])
     vas = [number * GIB + 1 for number in (0, 4, 5, 511, 512, 599, 600, 1023)]
     assert (agrees(memory, ROOT, vas, LONG4) == -1).tolist() == [False, False, True, True, True, True, False, False]
 
 
 def test_a_root_that_is_a_run_and_runs_of_the_other_size():
     memory = PhysMemory()
-    memory.add_runs([TableRun(0x10, 1, 0, 512, 0x1_1003, 0), TableRun(0x11, 1, 0, 512, 0x83, GIB)])
+    memory.add_tables([TableRun(0x10, 1, 0, 512, 0x1_1003, 0), TableRun(0x11, 1, 0, 512, 0x83, GIB)])
     agrees(memory, 0x1_0000, [0, GIB, 5 * GIB + 1, 1 << 40], LONG4)
-    memory.add_runs([TableRun(0x20, 1, 0, 1024, 0x2_1003, 0, entry_bytes=8), TableRun(0x21, 1, 0, 1024, 3, 4096)])
+    memory.add_tables([TableRun(0x20, 1, 0, 1024, 0x2_1003, 0, entry_bytes=8), TableRun(0x21, 1, 0, 1024, 3, 4096)])
     agrees(memory, 0x2_0000, [0, 0x1234_5678, 0xFFFF_FFFF], LEGACY)
 
 

@@ -92,8 +92,8 @@ def test_one_range_is_a_handful_of_runs(shift, ram):
     taken = same_bytes(extents, 0, ram)
     memory, _ = build(extents, 0, ram)
     assert memory.frames_in_use == 0
-    assert len(memory.runs) == {12: 3, 21: 2, 30: 1}[shift]
-    assert taken > len(memory.runs) or shift == 30
+    assert len(memory.lazy_tables) == {12: 3, 21: 2, 30: 1}[shift]
+    assert taken > len(memory.lazy_tables) or shift == 30
 
 
 def test_ranges_that_meet_in_a_table_and_go_on_over_several():

@@ -107,7 +107,7 @@ def test_a_table_that_leads_to_itself_is_told_in_one_line_and_in_no_time():
 def test_runs_whose_entries_do_not_continue_each_other():
     memory = PhysMemory()
     memory.write_u64(ROOT, 0x2_0003)
-    memory.add_runs([TableRun(0x20, 1, 3, 6, 0x83, 0)])
+    memory.add_tables([TableRun(0x20, 1, 3, 6, 0x83, 0)])
     assert [(r.va // GIB, r.pa) for r in mapped_ranges(memory, ROOT)] == [(3, 0), (4, 0), (5, 0)]
 
 
@@ -127,7 +127,7 @@ def test_pages_beyond_the_last_physical_address_are_not_mapped(as_run):
     memory.write_u64(0x1000, 0x2003)
     first = (1 << 40) - (4 << 30) | 0x83
     if as_run:
-        memory.add_runs([TableRun(2, 1, 0, 8, first, 1 << 30)])
+        memory.add_tables([TableRun(2, 1, 0, 8, first, 1 << 30)])
     else:
         for index in range(8):
             memory.write_u64(0x2000 + 8 * index, first + (index << 30))

@@ -122,7 +122,7 @@ def test_a_range_behind_the_hole_in_the_addresses_begins_at_its_own_page(mode, n
 
 def test_a_run_whose_step_carries_from_ignored_bits_is_mapped_as_a_walk_finds_it(cpu: Cpu) -> None:
     """Bits 11..9 mean nothing in an entry, but an entry of a run is what its arithmetic says."""
-    cpu.memory.add_runs([TableRun(PTE >> 12, 1, low=0, high=4, first=0x1_0E01, step=0x200)])
+    cpu.memory.add_tables([TableRun(PTE >> 12, 1, low=0, high=4, first=0x1_0E01, step=0x200)])
     walks = [walk(cpu.memory, ROOT, k << 12).pa for k in range(4)]
 
     assert walks == [0x1_0000, 0x1_1000, 0x1_1000, 0x1_1000]

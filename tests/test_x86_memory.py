@@ -104,7 +104,7 @@ def test_words_are_little_endian() -> None:
 @given(runs(), st.data())
 def test_a_table_run_reads_like_its_bytes(run: TableRun, data: st.DataObject) -> None:
     memory = PhysMemory()
-    memory.add_runs([run])
+    memory.add_tables([run])
     expected, base = eager(run), run.first_pfn * PAGE
     start = data.draw(st.integers(0, len(expected) - 1))
     end = data.draw(st.integers(start, len(expected)))
@@ -120,7 +120,7 @@ def test_a_table_run_reads_like_its_bytes(run: TableRun, data: st.DataObject) ->
 @given(runs(), st.data())
 def test_a_write_turns_one_run_page_into_bytes_and_leaves_the_others(run: TableRun, data: st.DataObject) -> None:
     memory = PhysMemory()
-    memory.add_runs([run])
+    memory.add_tables([run])
     expected, base = bytearray(eager(run)), run.first_pfn * PAGE
     at = data.draw(st.integers(0, len(expected) - 8)) & ~7
     memory.write_u64(base + at, 0xDEAD_BEEF_0000_0001)
@@ -138,7 +138,7 @@ def test_a_run_ends_where_it_ends_whatever_order_runs_were_added_in() -> None:
     random.Random(1).shuffle(shuffled)
     memory = PhysMemory()
     for run in shuffled:
-        memory.add_runs([run])
+        memory.add_tables([run])
 
     for k in range(50):
         first = 10 * k + 5
@@ -149,7 +149,7 @@ def test_a_run_ends_where_it_ends_whatever_order_runs_were_added_in() -> None:
 def test_a_read_may_cross_from_bytes_into_a_run_and_out_again() -> None:
     memory = PhysMemory()
     memory.write(2 * PAGE - 4, b"head")
-    memory.add_runs([TableRun(2, 1, 0, 512, 0x0101_0101_0101_0101, 0)])
+    memory.add_tables([TableRun(2, 1, 0, 512, 0x0101_0101_0101_0101, 0)])
     memory.write(3 * PAGE, b"tail")
 
     assert b"head" + b"\1" * PAGE + b"tail" == memory.read(2 * PAGE - 4, PAGE + 8)

@@ -20,7 +20,7 @@ def section(plan: Plan) -> Section:
     """One table page as bytes, and as a dictionary of its entries."""
     linux = efimm.boot(efimm.machine(plan.rams[-1], page_size="4K"), "3.5")
     memory, trace = linux.memory, linux.trace
-    run = max(memory.runs, key=lambda run: run.count)
+    run = max(memory.lazy_tables, key=lambda run: run.count)
     rng = random.Random(LOOKS)
     places = [run.first_pfn + rng.randrange(run.count) << 12 for _ in range(LOOKS)]
     tables = [PageTable(memory, place, "pte", trace) for place in places]

@@ -71,7 +71,7 @@ def split_large_page(linux: Linux, leaf: Step) -> None:
     if below.shift == PAGE_SHIFT:
         prot &= ~PS
     base = alloc_pages(linux, 1)
-    linux.memory.add_runs([TableRun(base >> PAGE_SHIFT, 1, 0, 512, leaf.entry & ADDRESS_MASK | prot, below.span)])
+    linux.memory.add_tables([TableRun(base >> PAGE_SHIFT, 1, 0, 512, leaf.entry & ADDRESS_MASK | prot, below.span)])
     _table(linux, leaf)[leaf.index] = base | KERNPG_TABLE
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..trace import Trace
 from ..x86 import PageTable
@@ -86,7 +86,7 @@ class TableFiller:
             self._view(table, level).fill(index, extent.entries(level), extent.leaf(level), level.span)
         else:
             if entry & P:
-                extent = replace(extent, prot=entry & ~ADDRESS_MASK & ~PS)
+                extent = extent._replace(prot=entry & ~ADDRESS_MASK & ~PS)
             span = extent.start, extent.end
             tables = new_tables(self.memory, self.alloc_pages, depth + 1, [extent], *span, table_flags=self.table_flags)
             self._view(table, level).fill(index, extent.entries(level), tables | self.table_flags, PAGE_SIZE)

@@ -79,7 +79,7 @@ def _identity_map(firmware: Firmware) -> int:
     if firmware.memory.run_at(top) is None:
         below = TableRun(top + 1, _OWN_SLOTS, 0, _OWN_SLOTS << 9, _FLAGS | PS, 1 << 30)
         links = TableRun(top, 1, 0, _OWN_SLOTS, _OWN_TABLES + PAGE_SIZE | _FLAGS, PAGE_SIZE)
-        firmware.memory.add_runs([links, below])
+        firmware.memory.add_tables([links, below])
     return _OWN_TABLES
 
 

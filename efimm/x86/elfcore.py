@@ -21,7 +21,7 @@ Extent = tuple[int, int]  # first page frame number, number of pages
 
 def saved_extents(memory: PhysMemory) -> list[Extent]:
     """The page frames that were ever written, as (first, count) in order; table runs count as written."""
-    pieces = [(pfn, 1) for pfn in memory.words[8]] + [(run.first_pfn, run.count) for run in memory.runs]
+    pieces = [(pfn, 1) for pfn in memory.words[8]] + [(run.first_pfn, run.count) for run in memory.lazy_tables]
     extents: list[Extent] = []
     for first, count in sorted(pieces):
         if extents and first <= sum(extents[-1]):

@@ -61,7 +61,7 @@ class TableReader:
 
     def __post_init__(self) -> None:
         self._frames: U64 = np.fromiter(self.memory.words[8], np.uint64, self.memory.frames_in_use)
-        runs = self.memory.runs
+        runs = self.memory.lazy_tables
         self._first: U64 = np.array([run.first_pfn for run in runs], dtype=np.uint64)
         self._count: U64 = np.array([run.count for run in runs], dtype=np.uint64)
 

@@ -1,19 +1,19 @@
 """Physical memory: frames of bytes, and page tables that become bytes when they are first written.
 
 A direct map of 64 TiB by 4 KiB pages takes 128 GiB of page tables.  Nearly all of them hold an arithmetic progression,
-so such tables are kept as a `TableRun` (a few numbers) and answer reads as if the bytes were there.  A written page is
-simply a frame from then on.
+so such tables are kept as a few numbers (`TableRun`, `TableArea`) and answer reads as if the bytes were there.  A
+written page is simply a frame from then on.
 """
 
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_right, insort_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
@@ -49,6 +49,14 @@ class TableRun:
         """Entry `number` of the run."""
         return self.first + (number - self.low) * self.step if self.low <= number < self.high else 0
 
+    def word(self, pfn: int, index: int) -> int:
+        """Entry `index` of the run's table page `pfn`."""
+        return self.entry((pfn - self.first_pfn) * self.entries_per_page + index)
+
+    def run_at(self, _pfn: int) -> TableRun | None:
+        """The run itself."""
+        return self
+
     def page(self, pfn: int) -> bytearray:
         """The 4096 bytes of the run's table page `pfn`."""
         start = (pfn - self.first_pfn) * self.entries_per_page
@@ -78,6 +86,26 @@ def _ladder(count: int, entry_bytes: int) -> tuple[int, int]:
     return int.from_bytes(rows[0], "little"), int.from_bytes(rows[1], "little")
 
 
+class LazyTables(Protocol):
+    """Table pages in a row, from frame `first_pfn` on, whose entries are computed when they are looked at."""
+
+    first_pfn: int
+    count: int
+
+    @property
+    def entry_bytes(self) -> int:
+        """The size of an entry."""
+
+    def word(self, pfn: int, index: int) -> int:
+        """Entry `index` of the table page `pfn`."""
+
+    def page(self, pfn: int) -> bytearray:
+        """The 4096 bytes of the table page `pfn`."""
+
+    def run_at(self, pfn: int) -> TableRun | None:
+        """The pages around `pfn` as a run, or None where they are not one."""
+
+
 class PhysMemory:
     """Sparse physical memory: any address below 2**52 can be read (zeros until written) and written."""
 
@@ -86,7 +114,7 @@ class PhysMemory:
         self._frames: dict[int, bytearray] = {}
         # The same frames by number as words of 8 and of 4 bytes; who writes there changes `version`.
         self.words: dict[int, dict[int, memoryview]] = {size: {} for size in _WORD_CODES}
-        self._runs: list[TableRun] = []
+        self._lazy: list[LazyTables] = []
 
     def read(self, pa: int, size: int) -> bytes:
         """The `size` bytes at physical address `pa`; ValueError outside 52 bits, or below 0 bytes.  Never allocates."""
@@ -116,12 +144,12 @@ class PhysMemory:
         frame = self.words[entry_bytes].get(pfn)
         if frame is not None:
             return int(frame[offset // entry_bytes])
-        run = self.run_at(pfn)
-        if run is None:
+        tables = self._tables_at(pfn)
+        if tables is None:
             return 0
-        if run.entry_bytes != entry_bytes:
+        if tables.entry_bytes != entry_bytes:
             return int.from_bytes(self.read(pa, entry_bytes), "little")
-        return run.entry((pfn - run.first_pfn) * run.entries_per_page + offset // entry_bytes)
+        return tables.word(pfn, offset // entry_bytes)
 
     def read_u64(self, pa: int) -> int:
         """The aligned little-endian 64-bit word at `pa`."""
@@ -131,24 +159,26 @@ class PhysMemory:
         """Store a little-endian 64-bit word at `pa`."""
         self.write(pa, value.to_bytes(8, "little"))
 
-    def add_runs(self, runs: Iterable[TableRun]) -> None:
-        """Let each of `runs` stand for its pages, which must not have been written before."""
-        self._runs.extend(runs)
-        self._runs.sort(key=_FIRST_PFN)
+    def add_tables(self, tables: Iterable[LazyTables]) -> None:
+        """Let each of `tables` stand for its pages, which must not have been written before."""
+        for each in tables:
+            insort_right(self._lazy, each, key=_FIRST_PFN)
         self.version += 1
 
     @property
-    def runs(self) -> Sequence[TableRun]:
-        """The table runs, by their first frame.  A frame that has become bytes hides the run's page."""
-        return self._runs
+    def lazy_tables(self) -> Sequence[LazyTables]:
+        """The tables that are computed, by their first frame; a frame of bytes hides one of their pages."""
+        return self._lazy
 
     def run_at(self, pfn: int) -> TableRun | None:
-        """The run that frame `pfn` belongs to, or None where it is bytes (or nothing) by now."""
-        if pfn in self._frames:
-            return None
-        place = bisect_right(self._runs, pfn, key=_FIRST_PFN)
-        run = self._runs[place - 1] if place else None
-        return run if run is not None and pfn < run.first_pfn + run.count else None
+        """The run that frame `pfn` belongs to; None where it is bytes by now, nothing, or more than one progression."""
+        tables = None if pfn in self._frames else self._tables_at(pfn)
+        return tables.run_at(pfn) if tables else None
+
+    def _tables_at(self, pfn: int) -> LazyTables | None:
+        place = bisect_right(self._lazy, pfn, key=_FIRST_PFN)
+        tables = self._lazy[place - 1] if place else None
+        return tables if tables is not None and pfn < tables.first_pfn + tables.count else None
 
     @property
     def frames_in_use(self) -> int:
@@ -159,8 +189,8 @@ class PhysMemory:
         frame = self._frames.get(pfn)
         if frame is not None:
             return frame
-        run = self.run_at(pfn)
-        return run.page(pfn) if run else _ZEROS
+        tables = self._tables_at(pfn)
+        return tables.page(pfn) if tables else _ZEROS
 
     def _frame(self, pfn: int) -> bytearray:
         frame = self._frames.get(pfn)
