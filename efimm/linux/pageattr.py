@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..x86 import PageTable, Step, walk
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
-from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS
+from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS, P
 from .layout import KERNPG_TABLE, PAGE_CACHE_UC_MINUS
 from .page_alloc import alloc_pages
 from .state import Linux
@@ -44,18 +44,19 @@ def change_attr_in_pgd(
     changed = False
     while va < end:
         found = walk(linux.memory, pgd.pa, va)
-        leaf = found.steps[-1]
+        leaf = found.last
+        assert leaf is not None  # a kernel address is canonical
         if stop_at_hole and not leaf.entry:
             break
         span = leaf.level.span
         new = leaf.entry & ~clear | set_
         if found.pa is None or new == leaf.entry:
-            va = (va // span + _alike(linux, leaf)) * span
+            va = (va // span + _alike(linux, leaf, -(-end // span) - va // span)) * span
         elif span > PAGE_SIZE and (va % span or end - va < span):
             split_large_page(linux, leaf)
             changed = True
         else:
-            count = _neighbours(linux, leaf, (end - va) // span)
+            count = _alike(linux, leaf, (end - va) // span)
             _table(linux, leaf).fill(leaf.index, count, new, span)
             changed = True
             va += count * span
@@ -75,25 +76,11 @@ def split_large_page(linux: Linux, leaf: Step) -> None:
     _table(linux, leaf)[leaf.index] = base | KERNPG_TABLE
 
 
-def _alike(linux: Linux, leaf: Step) -> int:
-    """How many entries of this table from this one on surely have the same flags: all of an untouched run, else 1."""
-    run = linux.memory.run_at(leaf.table >> PAGE_SHIFT)
-    if run is None:
-        return 1
-    first = ((leaf.table >> PAGE_SHIFT) - run.first_pfn) * run.entries_per_page
-    edges = (run.low - first, run.high - first, run.entries_per_page)
-    return min(edge for edge in edges if leaf.index < edge) - leaf.index
-
-
-def _neighbours(linux: Linux, leaf: Step, most: int) -> int:
-    """How many entries of the same table continue this one: same flags, next address; at most `most`."""
-    count = 1
-    while count < min(most, 512 - leaf.index):
-        entry = linux.memory.read_u64(leaf.table + 8 * (leaf.index + count))
-        if entry != leaf.entry + count * leaf.level.span:
-            break
-        count += 1
-    return count
+def _alike(linux: Linux, leaf: Step, most: int) -> int:
+    """How many entries from this one on are alike, at most `most`: holes, or the same flags and the next address."""
+    words = _table(linux, leaf).words(leaf.index, min(most, 512 - leaf.index))
+    step = leaf.level.span if leaf.entry & P else 0
+    return next((k for k, word in enumerate(words) if word != leaf.entry + k * step), len(words))
 
 
 def _table(linux: Linux, leaf: Step) -> PageTable:
