@@ -1,5 +1,6 @@
 """Every stop of the slider as data: the scene, its SVG, its text twin and the trace they come from tell the same."""
 
+import asyncio
 import json
 import math
 import re
@@ -20,8 +21,8 @@ from efimm.show.rows import block_rows, slot_rows
 from efimm.show.scene import draw
 from efimm.show.shapes import Circle, Path, Rect, Text
 from efimm.show.state import state_of
+from efimm.show.strips import STOPS, unpacked
 from efimm.show.svg import css, inline_svg, picture, svg
-from efimm.show.table import STOPS
 from efimm.show.twin import describe, twin
 from efimm.trace import EntryWrite, LoadCr3
 
@@ -350,24 +351,32 @@ def slider():
     return ram_slider()
 
 
-def test_the_table_answers_every_stop_and_is_small(slider):
-    table = slider.table
+def test_the_strips_answer_every_stop_and_are_small(slider):
+    strips = {strip["key"]: strip for strip in map(unpacked, slider.strips)}
 
-    assert [ram for ram, _ in table["stops"]] == list(STOPS)
-    assert set(table["scenes"]) == set(KERNELS)
-    assert all(len(scenes) == len(STOPS) for scenes in table["scenes"].values())
-    assert len(json.dumps(table)) < 300_000
+    assert [ram for ram, _ in slider.choices["stops"]] == list(STOPS)
+    assert list(strips) == [f"{name}|auto|1G" for name in slider.choices["kernels"]]
+    assert all(list(strip["scenes"]) == [str(k) for k in range(len(STOPS))] for strip in strips.values())
+
+
+def test_what_is_sent_for_all_kernels_is_small():
+    pytest.importorskip("anywidget")
+    from efimm.show.widgets import ram_slider
+
+    everything = ram_slider(kernels=tuple(KERNELS))
+    assert len(everything.strips) == len(KERNELS)
+    assert sum(map(len, everything.strips)) + len(json.dumps(everything.choices)) < 300_000
 
 
 def test_a_packed_scene_is_the_scene(slider):
-    for name in KERNELS:
+    for strip in map(unpacked, slider.strips):
         for place, ram in enumerate(STOPS):
-            state = state_of(efimm.run(efimm.machine(ram), name))
-            height, title, words, shapes, lines, verdict, good, note = slider.table["scenes"][name][place]
+            state = state_of(efimm.run(efimm.machine(ram), strip["key"].split("|")[0]))
+            height, title, words, shapes, lines, verdict, good, note = strip["scenes"][str(place)]
             scene = draw(state)
             assert (height, title, words) == (scene.height, scene.title, scene.description)
-            assert [slider.table["shapes"][k] for k in shapes] == [shape.plain() for shape in scene.shapes]
-            assert "\n".join(slider.table["lines"][k] for k in lines) == describe(state)
+            assert [strip["shapes"][k] for k in shapes] == [shape.plain() for shape in scene.shapes]
+            assert "\n".join(strip["lines"][k] for k in lines) == describe(state)
             assert (verdict, good, note) == (state.verdict_words, state.verdict == "success", "")
 
 
@@ -386,18 +395,40 @@ def test_placement_and_page_size_ask_python_and_say_where_they_cannot_be():
     from efimm.show.widgets import ram_slider
 
     slider = ram_slider("1T")
-    before = slider.table
-    slider.placement = "below"
-    verdicts = {ram: slider.table["scenes"]["3.5"][k][5:] for k, (ram, _) in enumerate(slider.table["stops"])}
-    reasons = {key: dict(zip(STOPS, why, strict=True)) for key, _, why in slider.table["placements"]}
+    reasons = {key: dict(zip(STOPS, why, strict=True)) for key, _, why in slider.choices["placements"]}
+    answers = {}
+    for ram in (1 << 40, 1 << 30):
+        slider.placement, slider.ram = "below", ram
+        slider.wanted += 1
+        answers[ram] = unpacked(slider.answer)
 
-    assert slider.table is not before
-    assert verdicts[1 << 40][0].startswith("Success")
-    assert verdicts[1 << 30][2].startswith("Not placed as chosen: buffer 0x7ffffff000")
+    assert {answer["key"] for answer in answers.values()} == {"3.5|below|1G"}
+    assert [list(answer["scenes"]) for answer in answers.values()] == [[str(STOPS.index(ram))] for ram in answers]
+    (large,), (small,) = (answer["scenes"].values() for answer in answers.values())
+    assert large[5].startswith("Success")
+    assert small[7].startswith("Not placed as chosen: buffer 0x7ffffff000")
     assert reasons["below"][1 << 30] == "RAM ends at 1 GiB"
     assert reasons["below"][1 << 40] == ""
     slider.page_size = "4K"
     assert slider.outcome.linux.machine.leaf_shift == 12
+
+
+def test_after_the_scene_that_is_wanted_the_others_follow():
+    pytest.importorskip("anywidget")
+    from efimm.show.widgets import ram_slider
+
+    slider = ram_slider("1T", kernels=("3.5",))
+
+    async def ask() -> None:
+        slider.page_size = "4K"
+        slider.wanted += 1
+        assert len(unpacked(slider.answer)["scenes"]) == 1
+        await slider._filling
+
+    asyncio.run(ask())
+    strip = unpacked(slider.answer)
+    assert strip["key"] == "3.5|auto|4K"
+    assert list(strip["scenes"]) == [str(k) for k in range(len(STOPS))]
 
 
 def test_a_rewind_sends_the_scene_of_that_moment():
@@ -421,7 +452,7 @@ def test_a_map_takes_the_sliders_place():
     slider = ram_slider(map="hp-superdome2-3tib", kernel="hpa-sync")
 
     assert slider.fixed
-    assert len(slider.table["stops"]) == 1
+    assert len(slider.choices["stops"]) == 1
     assert slider.outcome.verdict == "success"
 
 

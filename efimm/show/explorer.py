@@ -17,13 +17,13 @@ from ..x86 import LONG4, PagingMode
 from ..x86.rights import FETCH, READ, WRITE, Request
 from .answers import number
 from .explained import Explained, explain
+from .mimebundle import with_text
 from .sample import CODE, MODES
 from .shapes import PATTERNS
-from .svg import STATIC
+from .svg import STATIC, script
 from .walk_scene import cell_rows, draw
 from .walk_source import Source, source_of
 from .walk_twin import describe
-from .widgets import with_text
 
 _MODES: dict[str, PagingMode] = {mode.name: mode for mode in MODES}
 _MAXPHYADDR = (32, 36, 39, 40, 46, 48, 52)
@@ -39,7 +39,7 @@ class Explorer(anywidget.AnyWidget):
     what is shown.  `again` counts requests to look into the tables once more.
     """
 
-    _esm = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("picture.js", "explorer.js"))
+    _esm = script("explorer")
     _css = STATIC / "picture.css"
 
     kind = traitlets.Unicode("explorer").tag(sync=True)

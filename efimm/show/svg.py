@@ -19,6 +19,11 @@ from .twin import describe
 STATIC = File(__file__).parent / "static"
 
 
+def script(widget: str) -> str:
+    """The JavaScript of a widget: what all pictures share, and its own part."""
+    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", widget))
+
+
 class Picture:
     """A scene that shows itself: as SVG in a notebook (`_repr_mimebundle_`), as its text twin with `print`."""
 

@@ -1,4 +1,4 @@
-// Draws scenes that Python computed, and moves between them.  Nothing is decided here: a control looks up a scene.
+// Draws scenes that Python computed.  Nothing is decided here.  A widget's own file adds its renderer.
 
 const NS = "http://www.w3.org/2000/svg";
 let drawn = 0; // makes the ids on a page differ
@@ -47,7 +47,7 @@ function drawShape(shape, id, onMoment) {
   return button;
 }
 
-// The SVG of a packed scene (efimm/show/table.py); `pools` holds its shapes.
+// The SVG of a packed scene (efimm/show/strips.py); `pools` holds its shapes.
 export function drawScene(scene, pools, onMoment) {
   const [height, title, description, shapes] = scene;
   const id = `efimm-live-${++drawn}`;
@@ -84,144 +84,13 @@ function labelled(words, control, looks) {
 // JupyterLab must not take the keys that are typed here for its own: "d d" would delete a cell.
 const OURS = { class: "efimm", "data-lm-suppress-shortcuts": "true" };
 
-function renderSlider(model, el) {
-  const range = element("input", { type: "range", min: 0, step: 1 });
-  const size = element("output", {});
-  const kernel = element("select", {});
-  const placement = element("select", {});
-  const pageSize = element("select", {});
-  const controls = element("div", { class: "controls" });
-  if (!model.get("fixed")) {
-    const row = labelled("RAM", range, "wide");
-    row.append(size);
-    controls.append(row);
-  }
-  controls.append(labelled("Kernel", kernel), labelled("Array", placement), labelled("Largest page", pageSize));
-  const verdict = element("p", { class: "verdict", "aria-live": "polite" });
-  const note = element("p", { class: "note" });
-  const picture = element("div", { class: "scroll" });
-  const twin = element("pre", {});
-  const details = element("details", {}, element("summary", {}, "The same as text"), twin);
-  const root = element("div", OURS, controls, verdict, picture, note, details);
-  el.append(root);
-
-  const table = () => model.get("table");
-  const stop = () => table().stops.findIndex(([ram]) => ram === model.get("ram"));
-
-  function show(scene, pools, focus) {
-    const [, , , , lines, words, good, remark] = scene;
-    if (verdict.textContent !== words) verdict.textContent = words; // or a screen reader says it again
-    verdict.className = good ? "verdict" : "verdict bad";
-    note.textContent = remark;
-    note.hidden = !remark;
-    twin.textContent = lines.map((place) => pools.lines[place]).join("\n");
-    picture.replaceChildren(drawScene(scene, pools, rewind));
-    if (focus >= 0) picture.querySelector(`[data-moment="${focus}"]`)?.focus();
-  }
-
-  function fillPlacements() {
-    placement.replaceChildren(
-      ...table().placements.map(([key, label, reasons]) => {
-        const reason = reasons[stop()];
-        const node = option(key, reason ? `${label} (${reason})` : label, model.get("placement"));
-        node.disabled = Boolean(reason);
-        return node;
-      }),
-    );
-  }
-
-  function update() {
-    root.removeAttribute("aria-busy");
-    range.max = table().stops.length - 1;
-    range.value = stop();
-    const words = table().stops[stop()][1];
-    size.textContent = words;
-    range.setAttribute("aria-valuetext", words);
-    kernel.value = model.get("kernel");
-    pageSize.value = model.get("page_size");
-    fillPlacements();
-    show(table().scenes[model.get("kernel")][stop()], table(), -1);
-  }
-
-  let saving = 0;
-  function later() {
-    clearTimeout(saving); // while the mouse drags, Python need not hear of every stop
-    saving = setTimeout(() => model.save_changes(), 150);
-  }
-
-  function rewind(number) {
-    clearTimeout(saving);
-    model.set("moment", number);
-    model.save_changes();
-  }
-
-  function replayed() {
-    const replay = model.get("replay");
-    const current = ["ram", "kernel", "moment"].every((key) => replay[key] === model.get(key));
-    if (current && replay.scene) show(replay.scene, replay, model.get("moment"));
-  }
-
-  function choose(key, value) {
-    model.set("moment", -1);
-    model.set(key, value);
-  }
-
-  kernel.append(...Object.keys(table().scenes).map((name) => option(name, name, model.get("kernel"))));
-  pageSize.append(...model.get("page_sizes").map((name) => option(name, name, model.get("page_size"))));
-  range.addEventListener("input", () => {
-    choose("ram", table().stops[Number(range.value)][0]);
-    later();
-  });
-  kernel.addEventListener("change", () => {
-    choose("kernel", kernel.value);
-    later();
-  });
-  for (const [key, control] of [["placement", placement], ["page_size", pageSize]]) {
-    control.addEventListener("change", () => {
-      root.setAttribute("aria-busy", "true");
-      choose(key, control.value);
-      model.save_changes();
-    });
-  }
-  const moved = () => (model.get("moment") < 0 ? update() : null);
-  model.on("change:ram change:kernel change:moment change:table", moved);
-  model.on("change:replay", replayed);
-  update();
-  return () => {
-    clearTimeout(saving);
-    model.off("change:ram change:kernel change:moment change:table", moved);
-    model.off("change:replay", replayed);
-  };
+// What Python packed: compressed JSON in the bytes of a DataView.
+export async function unpacked(view) {
+  const bytes = new Blob([view]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(bytes).json();
 }
 
-function renderPredict(model, el) {
-  const id = `efimm-answer-${++drawn}`;
-  const field = element("input", { type: "text", id, size: 16, autocomplete: "off", spellcheck: "false" });
-  const form = element(
-    "form", { class: "predict" },
-    element("label", { for: id }, model.get("question")), field, element("button", { type: "submit" }, "Check"),
-  );
-  const feedback = element("p", { class: "feedback", "aria-live": "polite" });
-  el.append(element("div", OURS, form, feedback));
-  const check = (event) => {
-    event.preventDefault();
-    model.set("guess", { text: field.value, number: (model.get("guess").number ?? 0) + 1 });
-    model.save_changes();
-  };
-  form.addEventListener("submit", check);
-  // Inside JupyterLab, Enter does not submit a form by itself.
-  field.addEventListener("keydown", (event) => (event.key === "Enter" && !event.isComposing ? check(event) : null));
-  const answered = () => {
-    const { text = "", right } = model.get("feedback");
-    feedback.textContent = text;
-    feedback.className = `feedback ${right ? "right" : "wrong"}`;
-  };
-  model.on("change:feedback", answered);
-  answered();
-  return () => model.off("change:feedback", answered);
-}
-
-const renderers = { ram: renderSlider, predict: renderPredict };
+const renderers = {};
 
 export default {
   render({ model, el }) {

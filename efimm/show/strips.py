@@ -1,18 +1,20 @@
-"""Scenes for every stop of the RAM slider, computed once and packed: what the browser needs to answer by itself.
+"""Scenes for the stops of the RAM slider, computed in Python and packed: what the browser needs to answer by itself.
 
-Most shapes and lines of text stand in many scenes.  Each is sent once, in a pool; a scene is then a list of places in
-the pools, [height, title, description, shapes, twin, verdict, good, note].
+A *strip* has the scenes of one kernel, placement and page size.  Most shapes and lines of text stand in many of them:
+each is sent once, in a pool, and a scene is a list of places in the pools, [height, title, description, shapes, twin,
+verdict, good, note].  A strip travels as compressed JSON, a tenth of the size.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from ..linux.state import Kernel
-from ..machines import Machine, MachineError, machine, parse_size
+from ..machines import PAGE_SIZES, Machine, MachineError, machine, parse_size
 from ..run import Outcome, run
 from ..uefi import MemoryMap
 from .places import WIDTH
@@ -58,7 +60,7 @@ class Request:
 
     def machine(self, ram: int, *, placed: bool = True) -> Machine:
         """The machine at a stop; not `placed`: with the array left to the allocator."""
-        buffer = next(address for key, _, address in self.placements if key == self.placement) if placed else None
+        buffer = next(address for name, _, address in self.placements if name == self.placement) if placed else None
         return machine(ram, buffer=buffer, page_size=self.page_size, map=self.map)
 
 
@@ -91,30 +93,60 @@ def _place(pool: dict[str, int], key: str) -> int:
     return pool.setdefault(key, len(pool))
 
 
-@lru_cache(maxsize=16)
-def table(request: Request) -> dict[str, Any]:
-    """All scenes of `request` at their decisive moments: under "scenes", by kernel and stop.
+class Strip:
+    """A strip in the making: the scenes of one kernel at their decisive moments, by the number of the stop.
 
     Where the array cannot lie at the chosen place, the allocator's choice is shown, with a note that says why.
-    Raises MachineError when not even that is possible.
     """
-    packer = Packer()
-    scenes = {
-        kernel_name(kernel): [_scene(packer, request, kernel, ram) for ram in request.stops]
-        for kernel in request.kernels
-    }
+
+    def __init__(self, request: Request, kernel: Kernel | str) -> None:
+        self._request, self._kernel = request, kernel
+        self._packer = Packer()
+        self._scenes: dict[str, Plain] = {}
+
+    def add(self, ram: int) -> None:
+        """Add the scene of a stop; MachineError when there is no such machine wherever the array lies."""
+        outcome, note = outcome_at(self._request, ram, self._kernel)
+        self._scenes[str(self._request.stops.index(ram))] = self._packer.pack(state_of(outcome), note)
+
+    def data(self) -> dict[str, Any]:
+        """The strip as JSON-ready data."""
+        key = "|".join((kernel_name(self._kernel), self._request.placement, self._request.page_size))
+        return {"key": key, **self._packer.pools(), "scenes": self._scenes}
+
+
+@lru_cache(maxsize=64)
+def whole_strip(request: Request, kernel: Kernel | str) -> bytes:
+    """A strip of all stops, packed."""
+    strip = Strip(request, kernel)
+    for ram in request.stops:
+        strip.add(ram)
+    return packed(strip.data())
+
+
+def packed(data: dict[str, Any]) -> bytes:
+    """`data` as compressed JSON (RFC 1950), which a browser unpacks by itself."""
+    return zlib.compress(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def unpacked(data: bytes) -> dict[str, Any]:
+    """What was packed."""
+    found: dict[str, Any] = json.loads(zlib.decompress(data))
+    return found
+
+
+def choices(request: Request) -> dict[str, Any]:
+    """What can be chosen: the stops with their labels, the kernels, and the placements with why one is not possible."""
     return {
-        **packer.pools(),
         "stops": [[ram, gib(ram)] for ram in request.stops],
+        "kernels": [kernel_name(kernel) for kernel in request.kernels],
         "placements": _possible(request),
-        "placement": request.placement,
-        "page_size": request.page_size,
-        "scenes": scenes,
+        "page_sizes": list(reversed(PAGE_SIZES)),
     }
 
 
 def replay(request: Request, ram: int, kernel: Kernel | str, moment: int) -> dict[str, Any]:
-    """One scene: the moment number `moment` of one stop, in the form of `table`, under "scene"."""
+    """One scene: the moment number `moment` of one stop, in the form of `strip`, under "scene"."""
     packer = Packer()
     outcome, note = outcome_at(request, ram, kernel)
     bead = state_of(outcome).moments[moment]
@@ -146,15 +178,10 @@ def as_stops(ram: str | int) -> tuple[tuple[int, ...], int]:
     return tuple(sorted({*STOPS, size})), size
 
 
-def _scene(packer: Packer, request: Request, kernel: Kernel | str, ram: int) -> Plain:
-    outcome, note = outcome_at(request, ram, kernel)
-    return packer.pack(state_of(outcome), note)
-
-
 def _possible(request: Request) -> list[Plain]:
     """For each placement its key, its label, and for each stop why it is not possible, "" where it is."""
     maps = [request.machine(ram, placed=False).map for ram in request.stops]
-    return [[key, label, [_why_not(found, address) for found in maps]] for key, label, address in request.placements]
+    return [[name, label, [_why_not(found, address) for found in maps]] for name, label, address in request.placements]
 
 
 def _why_not(found: MemoryMap, address: int | None) -> str:
