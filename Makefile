@@ -18,10 +18,10 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test bench lint format clean
+.PHONY: help lab test bench bench-views lint format clean
 
 help:  ## this list
-	@awk -F ':.*## +' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 lab: .venv/.installed  ## open the notebooks in JupyterLab
 	$(BIN)/efimm lab $(LAB_ARGS)
@@ -31,6 +31,9 @@ test: .venv/.installed-dev  ## run every test and every notebook
 
 bench: .venv/.installed-bench  ## measure speed beside other walkers (5 minutes)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-views: .venv/.installed-dev  ## measure how soon the pictures follow the mouse, in JupyterLab (1 minute)
+	$(BIN)/python -m benchmarks.views
 
 lint: .venv/.installed-dev  ## check style and types
 	$(BIN)/ruff check

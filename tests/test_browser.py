@@ -4,11 +4,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from base64 import b64encode
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import efimm
+from benchmarks.views import lab as views_lab
 from efimm.show.moments import moments
 from efimm.show.state import state_of
 from efimm.show.strips import STOPS, Packer
@@ -255,36 +251,10 @@ def lab(tmp_path_factory):
 @contextmanager
 def jupyterlab(folder):
     """A JupyterLab on the notebooks in `folder`; its address."""
-    jupyter = shutil.which("jupyter", path=str(Path(sys.executable).parent)) or shutil.which("jupyter")
-    if jupyter is None or importlib.util.find_spec("jupyterlab") is None:
+    if importlib.util.find_spec("jupyterlab") is None:
         pytest.skip("JupyterLab is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [jupyter, "lab", "--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={folder}"]
-    options = ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]
-    home = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}
-    environment = os.environ | home | {"PYTHONPATH": str(ROOT), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/api", server, folder / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def wait_for(url, server, log):
-    for _ in range(240):
-        assert server.poll() is None, log.read_text()[-2000:]
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except OSError:
-            time.sleep(0.25)
-        else:
-            return
-    pytest.fail(f"no JupyterLab after a minute: {log.read_text()[-2000:]}")
+    with views_lab.jupyterlab(folder) as address:
+        yield address
 
 
 @pytest.mark.slow

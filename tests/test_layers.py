@@ -38,6 +38,7 @@ MAY_ALSO_IMPORT = {
     "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},
+    "efimm.show.slider": {"anywidget", "traitlets"},
     "efimm.show.explorer": {"anywidget", "traitlets"},
     "efimm.cli": {"click"},
 }
