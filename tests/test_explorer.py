@@ -246,25 +246,50 @@ def test_an_address_beyond_32_bits_does_not_exist_in_a_32_bit_mode():
     assert found.address[0].kind == "reserved"
 
 
+def look(cpu, va, kind="read"):
+    """What the explorer explains about an access of `cpu`."""
+    source = source_of(cpu)
+    found = source.walk(va, "CR3", cpu.mode, cpu.maxphyaddr, nxe=True)
+    cached = source.cached(va, "CR3", cpu.mode)
+    return explain(found, source.request()._replace(kind=kind), maxphyaddr=cpu.maxphyaddr, cached=cached)
+
+
 def test_a_stale_translation_in_the_tlb_is_told():
     memory, tables = sample_tables()
     cpu = Cpu(memory, Trace())
     cpu.write_cr3(tables["4-level"][0])
-    source = source_of(cpu)
-    assert source.cached(DATA, "CR3", LONG4) is None
+    assert look(cpu, DATA).cached == ""
     cpu.read(DATA, 1)
 
-    def told(kind="read"):
-        found = source.walk(DATA, "CR3", LONG4, 46, nxe=True)
-        return explain(found, Request(kind), maxphyaddr=46, cached=source.cached(DATA, "CR3", LONG4)).cached
-
-    assert told() == "The TLB holds the same translation."
+    assert look(cpu, DATA).cached == "The TLB holds the same translation."
     memory.write_u64(cpu.walk(DATA).last.pa, 0)
-    assert told() == "The TLB still holds 0x402000 -> 0x1235000: this read would go to 0x1235000."
-    assert cpu.read(DATA, 1) is not None
-    assert told("fetch").endswith("this access walks again.")
+    assert look(cpu, DATA).cached == "The TLB still holds 0x402000 -> 0x1235000: this read goes to 0x1235000."
+    assert look(cpu, DATA, "fetch").cached.endswith("this access walks again.")
     cpu.invlpg(DATA)
-    assert told() == ""
+    assert look(cpu, DATA).cached == ""
+
+
+@pytest.mark.parametrize("entry", [0, 0x777_7000 | P, 0x777_7067, 0x123_5025, 0x123_5067 | NX], ids=hex)
+@pytest.mark.parametrize("first", ["read", "write"])
+@pytest.mark.parametrize("then", ["read", "write", "fetch"])
+def test_the_end_of_an_access_is_the_processors_with_a_stale_translation_too(entry, first, then):
+    memory, tables = sample_tables()
+    place = walk(memory, tables["4-level"][0], DATA).last.pa
+    memory.write_u64(place, 0x123_5027)  # present, writable, user, accessed; not dirty, and may be executed
+    cpu = Cpu(memory, Trace())
+    cpu.write_cr3(tables["4-level"][0])
+    cpu.read(DATA, 1) if first == "read" else cpu.write(DATA, b"1")
+    memory.write_u64(place, entry)
+    said = look(cpu, DATA, then)
+    kind, goes, code = outcome(cpu, then, DATA)
+
+    if said.served is None:
+        assert (said.kind, said.pa, said.code) == (kind, goes, code)
+    else:
+        assert (kind, goes) == ("page", said.served)
+        assert said.verdict.startswith(
+            f"Out of the TLB: this kernel {then} goes to physical {goes:#x}. Looked up now: "
+        )
 
 
 # picture and text

@@ -11,6 +11,7 @@ from ..x86.modes import NX, RW, US, P, pdpte_reserved, reserved_masks
 from ..x86.rights import FETCH, WRITE, Request
 from .bit_words import manual_name
 from .bits import Field, address_fields, code_fields, entry_fields
+from .cached import cached_words, served_otherwise
 from .text import size
 
 _BIT_OF = {"P": P, "RW": RW, "US": US, "NX": NX}
@@ -40,7 +41,8 @@ class Explained:
     """A walk for an access.  `kind` says how it ends: "page", "page fault", "general protection" or "no address".
 
     `pa` is None for a fault; `code` is None without a page fault.  `cached` says what the TLB has to add, "" where
-    there is nothing.
+    there is nothing.  `served` is the address that a stale translation in the TLB gives this access, where the walk
+    ends otherwise; all else tells the walk.
     """
 
     va: int
@@ -56,6 +58,7 @@ class Explained:
     pa: int | None
     code: int | None
     cached: str
+    served: int | None = None
 
     @property
     def code_fields(self) -> tuple[Field, ...]:
@@ -81,6 +84,8 @@ def explain(
     kind, reasons = _end(found, asked)
     pa = found.pa if kind == "page" else None
     code = asked.error_code(found.problem) if kind == "page fault" else None
+    verdict = _verdict(found, asked, kind, code)
+    served = served_otherwise(cached, found.va, asked, pa)
     return Explained(
         va=found.va,
         mode=found.mode.name,
@@ -90,11 +95,12 @@ def explain(
         rows=tuple(_rows(found, asked, maxphyaddr)),
         rights=_rights(found),
         kind=kind,
-        verdict=_verdict(found, asked, kind, code),
+        verdict=verdict if served is None else _out_of_the_tlb(asked, served, verdict),
         reasons=reasons,
         pa=pa,
         code=code,
-        cached=_cached(cached, found, asked),
+        cached=cached_words(cached, found, asked),
+        served=served,
     )
 
 
@@ -163,6 +169,10 @@ def _verdict(found: Walk, request: Request, kind: str, code: int | None) -> str:
     return "General protection fault (#GP), error code 0: no page fault, and CR2 stays as it is."
 
 
+def _out_of_the_tlb(request: Request, served: int, walked: str) -> str:
+    return f"Out of the TLB: this {access_words(request)} goes to physical {served:#x}. Looked up now: {walked}"
+
+
 def _rows(found: Walk, request: Request, maxphyaddr: int) -> Iterator[Row]:
     nxe = request.nxe
     masks = reserved_masks(found.mode, maxphyaddr, nxe)
@@ -214,17 +224,3 @@ def _where(found: Walk, bit: int, value: int) -> str:
 def _name(found: Walk) -> str:
     assert found.last is not None
     return f"{found.last.level.name}[{found.last.index}]"
-
-
-def _cached(entry: TlbEntry | None, found: Walk, request: Request) -> str:
-    """What the TLB holds, and whether this access would be served from there."""
-    if entry is None:
-        return ""
-    now = (found.pa, found.writable, found.user, found.executable)
-    same = (entry.translate(found.va), entry.writable, entry.user, entry.executable) == now
-    kept = " (global)" if entry.is_global else ""
-    if same:
-        return f"The TLB holds the same translation{kept}."
-    served = request.allowed_by(entry) and (request.kind != WRITE or entry.dirty)
-    use = f"this {request.kind} would go to {entry.translate(found.va):#x}" if served else "this access walks again"
-    return f"The TLB still holds {entry.va:#x} -> {entry.pa:#x}{kept}: {use}."

@@ -152,7 +152,7 @@ def _packed(found: Explained) -> dict[str, Any]:
     return {
         "problem": "",
         "verdict": found.verdict,
-        "good": found.kind == "page",
+        "good": found.kind == "page" and found.served is None,
         "scene": [scene.height, scene.title, scene.description, list(range(len(scene.shapes)))],
         "width": scene.width,
         "patterns": {role: list(pattern) for role, pattern in PATTERNS.items()},

@@ -194,7 +194,7 @@ def _right_lines(found: Explained) -> list[str]:
 
 
 def _ending(found: Explained) -> Iterator[Shape]:
-    top, good = _end_top(found), found.kind == "page"
+    top, good = _end_top(found), found.kind == "page" and found.served is None
     yield Rect(_RIGHT, top - 4, _END - _RIGHT, _end_height(found), f"bit end {'good' if good else 'stops'}")
     yield Text(_RIGHT + 12, top + 16, _headline(found), "head" if good else "head faulttext")
     lines = _right_lines(found)
@@ -205,11 +205,12 @@ def _ending(found: Explained) -> Iterator[Shape]:
 
 
 def _headline(found: Explained) -> str:
+    who = found.access if found.served is None else f"a walk for this {found.access}"
     if found.kind == "page":
-        return f"{found.access}: physical {found.pa:#x}"
+        return f"{who}: physical {found.pa:#x}"
     if found.code is not None:
-        return f"{found.access}: page fault, error code {found.code:#06x}"
-    return f"{found.access}: {found.kind}"
+        return f"{who}: page fault, error code {found.code:#06x}"
+    return f"{who}: {found.kind}"
 
 
 def _code_boxes(found: Explained) -> list[_Box]:
