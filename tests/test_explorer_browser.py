@@ -8,8 +8,10 @@ from test_browser import COMPLAINTS, MODEL, blank_page, chromium, is_labs_own, j
 from test_explorer import many, view_of
 
 import efimm
+from efimm.machines import table_files
 from efimm.show.shapes import PATTERNS
 from efimm.show.walk_scene import WIDTH, cell_rows, draw
+from efimm.x86 import load_tables
 
 __all__ = ["chromium", "pytestmark"]  # a fixture and the marks of this module: pytest finds them by name
 
@@ -134,6 +136,47 @@ def test_a_phone_scrolls_the_picture_and_cuts_nothing(chromium):
     assert scrolls == WIDTH
     assert complaints == []
     assert outside == 0
+
+
+# How far the picture goes up or down as each bit is pointed at, and the text that moves it.
+MOVES = """
+() => {
+  const svg = document.querySelector("svg.walk"), top = svg.getBoundingClientRect().top, moves = {};
+  for (const cell of document.querySelectorAll("[data-cell]")) {
+    cell.dispatchEvent(new PointerEvent("pointerenter"));
+    moves[svg.getBoundingClientRect().top - top] = document.querySelector("p.about").textContent;
+  }
+  return moves;
+}
+"""
+
+
+@pytest.mark.parametrize("width", [320, 360, 480, 700])
+def test_the_picture_stays_where_it_is_while_a_finger_points(chromium, width):
+    real = load_tables(table_files()["debian-6.1-600g"])
+    longest = view_of(real, "0xffffffff81000000", table="init_top_pgt", access="write", user=True, maxphyaddr=40)
+    moved = []
+    for view in (longest, view_of(None, "0x403000", access="write", user=True)):
+        page = shown(chromium, view, width)
+        moved.append(page.evaluate(MOVES))
+        page.close()
+
+    assert [list(moves) for moves in moved] == [["0"], ["0"]], moved
+
+
+def test_the_meaning_of_a_bit_is_in_sight_when_keys_lead_to_it(chromium):
+    page = shown(chromium, view_of(None, "0x402000", access="fetch"), width=1300)
+    page.set_viewport_size({"width": 1300, "height": 640})
+    page.locator("details summary").focus()
+    page.keyboard.press("Shift+Tab")
+    seen = []
+    for key in ("ArrowDown",) * 4 + ("End",):
+        page.keyboard.press(key)
+        spots = [page.locator(spot).bounding_box() for spot in ("p.about", "[data-cell]:focus")]
+        seen.append(all(0 <= box["y"] and box["y"] + box["height"] <= 640 for box in spots))
+    page.close()
+
+    assert seen == [True] * 5
 
 
 ALONE = "from efimm.show.explorer import explorer\nexplorer()"

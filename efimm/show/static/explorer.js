@@ -20,7 +20,7 @@ function cellGrid(rows, title, start, tell) {
       cell.append(svgElement("rect", { x, y, width, height, class: "reach" }));
       addTip(cell, meaning);
       for (const happening of ["pointerenter", "focus"]) {
-        cell.addEventListener(happening, () => tell(`${name}: ${meaning}`, `${row} ${column}`));
+        cell.addEventListener(happening, () => tell(`${name}: ${meaning}`, `${row} ${column}`, happening === "focus" && cell));
       }
       line.append(cell);
       return cell;
@@ -82,7 +82,7 @@ function renderExplorer(model, el) {
   const controls = element(
     "div", { class: "controls" }, form, labelled("Mode", mode), labelled("Table", table),
     element("span", { class: "group" }, labelled("Access", who), access), labelled("MAXPHYADDR", width),
-    ...boxes.map(([, words, box]) => element("label", {}, box, words)),
+    element("span", { class: "group switches" }, ...boxes.map(([, words, box]) => element("label", {}, box, words))),
   );
   access.setAttribute("aria-label", "Kind of access");
   const problem = element("p", { class: "feedback wrong", "aria-live": "polite" });
@@ -91,13 +91,15 @@ function renderExplorer(model, el) {
   const picture = element("div", { class: "scroll" });
   const twin = element("pre", {});
   const details = element("details", {}, element("summary", {}, "The same as text"), twin);
-  const root = element("div", OURS, controls, problem, verdict, about, picture, details);
+  const root = element("div", OURS, controls, problem, verdict, element("div", { class: "about" }, about), picture, details);
   el.append(root);
 
   let pointed = "";
-  const tell = (words, place) => {
+  const tell = (words, place, cell) => {
     about.textContent = words;
     pointed = place;
+    if (!cell) return; // what only lies under the mouse must not move
+    for (const node of [about, cell]) node.scrollIntoView({ block: "nearest", inline: "nearest" });
   };
 
   function show() {
