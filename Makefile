@@ -18,7 +18,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test bench bench-views lint format clean
+.PHONY: help lab test site bench bench-views lint format clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 
 test: .venv/.installed-dev  ## run every test and every notebook
 	$(BIN)/python -m pytest --nbmake $(PYTEST_ARGS)
+
+site: .venv/.installed  ## every notebook as a web page that needs no Python and no network, in site/
+	$(BIN)/efimm export notebooks/*.ipynb --output site
 
 bench: .venv/.installed-bench  ## measure speed beside other walkers (5 minutes)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -45,7 +48,7 @@ format: .venv/.installed-dev  ## let ruff tidy the code
 	$(BIN)/ruff format
 
 clean:  ## remove .venv and everything built
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is touched when its step is complete: an interrupted step is done again, a complete one is not.
@@ -61,7 +64,10 @@ clean:  ## remove .venv and everything built
 	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
 	@touch $@
 
-.venv/.installed .venv/.installed-dev .venv/.installed-bench: .venv/.made pyproject.toml jupyter/overrides.json
+.venv/.installed .venv/.installed-dev .venv/.installed-site: .venv/.installed  ## every notebook as a web page that needs no Python and no network, in site/
+	$(BIN)/efimm export notebooks/*.ipynb --output site
+
+bench: .venv/.made pyproject.toml jupyter/overrides.json
 	$(INSTALL) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@cp jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json

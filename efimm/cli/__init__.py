@@ -16,6 +16,7 @@ from ..show import text
 from .files import map_command
 from .judge import judge_command
 from .notebooks import lab_command
+from .pages import export_command
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
 from .trials import gauntlet_command, locks_command
@@ -37,6 +38,7 @@ for command in (
     judge_command,
     dump_command,
     lab_command,
+    export_command,
 ):
     cli.add_command(command)
 
