@@ -195,6 +195,34 @@ def test_keys_move_the_slider_and_rewind(chromium):
     assert asked == 2
 
 
+def test_a_line_is_shown_and_restores_the_view(chromium):
+    from efimm.show.widgets import ram_slider
+
+    page, slider = blank_page(chromium), ram_slider("513G")
+    page.evaluate(MODEL, plain(slider))
+    page.locator("svg.picture").wait_for()
+    line = page.get_by_label("This view as a line")
+    shown = line.input_value()
+    line.fill("efimm run --kernel va-patch --ram 2T")
+    page.keyboard.press("Enter")
+    restored = page.evaluate("['ram', 'kernel', 'placement'].map((name) => model.get(name))")
+    verdict = page.locator("p.verdict").inner_text()
+    line.fill("efimm run --ram 3T")
+    page.keyboard.press("Enter")
+    refused = page.locator("p.note").inner_text()
+    page.get_by_role("button", name="Projector").click()
+    wide = page.locator(".efimm.projector").bounding_box()
+    complaints = page.evaluate(COMPLAINTS, page.query_selector(".projector"))
+    page.close()
+
+    assert shown == slider.line == "efimm run --kernel 3.5 --ram 513G"
+    assert restored == [2 << 40, "va-patch", "auto"]
+    assert verdict.startswith("Success")
+    assert refused.startswith("This is no line of this view")
+    assert (wide["x"], wide["y"], wide["width"]) == (0, 0, 1000)
+    assert complaints == []
+
+
 def plain(slider):
     """What the browser gets of a slider, as JSON can carry it."""
     state = {name: value for name, value in slider.get_state().items() if name in slider.traits(sync=True)}

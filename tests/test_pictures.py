@@ -445,6 +445,21 @@ def test_a_rewind_sends_the_scene_of_that_moment():
     assert "moment: prelog" in repr(slider)
 
 
+def test_a_line_for_a_mail_restores_the_view():
+    pytest.importorskip("anywidget")
+    from efimm.show.widgets import ram_slider
+
+    slider, other = ram_slider("1T"), ram_slider()
+    slider.kernel, slider.placement, slider.page_size = "hpa-sync", "below", "2M"
+    assert slider.line == "efimm run --kernel hpa-sync --ram 1T --buffer 0x7ffffff000 --page-size 2M"
+    other.line = f"$ {slider.line}"
+    assert (other.line, repr(other)) == (slider.line, repr(slider))
+    for line in ("", "efimm walk 0", "efimm run --kernel", "efimm run --ram 3T", "efimm run --map nowhere", "rm -rf /"):
+        with pytest.raises(efimm.MachineError):
+            other.line = line
+    assert other.line == slider.line
+
+
 def test_a_map_takes_the_sliders_place():
     pytest.importorskip("anywidget")
     from efimm.show.widgets import ram_slider
@@ -453,6 +468,7 @@ def test_a_map_takes_the_sliders_place():
 
     assert slider.fixed
     assert len(slider.choices["stops"]) == 1
+    assert slider.line == "efimm run --kernel hpa-sync --map hp-superdome2-3tib"
     assert slider.outcome.verdict == "success"
 
 

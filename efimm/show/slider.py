@@ -23,6 +23,7 @@ from .moments import moments
 from .strips import Request, Strip, as_stops, choices, kernel_name, outcome_at, packed, replay, whole_strip
 from .svg import STATIC, script
 from .twin import twin
+from .viewline import View, view_of
 
 _START = "256G"
 _KERNELS: tuple[Kernel | str, ...] = ("3.5", "va-patch", "hpa-sync")
@@ -72,6 +73,25 @@ class RamSlider(anywidget.AnyWidget):
     def outcome(self) -> Outcome:
         """The run that is shown."""
         return outcome_at(self._request, self.ram, self._records[self.kernel])[0]
+
+    @property
+    def line(self) -> str:
+        """The view as a command for a mail; the moment is not in it.  Setting it restores the view."""
+        buffer = next(address for name, _, address in self._asked.placements if name == self.placement)
+        ram, where = (None, self._asked.map.name) if self._asked.map else (self.ram, None)
+        return View(self.kernel, ram, where, buffer, self.page_size).line
+
+    @line.setter
+    def line(self, line: str) -> None:
+        view = view_of(line)
+        places = {address: name for name, _, address in self._asked.placements}
+        where = self._asked.map.name if self._asked.map else None
+        if view.map != where or (view.ram is not None and view.ram not in self._asked.stops):
+            raise MachineError(f"{line!r}: another machine than the slider's; expected one like {self.line!r}")
+        if view.buffer not in places:
+            raise MachineError(f"{line!r}: expected one of the slider's placements, or ram_slider(buffer=...)")
+        self.kernel, self.page_size, self.placement = view.kernel, view.page_size, places[view.buffer]
+        self.ram = self.ram if view.ram is None else view.ram
 
     def __repr__(self) -> str:
         outcome = self.outcome

@@ -136,12 +136,13 @@ def unpacked(data: bytes) -> dict[str, Any]:
 
 
 def choices(request: Request) -> dict[str, Any]:
-    """What can be chosen: the stops with their labels, the kernels, and the placements with why one is not possible."""
+    """What can be chosen: stops, kernels, and placements with why one is not possible and with its address."""
     return {
         "stops": [[ram, gib(ram)] for ram in request.stops],
         "kernels": [kernel_name(kernel) for kernel in request.kernels],
         "placements": _possible(request),
         "page_sizes": list(reversed(PAGE_SIZES)),
+        "map": request.map.name if request.map else "",
     }
 
 
@@ -181,7 +182,10 @@ def as_stops(ram: str | int) -> tuple[tuple[int, ...], int]:
 def _possible(request: Request) -> list[Plain]:
     """For each placement its key, its label, and for each stop why it is not possible, "" where it is."""
     maps = [request.machine(ram, placed=False).map for ram in request.stops]
-    return [[name, label, [_why_not(found, address) for found in maps]] for name, label, address in request.placements]
+    return [
+        [name, label, [_why_not(found, address) for found in maps], address]
+        for name, label, address in request.placements
+    ]
 
 
 def _why_not(found: MemoryMap, address: int | None) -> str:

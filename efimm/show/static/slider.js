@@ -16,6 +16,41 @@ function sceneStore() {
   };
 }
 
+// A view as the command that shows the same (efimm/show/viewline.py), and back; undefined where it is another machine.
+function viewLines(model) {
+  const { stops, kernels, placements, page_sizes, map } = model.get("choices");
+  const size = (ram) => (ram % 2 ** 40 ? `${ram / 2 ** 30}G` : `${ram / 2 ** 40}T`);
+  const options = {
+    "--kernel": ["kernel", () => model.get("kernel"), kernels.map((name) => [name, name])],
+    "--ram": ["ram", () => (map ? "" : size(model.get("ram"))), stops.map(([ram]) => [size(ram), ram])],
+    "--map": ["map", () => map, [[map, map]]],
+    "--buffer": [
+      "placement",
+      () => placements.find(([name]) => name === model.get("placement"))?.[3]?.toString(16).replace(/^/, "0x") ?? "",
+      placements.map(([name, , , address]) => [address === null ? "" : `0x${address.toString(16)}`, name]),
+    ],
+    "--page-size": ["page_size", () => (model.get("page_size") === "1G" ? "" : model.get("page_size")), page_sizes.map((name) => [name, name])],
+  };
+  const line = () => {
+    const words = Object.entries(options).map(([name, [, value]]) => (value() ? `${name} ${value()}` : ""));
+    return ["efimm run", ...words.filter(Boolean)].join(" ");
+  };
+  const read = (text) => {
+    const words = text.trim().replace(/^\$ /, "").split(/\s+/);
+    if (words.slice(0, 2).join(" ") !== "efimm run" || words.length % 2) return undefined;
+    const view = { kernel: "3.5", placement: "auto", page_size: "1G" };
+    for (let place = 2; place < words.length; place += 2) {
+      const [trait, , known] = options[words[place]] ?? [];
+      const found = known?.find(([word]) => word === words[place + 1]);
+      if (!found) return undefined;
+      view[trait] = found[1];
+    }
+    delete view.map;
+    return view;
+  };
+  return { line, read };
+}
+
 function renderSlider(model, el) {
   const { stops, kernels, placements, page_sizes } = model.get("choices");
   const range = element("input", { type: "range", min: 0, max: stops.length - 1, step: 1 });
@@ -35,10 +70,15 @@ function renderSlider(model, el) {
   const picture = element("div", { class: "scroll" });
   const twin = element("pre", {});
   const details = element("details", {}, element("summary", {}, "The same as text"), twin);
-  const root = element("div", OURS, controls, verdict, picture, note, details);
+  const view = element("input", { type: "text", class: "line", autocomplete: "off", spellcheck: "false" });
+  const copy = element("button", { type: "button" }, "Copy");
+  const projector = element("button", { type: "button", "aria-pressed": "false" }, "Projector");
+  const share = element("div", { class: "controls share" }, labelled("This view as a line", view, "wide"), copy, projector);
+  const root = element("div", OURS, controls, verdict, picture, note, details, share);
   el.append(root);
 
   const store = sceneStore();
+  const lines = viewLines(model);
   const stop = () => stops.findIndex(([ram]) => ram === model.get("ram"));
   const key = () => ["kernel", "placement", "page_size"].map((name) => model.get(name)).join("|");
 
@@ -72,6 +112,7 @@ function renderSlider(model, el) {
     kernel.value = model.get("kernel");
     pageSize.value = model.get("page_size");
     fillPlacements();
+    view.value = lines.line();
     const found = store.get(key(), stop());
     if (!found) return ask();
     asked = "";
@@ -121,6 +162,32 @@ function renderSlider(model, el) {
     later();
   }
 
+  function restore(text) {
+    const wanted = lines.read(text);
+    if (!wanted) {
+      note.hidden = false;
+      note.textContent = `This is no line of this view: ${text}`;
+      return;
+    }
+    for (const [name, value] of Object.entries({ moment: -1, ...wanted })) model.set(name, value);
+    later();
+  }
+
+  view.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    restore(view.value);
+  });
+  copy.addEventListener("click", async () => {
+    view.select();
+    await navigator.clipboard?.writeText(view.value);
+  });
+  projector.addEventListener("click", () => {
+    const on = root.classList.toggle("projector");
+    projector.setAttribute("aria-pressed", on);
+    if (on) root.requestFullscreen?.().catch(() => {}); // a frame may not be allowed to: the class alone fills it
+    else if (document.fullscreenElement) document.exitFullscreen();
+  });
   range.addEventListener("input", () => choose("ram", stops[Number(range.value)][0]));
   kernel.addEventListener("change", () => choose("kernel", kernel.value));
   placement.addEventListener("change", () => choose("placement", placement.value));
@@ -129,6 +196,8 @@ function renderSlider(model, el) {
   const answered = () => store.add(model.get("answer")).then(moved);
   const steering = ["ram", "kernel", "placement", "page_size", "moment"].map((name) => `change:${name}`).join(" ");
   Promise.all(model.get("strips").map(store.add)).then(() => {
+    const shared = decodeURIComponent(location.hash.slice(1)).replaceAll("+", " ");
+    if (shared.startsWith("efimm run") && lines.read(shared)) restore(shared);
     update();
     if (model.get("moment") >= 0) replayed();
     model.on(steering, moved);
