@@ -15,7 +15,7 @@ from .. import __version__
 from ..show import text
 from .files import map_command
 from .judge import judge_command
-from .notebooks import lab_command
+from .notebooks import dashboard_command, lab_command
 from .pages import export_command
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
@@ -38,6 +38,7 @@ for command in (
     judge_command,
     dump_command,
     lab_command,
+    dashboard_command,
     export_command,
 ):
     cli.add_command(command)

@@ -1,7 +1,8 @@
-"""The command that opens the notebooks: lab."""
+"""The commands that open notebooks: lab, dashboard."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -22,4 +23,21 @@ def lab_command(arguments: tuple[str, ...]) -> None:
     command.append("--LabApp.default_url=/lab/tree/00-start-here.ipynb")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
+    sys.exit(subprocess.run([*command, *arguments], check=False).returncode)
+
+
+# What a page may load: nothing from elsewhere, whatever Voila's template asks for.
+_OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: ws: wss:"
+
+
+@click.command("dashboard", context_settings={"ignore_unknown_options": True})
+@click.option("--port", default=8866, show_default=True, help="Where the page is served, on this machine only.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def dashboard_command(port: int, arguments: tuple[str, ...]) -> None:
+    """Serve the pictures as one page for a projector; further ARGUMENTS go to `voila`."""
+    if importlib.util.find_spec("voila") is None:
+        raise ValueError("Voila is not installed: pip install 'efimm[dashboard]'")
+    notebook = Path(__file__).parent.parent / "dashboard" / "dashboard.ipynb"
+    settings = f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': {_OWN_ONLY!r}}}}}"
+    command = [sys.executable, "-m", "voila", str(notebook), f"--port={port}", "--show_tracebacks=True", settings]
     sys.exit(subprocess.run([*command, *arguments], check=False).returncode)
