@@ -13,7 +13,7 @@ from .x86 import PageFault
 
 if TYPE_CHECKING:
     from . import locks
-    from .trials import gauntlet
+    from .trials import gauntlet, support_table
 
 __version__ = "0.1.0"
 
@@ -34,16 +34,15 @@ __all__ = [
     "machine",
     "read_map",
     "run",
+    "support_table",
     "text",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """What few need is imported when it is first asked for: `gauntlet` needs more than the standard library."""
-    if name == "gauntlet":
-        from .trials import gauntlet  # noqa: PLC0415 - that is the point
-
-        return gauntlet
+    """What few need is imported when it is first asked for: the gauntlet needs more than the standard library."""
+    if name in ("gauntlet", "support_table"):
+        return getattr(import_module(".trials", __name__), name)
     if name == "locks":
         return import_module(".locks", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

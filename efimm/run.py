@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from .kernels import KERNELS
@@ -141,11 +141,26 @@ def at_call(linux: Linux, look: Callable[[Cpu], Seen]) -> Seen:
     return seen[0]
 
 
+def call_again(first: Outcome, page: int | None = None) -> Outcome:
+    """What a later call of GetTime comes to, made with whatever table is in CR3 now; `first` where that was no success.
+
+    `page` is the physical address of a page for the answer, without it a new one.
+    """
+    if first.verdict != "success":
+        return first
+    verdict, trouble = _get_time(first.linux, alloc_pages(first.linux, 1) if page is None else page)
+    return replace(first, verdict=verdict, trouble=trouble)
+
+
 def _after_the_call(linux: Linux, status: EfiStatus | None) -> tuple[str, str]:
     """The verdict on a status: a success counts when the firmware can be called at the addresses it was given."""
     if status not in (None, EfiStatus.EFI_SUCCESS):
         return "refused", ""
-    page = alloc_pages(linux, 1)
+    return _get_time(linux, alloc_pages(linux, 1))
+
+
+def _get_time(linux: Linux, page: int) -> tuple[str, str]:
+    """The verdict on a call of GetTime with its buffer in `page`, and what went wrong."""
     try:
         answer = virt_efi_get_time(linux, linux.phys_to_virt(page))
     except (PageFault, GeneralProtection, WildCall) as error:

@@ -12,12 +12,16 @@ from typing import Any
 from .linux import Kernel, Linux
 from .linux.hotplug import arch_add_memory
 from .linux.pgd_alloc import pgd_alloc
+from .linux.pgd_list import Mm
+from .linux.vmalloc import ioremap
 from .machines import machine
-from .run import Outcome, boot, enter
+from .run import Outcome, boot, call_again, enter
 from .uefi.firmwares import FIRMWARES
 from .x86.memory import PAGE_SHIFT, PAGE_SIZE
 
 LINE = 512 << 30  # where the second top-level entry begins
+DEVICE = 0xFEC0_0000
+KASLR = 0xFFFF_8C70_0000_0000  # a direct map that begins in the middle of a top-level entry
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,43 @@ def array_in_added_memory(linux: Linux) -> Outcome:
     return enter(linux)
 
 
+def device_mapped_before(linux: Linux) -> Outcome:
+    """A driver has mapped its device in a top-level entry of its own, of which the firmware's table knows nothing."""
+    linux.vmalloc_next = linux.layout.region("vmalloc").start + LINE
+    ioremap(linux, DEVICE, PAGE_SIZE)
+    return enter(linux)
+
+
+def called_by_a_new_process(linux: Linux) -> Outcome:
+    """A process is born after the switch, and makes a call."""
+    first = enter(linux)
+    return _as_process(linux, pgd_alloc(linux, "child"), lambda: call_again(first))
+
+
+def called_with_added_memory(linux: Linux) -> Outcome:
+    """RAM is added after the switch; a process that was there before makes a call with its buffer in the new RAM."""
+    parent = pgd_alloc(linux, "parent")
+    first = enter(linux)
+    start = -(-linux.machine.highest_ram // LINE) * LINE
+    arch_add_memory(linux, start, 1 << 30)
+    return _as_process(linux, parent, lambda: call_again(first, start + PAGE_SIZE))
+
+
+def switched_twice(linux: Linux) -> Outcome:
+    """The kernel goes through efi_enter_virtual_mode once more, on the machine where it has done so."""
+    enter(linux)
+    return enter(linux)
+
+
+def _as_process(linux: Linux, mm: Mm, call: Callable[[], Outcome]) -> Outcome:
+    """What `call` gives with the process's table in CR3."""
+    kernel_cr3 = linux.cpu.cr3
+    linux.cpu.write_cr3(mm.pgd.pa)
+    outcome = call()
+    linux.cpu.write_cr3(kernel_cr3)
+    return outcome
+
+
 def after_kexec(linux: Linux) -> Outcome:
     """The kernel is started once more by kexec: the firmware was switched already, and keeps its memory.
 
@@ -73,24 +114,27 @@ def after_kexec(linux: Linux) -> Outcome:
 _RAM_SIZES = ("1G", "4G", "256G", "511G", "512G", "1T", "4T", "16T", "64T")
 
 SCENARIOS: tuple[Scenario, ...] = (
-    *(
-        Scenario(f"{ram} of RAM", {"ram": ram})
-        for ram in ("1G", "4G", "256G", "511G", "512G", "1T", "4T", "16T", "64T")
-    ),
+    *(Scenario(f"{ram} of RAM", {"ram": ram}) for ram in _RAM_SIZES),
     *(Scenario(f"1T by {size} pages", {"ram": "1T", "page_size": size}) for size in ("2M", "4K")),
     *(
         Scenario(f"array {where}", {"ram": "1T", "buffer": address})
         for where, address in (
             ("low", 0x1234_5000),
-            ("in the last page below 512G", LINE - PAGE_SIZE),
+            ("just below 512G", LINE - PAGE_SIZE),
             ("across 512G", LINE - 0x80),
-            ("in the first page above", LINE),
+            ("just above 512G", LINE),
             ("above 1T", (1 << 40) + PAGE_SIZE),
         )
     ),
     Scenario("ten processes", {"ram": "1T"}, with_processes),
     Scenario("array in added memory", {"ram": "256G"}, array_in_added_memory),
+    Scenario("a device mapped before", {"ram": "1T"}, device_mapped_before),
+    Scenario("called by a new process", {"ram": "256G"}, called_by_a_new_process),
+    Scenario("called with added memory", {"ram": "256G"}, called_with_added_memory),
+    Scenario("memory KASLR", {"ram": "1T", "kaslr": KASLR}),
+    Scenario("page-table isolation", {"ram": "1T", "kpti": True}),
     *(Scenario(f"firmware {name}", {"ram": "1T", "firmware": name}) for name in FIRMWARES if name != "edk2"),
     *(Scenario(arch, {"ram": "4G", "arch": arch}) for arch in ("i386", "i386-pae")),
     Scenario("after kexec", {"ram": "4G"}, after_kexec),
+    Scenario("switched twice", {"ram": "4G"}, switched_twice),
 )

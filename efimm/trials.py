@@ -15,6 +15,7 @@ from textwrap import wrap
 import cloudpickle
 from tqdm.auto import tqdm
 
+from .kernels import KERNELS
 from .linux import Kernel
 from .machines import MachineError
 from .run import find_kernel
@@ -54,6 +55,34 @@ class Report:
             line = f"{trial.scenario:<{width}}  {trial.verdict:<12}  {trial.reason}"
             lines += wrap(line, 72, subsequent_indent=" " * (width + 16), drop_whitespace=True)
         return "\n".join(lines)
+
+
+_MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "ref", "no machine": "-"}
+
+
+@dataclass(frozen=True)
+class SupportTable:
+    """The reports of several kernels side by side.  `str()` has a row for each scenario, at most 72 columns wide."""
+
+    reports: tuple[Report, ...]
+
+    def __str__(self) -> str:
+        names = [f"{number}\u00a0{report.kernel}" for number, report in enumerate(self.reports, 1)]
+        lines = [f"{'':32}" + "".join(f"{number:>4}" for number in range(1, len(self.reports) + 1))]
+        for row in zip(*(report.trials for report in self.reports), strict=True):
+            marks = "".join(f"{_MARKS.get(trial.verdict, trial.verdict[:3]):>4}" for trial in row)
+            lines.append(f"{row[0].scenario[:31]:<32}{marks}")
+        passed = "".join(f"{report.passed:>4}" for report in self.reports)
+        meaning = ", ".join(f"{mark} {verdict}" for verdict, mark in _MARKS.items())
+        # The space that wrap does not break at keeps a number and its name together.
+        legend = [line.replace("\u00a0", " ") for line in wrap(", ".join(names), 72)]
+        return "\n".join([*lines, f"{'passed':<32}{passed}", "", *legend, *wrap(meaning, 72)])
+
+
+def support_table(kernels: Sequence[Kernel | str] = tuple(KERNELS), *, progress: bool = True) -> SupportTable:
+    """Every kernel of `kernels` through every scenario."""
+    with ProcessPoolExecutor() as pool:
+        return SupportTable(tuple(gauntlet(kernel, executor=pool, progress=progress) for kernel in kernels))
 
 
 def gauntlet(

@@ -77,6 +77,7 @@ def test_run_answers_the_questions_of_the_story(arguments: list[str], verdict: s
         ["walk", "0x80001d8000", "--tables", "debian-6.1-600g", "--root", "efi_mm.pgd"],
         ["compare", "--ram", "2T"],
         ["gauntlet", "--kernel", "hpa-sync"],
+        ["gauntlet", "--all"],
         ["locks", "flush"],
         *(["map", name] for name in data_files()),
         ["--help"],

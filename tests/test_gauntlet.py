@@ -91,3 +91,17 @@ def test_a_cluster_serves_unchanged():
         workers = client.run(os.getpid)
     assert verdicts(report) == {"4G of RAM": "success", "1T of RAM": "page-fault", "i386": "success"}
     assert os.getpid() not in workers.values()
+
+
+def test_the_support_table_says_what_the_reports_say():
+    table = efimm.support_table(("3.5", "rhel6", "6.1"), progress=False)
+    lines = str(table).splitlines()
+    short = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "ref", "no machine": "-"}
+
+    assert [report.kernel for report in table.reports] == ["3.5", "rhel6", "6.1"]
+    for number, scenario in enumerate(SCENARIOS):
+        verdicts = [short[report.trials[number].verdict] for report in table.reports]
+        assert lines[1 + number].split()[-3:] == verdicts, scenario.name
+        assert lines[1 + number].startswith(scenario.name)
+    assert lines[1 + len(SCENARIOS)].split()[1:] == [str(report.passed) for report in table.reports]
+    assert max(map(len, lines)) <= 72

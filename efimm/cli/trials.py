@@ -5,25 +5,36 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import JSON, KERNEL
 
+if TYPE_CHECKING:
+    from ..trials import Report
+
 
 @click.command("gauntlet")
 @KERNEL
+@click.option("--all", "everybody", is_flag=True, help="Every kernel, side by side.")
 @JSON
-def gauntlet_command(kernel: str, as_json: bool) -> None:
+def gauntlet_command(kernel: str, everybody: bool, as_json: bool) -> None:
     """Send a kernel through every scenario: machines, placements, firmwares."""
-    from ..trials import gauntlet  # noqa: PLC0415 - cloudpickle and tqdm take longer to import than `efimm run` takes
+    from ..trials import gauntlet, support_table  # noqa: PLC0415 - cloudpickle and tqdm take longer than `efimm run`
 
-    found = gauntlet(kernel, progress=sys.stderr.isatty())
-    if as_json:
-        trials = [dataclasses.asdict(trial) for trial in found.trials]
-        click.echo(json.dumps({"kernel": found.kernel, "passed": found.passed, "trials": trials}))
-    else:
-        click.echo(found)
+    progress = sys.stderr.isatty()
+    if everybody:
+        table = support_table(progress=progress)
+        click.echo(json.dumps([_plain(report) for report in table.reports]) if as_json else table)
+        return
+    found = gauntlet(kernel, progress=progress)
+    click.echo(json.dumps(_plain(found)) if as_json else found)
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    trials = [dataclasses.asdict(trial) for trial in report.trials]
+    return {"kernel": report.kernel, "passed": report.passed, "trials": trials}
 
 
 @click.command("locks")
