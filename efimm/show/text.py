@@ -76,6 +76,11 @@ def outcome(found: Outcome) -> str:
 def _verdict_words(found: Outcome) -> str:
     if found.verdict == "success" and found.status is None:
         return "success: the firmware works at its physical addresses"
+    fault = found.fault
+    if fault is not None and fault.kind == "fetch":
+        return "page fault: the processor could not reach the firmware's code"
+    if fault is not None and fault.cr2 - found.pointer not in range(1 << 20):  # an array is never that long
+        return f"page fault: the firmware could not {fault.kind} {fault.cr2:#x}"
     return _VERDICT_WORDS[found.verdict]
 
 
