@@ -22,6 +22,7 @@ LAYERS = [
     "run",
     "scenarios",
     "trials",
+    "claims",
     "show",
     "judges",
     "",

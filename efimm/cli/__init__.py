@@ -19,6 +19,7 @@ from .notebooks import dashboard_command, lab_command
 from .pages import export_command
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
+from .thread import claims_command
 from .trials import gauntlet_command, locks_command
 
 
@@ -34,6 +35,7 @@ for command in (
     compare_command,
     gauntlet_command,
     locks_command,
+    claims_command,
     map_command,
     judge_command,
     dump_command,
