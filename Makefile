@@ -64,10 +64,7 @@ clean:  ## remove .venv and everything built
 	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
 	@touch $@
 
-.venv/.installed .venv/.installed-dev .venv/.installed-site: .venv/.installed  ## every notebook as a web page that needs no Python and no network, in site/
-	$(BIN)/efimm export notebooks/*.ipynb --output site
-
-bench: .venv/.made pyproject.toml jupyter/overrides.json
+.venv/.installed .venv/.installed-dev .venv/.installed-bench: .venv/.made pyproject.toml jupyter/overrides.json
 	$(INSTALL) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@cp jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
