@@ -21,6 +21,7 @@ LAYERS = [
     "locks",
     "run",
     "scenarios",
+    "policies",
     "trials",
     "claims",
     "show",
