@@ -395,7 +395,7 @@ def test_placement_and_page_size_ask_python_and_say_where_they_cannot_be():
     from efimm.show.widgets import ram_slider
 
     slider = ram_slider("1T")
-    reasons = {key: dict(zip(STOPS, why, strict=True)) for key, _, why in slider.choices["placements"]}
+    reasons = {key: dict(zip(STOPS, why, strict=True)) for key, _, why, _ in slider.choices["placements"]}
     answers = {}
     for ram in (1 << 40, 1 << 30):
         slider.placement, slider.ram = "below", ram
