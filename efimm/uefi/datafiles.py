@@ -1,7 +1,7 @@
 """The project's own form of a memory map: the TOML files in data/, described in data/README.md.
 
-All ends are exclusive.  The words of the e820 types are those of the kernel (e820_print_type in
-arch/x86/kernel/e820.c, 6.1), the names of the EFI types those of the UEFI specification.
+All ends are exclusive.  The words of the e820 types are those of the kernel, the names of the EFI types those of the
+UEFI specification.
 """
 
 from __future__ import annotations
@@ -11,69 +11,18 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from .memmap import EFI_PAGE_SHIFT, EFI_PAGE_SIZE, E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
+from .entries import E820_WORDS, e820_entry, efi_descriptor
+from .errors import MapError, shortened
+from .memmap import E820Entry, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
 
 _Row = TypeVar("_Row")
 
-_E820_WORDS: dict[int, str] = {
-    E820Type.RAM: "usable",
-    E820Type.RESERVED: "reserved",
-    E820Type.ACPI: "ACPI data",
-    E820Type.NVS: "ACPI NVS",
-    E820Type.UNUSABLE: "unusable",
-    E820Type.PMEM: "persistent (type 7)",
-    E820Type.PRAM: "persistent (type 12)",
-    E820Type.SOFT_RESERVED: "soft reserved",
-}
-_E820_TYPES = {word: number for number, word in _E820_WORDS.items()}
-
-_KEYS: dict[str, type] = dict.fromkeys(("name", "title", "kernel", "source", "licence"), str)
+_KEYS: dict[str, type] = dict.fromkeys(("name", "title", "kernel", "source", "licence", "booted_by"), str)
 _KEYS |= dict.fromkeys(("notes", "reprints"), list) | dict.fromkeys(("e820", "user_e820", "efi"), str)
 
 _ADDRESS = r"0x([0-9a-fA-F]{1,17})"
 _E820_ROW = re.compile(rf"{_ADDRESS}\s+{_ADDRESS}\s+(.+)")
 _EFI_ROW = re.compile(rf"(\w+)\s+0x([0-9a-fA-F]{{1,16}})\s+{_ADDRESS}\s+{_ADDRESS}")
-
-
-class MapError(ValueError):
-    """A memory map that cannot be read: one line that names the file, the line in it, and what was expected."""
-
-
-def e820_type(word: str) -> int:
-    """The number of an e820 type from the kernel's word for it, "usable" or "type 20"; MapError for another word."""
-    numbered = re.fullmatch(r"type ([0-9]{1,10})", word)
-    number = int(numbered[1]) if numbered else _E820_TYPES.get(word)
-    if number is None or number >= 1 << 32:
-        raise MapError(f"unknown e820 word {shortened(word)}; expected {', '.join(_E820_TYPES)} or 'type N'")
-    return number
-
-
-def e820_entry(start: int, end: int, word: str) -> E820Entry:
-    """The entry [start, end) of the type that `word` names; MapError when it ends before it starts."""
-    check_range(start, end)
-    return E820Entry(start, end, e820_type(word))
-
-
-def efi_descriptor(kind: int, attribute: int, start: int, end: int) -> EfiMemoryDescriptor:
-    """The descriptor of [start, end), virtual address 0; MapError unless that is a whole number of 4 KiB pages."""
-    check_range(start, end)
-    if (end - start) % EFI_PAGE_SIZE:
-        raise MapError(f"{start:#x} to {end:#x} is {end - start:#x} bytes; expected a whole number of 4 KiB pages")
-    if kind >= 1 << 32:
-        raise MapError(f"memory type {kind}; expected a number of 32 bits")
-    return EfiMemoryDescriptor(kind, start, 0, (end - start) >> EFI_PAGE_SHIFT, attribute)
-
-
-def check_range(start: int, end: int) -> None:
-    """Nothing, or MapError when [start, end) ends before it starts or goes beyond 64 bits."""
-    if not start <= end <= 1 << 64:
-        raise MapError(f"the range ends before it starts or beyond 64 bits: expected {start:#x} <= end, found {end:#x}")
-
-
-def shortened(text: str) -> str:
-    """`text` quoted on one line, for an error message."""
-    text = text.strip()
-    return repr(text if len(text) <= 80 else text[:80] + "...")
 
 
 def read_data_file(text: str, where: str) -> MemoryMap:
@@ -84,7 +33,7 @@ def read_data_file(text: str, where: str) -> MemoryMap:
         return _rows(block, _efi_row, text, where)
 
     return MemoryMap(
-        **{key: table[key] for key in ("name", "title", "kernel", "source", "licence")},
+        **{key: table[key] for key in ("name", "title", "kernel", "source", "licence", "booted_by")},
         notes=tuple(table["notes"]),
         descriptors=descriptors(table["efi"]),
         e820=_rows(table["e820"], _e820_row, text, where),
@@ -100,6 +49,7 @@ def write_map(memory_map: MemoryMap) -> str:
     """
     m = memory_map
     texts = {"name": m.name, "title": m.title, "kernel": m.kernel, "source": m.source, "licence": m.licence}
+    texts["booted_by"] = m.booted_by
     parts = [f"{key} = {_quoted(text)}\n" for key, text in texts.items() if text or key == "name"]
     if m.notes:
         parts.append("notes = [\n" + "".join(f"    {_quoted(note)},\n" for note in m.notes) + "]\n")
@@ -168,7 +118,7 @@ def _efi_type(word: str) -> int:
 
 
 def _e820_rows(entries: Iterable[E820Entry]) -> list[str]:
-    return [f"{e.start:#014x} {e.end:#014x} {_E820_WORDS.get(e.type, f'type {e.type}')}" for e in entries]
+    return [f"{e.start:#014x} {e.end:#014x} {E820_WORDS.get(e.type, f'type {e.type}')}" for e in entries]
 
 
 def _efi_rows(descriptors: Iterable[EfiMemoryDescriptor]) -> list[str]:
