@@ -104,6 +104,17 @@ def run(machine: Machine, kernel: Kernel | str) -> Outcome:
     return enter(boot(machine, kernel))
 
 
+def run_watched(machine: Machine, kernel: Kernel | str) -> tuple[Outcome, Walk | None]:
+    """`run`, and the walk of the array's address at the moment when the firmware was entered with it.
+
+    None for a kernel that passes no array, and where the call is made without paging.
+    """
+    linux, seen = boot(machine, kernel), list[Walk]()
+    linux.firmware.watchers.append(lambda cpu: None if seen else seen.append(cpu.walk(linux.pointer)))
+    outcome = enter(linux)
+    return outcome, seen[0] if seen and linux.memmap_count and linux.call_mode.levels else None
+
+
 def enter(linux: Linux) -> Outcome:
     """The second half of `run`: what becomes of the call on a kernel that has booted."""
     status: EfiStatus | None = None

@@ -334,7 +334,8 @@ def test_a_data_file_is_read_as_its_readme_says(tmp_path: Path) -> None:
 
 BAD_DATA = {
     "no TOML": ('name = "x\n', "<text>: expected a data file in TOML"),
-    "too deep": ('name = "x"\nnotes = ' + "[" * 60_000, "<text>: expected a data file in TOML"),
+    "too deep": ('name = "x"\nnotes = ' + ("[" * 1000 + "\n") * 60, "<text>: expected a data file in TOML"),
+    "too long a line": ('name = "x"\ntitle = "' + "x" * 5000 + '"\n', "<text>:2: expected a data file of at most"),
     "no list": ('name = "x"\n', "<text>: expected a name, and at least one of"),
     "a wrong key": ('name = "x"\ncolour = "red"\n', "<text>: unknown key 'colour'; expected name"),
     "a wrong value": ('name = "x"\ntitle = 3\n', "<text>: title: expected a string"),

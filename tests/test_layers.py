@@ -24,6 +24,7 @@ LAYERS = [
     "policies",
     "trials",
     "claims",
+    "check",
     "show",
     "judges",
     "",

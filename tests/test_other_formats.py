@@ -60,7 +60,7 @@ def test_xen_on_uefi_tells_the_efi_list() -> None:
         "(XEN)  0000000000000-000000009ffff type=7 attr=000000000000000f\n"
         "(XEN)  000007e4c0000-000007e53ffff type=6 attr=800000000000000f\n"
     )
-    assert found.booted_by == "UEFI"
+    assert found.booted_by == "Xen"
     assert found.descriptors == (
         descriptor(CONVENTIONAL, 0xF, 0, 0xA0),
         descriptor(RT_DATA, RUNTIME | 0xF, 0x7E4C0000, 0x80),

@@ -13,10 +13,13 @@ import click
 
 from .. import __version__
 from ..show import text
+from ..uefi.errors import printable
+from .check import check_command
 from .files import map_command
 from .judge import judge_command
 from .notebooks import dashboard_command, lab_command
 from .pages import export_command
+from .own_kernel import is_own, mistake
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
 from .thread import claims_command
@@ -36,6 +39,7 @@ for command in (
     gauntlet_command,
     locks_command,
     claims_command,
+    check_command,
     map_command,
     judge_command,
     dump_command,
@@ -52,18 +56,26 @@ def main() -> NoReturn:
         cli(standalone_mode=False, prog_name="efimm")
     except click.ClickException as error:
         _refuse(error.format_message())
-    except (ValueError, MemoryError) as error:
-        _refuse(str(error))
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:
-        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (ValueError, MemoryError, OSError) as error:
+        _refuse(mistake(error) if is_own(error) else _words(error))
+    except (Exception, SystemExit) as error:
+        if found := mistake(error):  # a reader's own kernel may raise anything
+            _refuse(found)
+        raise
     sys.exit(0)
 
 
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def _refuse(message: str) -> NoReturn:
-    click.echo(f"efimm: {' '.join(message.split())}", err=True)
+    click.echo(f"efimm: {printable(' '.join(message.split()))}", err=True)
     sys.exit(2)

@@ -10,16 +10,18 @@ import click
 
 from ..machines import load_map
 from ..show import text
+from ..uefi.formats import read_map
 from ..uefi.memmap import MemoryMap
-from .options import JSON
+from .options import JSON, standard_input
 
 
 @click.command("map")
 @click.argument("file")
 @JSON
 def map_command(file: str, as_json: bool) -> None:
-    """Print the memory map that FILE (a boot log or a data file) holds."""
-    found = load_map(file)
+    """Print the memory map that FILE holds: a boot log (- is stdin), a data file, or whatever else `check` reads."""
+    source = standard_input(file)
+    found = load_map(source) if isinstance(source, str) else read_map(source)
     click.echo(json.dumps(_map_summary(found)) if as_json else text.memory_map(found))
 
 

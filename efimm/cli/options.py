@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from ..kernels import KERNELS
 from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, machine, parse_address
 from ..uefi.firmwares import FIRMWARES
-from ..uefi.memmap import DESCRIPTOR_SIZE
+from ..uefi.formats import read_map
+from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
+from .own_kernel import from_option
 
-_MACHINE_OPTIONS = (
+_Command = Callable[..., None]
+
+_MEMORY_OPTIONS = (
     click.option("--ram", default="1T", show_default=True, help="RAM of a generated machine: 1G to 64T."),
-    click.option("--map", "map_", metavar="FILE", help="A boot log, a data file, or the name of a machine in data/."),
+    click.option("--map", "map_", metavar="FILE", help="A boot log (- is stdin), a data file, or a machine in data/."),
+)
+_PLACEMENT_OPTIONS = (
     click.option("--buffer", metavar="ADDR", help="Physical address of the descriptor array."),
     click.option("--page-size", default="1G", show_default=True, help=f"Largest page: {', '.join(PAGE_SIZES)}."),
     click.option("--firmware", default="edk2", show_default=True, help=f"One of: {', '.join(FIRMWARES)}."),
     click.option("--arch", default="x86_64", show_default=True, help=f"One of: {', '.join(ARCHITECTURES)}."),
+)
+_OTHER_OPTIONS = (
     click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 3.14)."),
     click.option("--kpti", is_flag=True, help="With page-table isolation, as on a processor with the Meltdown bug."),
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-KERNEL = click.option("--kernel", default="3.5", show_default=True, help=f"One of: {', '.join(KERNELS)}.")
+KERNEL = click.option(
+    "--kernel",
+    callback=from_option,
+    default="3.5",
+    show_default=True,
+    help=f"One of: {', '.join(KERNELS)}; or a file ./NAME.py with your own, which is executed.",
+)
 
 
-def machine_options(command: Callable[..., None]) -> Callable[..., None]:
+def machine_options(command: _Command) -> _Command:
     """Give `command` every option that describes a machine."""
-    for option in reversed(_MACHINE_OPTIONS):
+    return _with((*_MEMORY_OPTIONS, *_PLACEMENT_OPTIONS, *_OTHER_OPTIONS), command)
+
+
+def placement_options(command: _Command) -> _Command:
+    """Give `command` the options that describe a machine whose memory is known."""
+    return _with(_PLACEMENT_OPTIONS, command)
+
+
+def _with(options: tuple[Callable[[_Command], _Command], ...], command: _Command) -> _Command:
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+def standard_input(name: str) -> str | BinaryIO:
+    """Standard input for "-", any other name as it is."""
+    return sys.stdin.buffer if name == "-" else name
 
 
 def machine_from(options: dict[str, Any]) -> Machine:
@@ -42,8 +71,12 @@ def machine_from(options: dict[str, Any]) -> Machine:
         firmware=options["firmware"],
         arch=options["arch"],
         page_size=options["page_size"],
-        map=options["map_"],
+        map=_given_map(options["map_"]),
         kaslr=options["kaslr"],
         kpti=options["kpti"],
         descriptor_size=parse_address(options["descriptor_size"]),
     )
+
+
+def _given_map(name: str | None) -> str | MemoryMap | None:
+    return read_map(sys.stdin.buffer) if name == "-" else name

@@ -8,19 +8,24 @@ from typing import Any
 import click
 
 from ..kernels import KERNELS
-from ..run import run
+from ..run import run, run_watched
 from ..show import text
+from ..show.reply import reply
 from .options import JSON, KERNEL, machine_from, machine_options
 
 
 @click.command("run")
 @KERNEL
 @machine_options
+@click.option("--explain", is_flag=True, help="Print the walk that decided, step by step.")
 @JSON
-def run_command(kernel: str, as_json: bool, **options: Any) -> None:
+def run_command(kernel: str, explain: bool, as_json: bool, **options: Any) -> None:
     """Boot a kernel and let it call SetVirtualAddressMap."""
-    found = run(machine_from(options), kernel)
-    click.echo(json.dumps(found.summary()) if as_json else text.outcome(found))
+    found, at_call = run_watched(machine_from(options), kernel)
+    if as_json:
+        click.echo(json.dumps(found.summary()))
+    else:
+        click.echo(reply(found, at_call) if explain else text.outcome(found))
 
 
 @click.command("compare")

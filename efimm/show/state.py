@@ -15,6 +15,7 @@ from ..trace import Access, EntryWrite, Fault
 from ..x86.modes import ADDRESS_MASK, LONG4, P
 from .moments import Moment, find_moment, moments, table_at
 from .reach import reach, walk_below
+from .text import map_title
 from .words import verdict_line
 
 _LOWER_HALF = range(256)
@@ -112,7 +113,7 @@ def state_of(outcome: Outcome, moment: Moment | str | None = None) -> State:
     slots = _slots(outcome, table.slots, _written(outcome, beads, now, table.name))
     ask = _ask(outcome, at, table.slots, pending=known and not passed & {"call", "return", "fault"})
     return State(
-        machine=linux.map.title or linux.map.name,
+        machine=map_title(linux.map),
         kernel=linux.kernel.name,
         kernel_pgd_boundary=linux.layout.kernel_pgd_boundary,
         highest_ram=linux.machine.highest_ram,

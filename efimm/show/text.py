@@ -9,6 +9,7 @@ from textwrap import wrap
 from ..linux.layout import PGDIR_SHIFT, V3_5_LAYOUT, Layout
 from ..run import Outcome
 from ..trace import Access, Enter, Event, Leave, Trace
+from ..uefi.errors import printable
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
 from ..x86 import Entry, Walk
 
@@ -55,9 +56,17 @@ def story(events: Iterable[Event]) -> str:
 
 def outcome(found: Outcome) -> str:
     """What became of the call: machine, kernel, pointer, verdict, and the oops where there was one."""
+    lines = verdict(found)
+    if found.fault is not None:
+        lines += ["", *walk(found.fault.walk).splitlines(), "", *console(found)]
+    return "\n".join(lines)
+
+
+def verdict(found: Outcome) -> list[str]:
+    """Machine, kernel, pointer and verdict, a line each where it has room."""
     linux = found.linux
     rows = [
-        ("machine", linux.map.title or linux.map.name),
+        ("machine", map_title(linux.map)),
         ("RAM ends at", f"{linux.machine.highest_ram:#x} ({gib(linux.machine.highest_ram)})"),
         ("kernel", f"{linux.kernel.name}: {linux.kernel.title}"),
         *_given(found),
@@ -65,12 +74,14 @@ def outcome(found: Outcome) -> str:
     ]
     if found.status is not None:
         rows.append(("status", f"{found.status.name} ({int(found.status):#x})"))
-    lines = table(rows)
-    lines += _notes(linux.map)
-    if found.fault is not None:
-        lines += ["", *walk(found.fault.walk).splitlines(), "", "The console:"]
-        lines += [f"  {line.rstrip()}" for line in _from_the_oops(linux.trace.console)]
-    return "\n".join(lines)
+    return table(rows) + notes(linux.map)
+
+
+def console(found: Outcome) -> list[str]:
+    """What the kernel printed of the oops."""
+    printed = found.linux.trace.console
+    start = next((k for k, line in enumerate(printed) if line.startswith("BUG:")), len(printed))
+    return ["The console:", *(f"  {line.rstrip()}" for line in printed[start:])]
 
 
 def _verdict_words(found: Outcome) -> str:
@@ -119,9 +130,9 @@ def walk(found: Walk) -> str:
 
 def memory_map(found: MemoryMap) -> str:
     """The e820 list and the EFI list of a map in one form; ends are exclusive."""
-    lines = wrap(found.title or found.name, COLUMNS)
-    lines += wrap(f"source: {found.source}", COLUMNS) if found.source else []
-    lines += _notes(found)
+    lines = wrap(map_title(found), COLUMNS)
+    lines += wrap(f"source: {printable(found.source)}", COLUMNS) if found.source else []
+    lines += notes(found)
     lines.append(f"RAM: {gib(found.ram_bytes)} in use by the kernel, up to {found.highest_ram:#x}")
     for title, entries in (("e820", found.e820), ("e820 after memmap= options", found.user_e820)):
         if entries:
@@ -138,7 +149,7 @@ def memory_map(found: MemoryMap) -> str:
 def compare(outcomes: Sequence[Outcome]) -> str:
     """One line a kernel: what it passed, in which slot the processor looked (- without paging), what came of it."""
     first = outcomes[0]
-    lines = wrap(first.linux.map.title or first.linux.map.name, COLUMNS)
+    lines = wrap(map_title(first.linux.map), COLUMNS)
     lines += [f"RAM ends at {first.linux.machine.highest_ram:#x}, array at {first.buffer_pa:#x}", ""]
     lines.append(f"{'kernel':<10} {'pointer':<18} {'slot':>4}  {'verdict':<12} {'fault':<20}".rstrip())
     for found in outcomes:
@@ -197,19 +208,20 @@ def _wrapped(line: str) -> list[str]:
     return wrap(line, COLUMNS, subsequent_indent=indent, drop_whitespace=True, replace_whitespace=False) or [""]
 
 
-def _from_the_oops(console: list[str]) -> list[str]:
-    start = next((k for k, line in enumerate(console) if line.startswith("BUG:")), len(console))
-    return console[start:]
-
-
 def _slot_name(layout: Layout, index: int) -> str:
     """Linux's name for the region; the lower half is a process's, or an identity map, which the index does not tell."""
     name = layout.region_of_slot(index).name
     return f"lower half, from {size(index << PGDIR_SHIFT)}" if name == "user" else name
 
 
-def _notes(found: MemoryMap) -> list[str]:
-    return [line for remark in found.notes for line in wrap(f"note: {remark}", COLUMNS)]
+def notes(found: MemoryMap) -> list[str]:
+    """The remarks that a map comes with, wrapped."""
+    return [line for remark in found.notes for line in wrap(f"note: {printable(remark)}", COLUMNS)]
+
+
+def map_title(found: MemoryMap) -> str:
+    """The machine's name, or the map's; both may come from a log, and are shown without what drives a terminal."""
+    return printable(found.title or found.name)
 
 
 def _e820_name(kind: int) -> str:

@@ -24,7 +24,9 @@ from .sysfs import read_sysfs
 
 __all__ = ["MapError", "Reading", "read", "read_map", "write_map"]
 
-LARGEST_DATA_FILE = 1 << 20
+# tomllib's time grows with the square of a line's length, and ours are short.
+LARGEST_DATA_FILE = 1 << 18
+LONGEST_DATA_LINE = 1 << 12
 MOST_COMMENTS = 200  # lines that may stand before the name in a data file
 LONGEST_NAME = 1000
 
@@ -116,8 +118,9 @@ def _whole(lines: Iterable[tuple[int, str]]) -> str:
     whole, size = [], 0
     for number, line in lines:
         size += len(line) + 1
-        if size > LARGEST_DATA_FILE:
-            raise MapError(f"{number}: more than {LARGEST_DATA_FILE >> 20} MiB by here; expected a data file")
+        if size > LARGEST_DATA_FILE or len(line) > LONGEST_DATA_LINE:
+            limits = f"at most {LARGEST_DATA_FILE >> 10} KiB, in lines of at most {LONGEST_DATA_LINE} characters"
+            raise MapError(f"{number}: expected a data file of {limits}")
         whole.append(f"{line}\n")
     return "".join(whole)
 

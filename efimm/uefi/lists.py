@@ -27,7 +27,7 @@ KERNEL_EFI, HOST_EFI, FREEBSD_EFI, SHELL, RUNTIME_MAP = (
 # What each is called, and what has to be said of a map made from it; the first one that is there is believed.
 E820_SOURCES = {
     BIOS: ("e820 list", ""),
-    HOST: ("e820 list of Xen", "this is Xen's list; Xen calls the firmware, and no Linux on it does"),
+    HOST: ("e820 list of Xen", "this is Xen's list"),
     SMAP: ("e820 list of FreeBSD (SMAP)", ""),
     SYSFS: ("list in /sys/firmware/memmap", ""),
     OLD_EFI: (
@@ -36,7 +36,7 @@ E820_SOURCES = {
     ),
     GUEST: (
         "e820 list of a guest of Xen",
-        "this is a guest's list, made by Xen; Xen calls the firmware, and no Linux on it does",
+        "this is a guest's list, made by Xen",
     ),
     IOMEM: ("/proc/iomem", "/proc/iomem tells what the kernel has made of the firmware's list"),
     CHUNKS: ("memory chunks of FreeBSD", "FreeBSD's chunks are what it uses; what lies between them is not told"),
@@ -142,15 +142,17 @@ class Lists:
             user_e820=self._entries(USER),
             title=self.title,
             kernel=self.kernel,
-            booted_by=self._booted_by(efi),
+            booted_by=self._booted_by(e820, efi),
             notes=(note,) if note else (),
         )
 
-    def _booted_by(self, efi: str) -> str:
+    def _booted_by(self, e820: str, efi: str) -> str:
         """What started the machine: a kernel that says nothing of EFI from beginning to end was started by a BIOS."""
+        if e820 in (HOST, GUEST):
+            return "Xen"
         if efi or self.booted_by:
             return self.booted_by or "UEFI"
-        return "BIOS" if self.booting >= {"before", "after"} and BIOS in self._lists else ""
+        return "BIOS" if self.booting >= {"before", "after"} and e820 == BIOS else ""
 
     def _entries(self, source: str) -> tuple[E820Entry, ...]:
         printed = self._lists.get(source, ())

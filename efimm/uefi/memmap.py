@@ -130,9 +130,9 @@ class MemoryMap:
 
     `e820` is the firmware's list; `user_e820` is the one that `memmap=` options made of it, empty without such options.
     `reprints` holds further EFI lists of the same log (kernels print the map again after changing it), in order.
-    `kernel` is the version of the Linux that printed it, where known.  `booted_by` is "UEFI" or "BIOS", "" where that
-    was not told: a machine started by a BIOS makes no EFI call.  `notes` are remarks in plain words; what was inferred
-    rather than read is marked there.
+    `kernel` is the version of the Linux that printed it, where known.  `booted_by` is "UEFI", "BIOS" or "Xen", "" where
+    that was not told: under a BIOS and on Xen, Linux makes no EFI call.  `notes` are remarks in plain words; what was
+    inferred rather than read is marked there.
     """
 
     name: str

@@ -97,18 +97,27 @@ def generated_map(ram: int) -> MemoryMap:
 def e820_from_efi(descriptors: tuple[EfiMemoryDescriptor, ...]) -> tuple[E820Entry, ...]:
     """The e820 list that a boot loader makes of an EFI map, sorted, with equal neighbours joined.
 
-    The types are those of do_add_efi_memmap (arch/x86/platform/efi/efi.c, v3.5); anything it does not name is reserved.
+    A region without pages leaves no entry.
     """
     joined: list[E820Entry] = []
-    for region in sorted(descriptors, key=lambda d: d.physical_start):
-        kind = _E820_OF_EFI.get(region.type, E820Type.RESERVED)
-        if kind == E820Type.RAM and not region.attribute & EFI_MEMORY_WB:
-            kind = E820Type.RESERVED
+    for region in sorted((d for d in descriptors if d.number_of_pages), key=lambda d: d.physical_start):
+        kind = e820_type_of(region)
         if joined and joined[-1].type == kind and joined[-1].end == region.physical_start:
             joined[-1] = replace(joined[-1], end=region.end)
         else:
             joined.append(E820Entry(region.physical_start, region.end, kind))
     return tuple(joined)
+
+
+def e820_type_of(region: EfiMemoryDescriptor) -> E820Type:
+    """The e820 type that a boot loader gives to `region`.
+
+    The types are those of do_add_efi_memmap (arch/x86/platform/efi/efi.c, v3.5); anything it does not name is reserved.
+    """
+    kind = _E820_OF_EFI.get(region.type, E820Type.RESERVED)
+    if kind == E820Type.RAM and not region.attribute & EFI_MEMORY_WB:
+        return E820Type.RESERVED
+    return kind
 
 
 def efi_from_e820(given: MemoryMap) -> MemoryMap:
@@ -134,8 +143,13 @@ def efi_from_e820(given: MemoryMap) -> MemoryMap:
         if start < entry.end:
             regions.append(_descriptor(kind, start, entry.end, attribute))
     ordered = tuple(sorted(regions, key=lambda d: d.physical_start))
-    note = f"inferred: the log has no EFI map; 2 MiB of runtime services are assumed at {runtime.start:#x}"
-    return replace(given, descriptors=ordered, e820=e820, user_e820=(), notes=(*given.notes, note))
+    notes = [
+        *given.notes,
+        f"inferred: no EFI map was told; 2 MiB of runtime services are assumed at {runtime.start:#x}",
+    ]
+    if given.booted_by == "BIOS":
+        notes.append("the machine was started by a BIOS and makes no EFI call: this is the same memory under UEFI")
+    return replace(given, descriptors=ordered, e820=e820, user_e820=(), notes=tuple(notes))
 
 
 def _descriptor(kind: EfiMemoryType, start: int, end: int, attribute: int) -> EfiMemoryDescriptor:

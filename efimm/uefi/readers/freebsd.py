@@ -23,7 +23,7 @@ _CHUNK = re.compile(r"0x([0-9a-f]{8,16}) - 0x([0-9a-f]{8,16}), ([0-9]{1,20}) byt
 _CHUNK_START = re.compile(r"^\W*0x[0-9a-f]+(?: -|\s*$)")
 _EFI_HEADING = re.compile(r"Type\s+Physical\s+Virtual\s+#Pages\s+Attr")
 _EFI = re.compile(
-    r"(?P<type>\w+)\s+(?P<physical>[0-9a-f]{12,16})\s+(?:0x)?[0-9a-f]{1,16}\s+"
+    r"(?<!\w)(?P<type>\w{1,40})\s+(?P<physical>[0-9a-f]{12,16})\s+(?:0x)?[0-9a-f]{1,16}\s+"
     r"(?P<pages>[0-9a-f]{8,16})\s(?P<words>[A-Z_ ]*)$"
 )
 _TYPES = {kind.name.removeprefix("Efi").removesuffix("MemoryType"): kind for kind in EfiMemoryType}
@@ -31,7 +31,7 @@ _TYPES = {kind.name.removeprefix("Efi").removesuffix("MemoryType"): kind for kin
 
 def read(line: str, lists: Lists) -> bool:
     """A line of one of the three lists, or a heading."""
-    if _EFI_HEADING.search(line):
+    if "#Pages" in line and _EFI_HEADING.search(line):
         lists.section = FREEBSD_EFI
         return True
     if "hunk(s):" in line:

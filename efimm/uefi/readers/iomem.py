@@ -13,8 +13,6 @@ from ..errors import MapError, shortened
 from ..lists import IOMEM, Lists
 from ..memmap import E820Entry, E820Type
 
-MARKS = (" : ",)
-
 RESOURCES = {
     "System RAM": E820Type.RAM,
     "reserved": E820Type.RESERVED,
@@ -27,6 +25,8 @@ RESOURCES = {
     "Persistent Memory (legacy)": E820Type.PRAM,
     "Soft Reserved": E820Type.SOFT_RESERVED,
 }
+MARKS = tuple(f" : {name}" for name in RESOURCES)
+
 _LINE = re.compile(r"(?<![\w.])(?P<first>[0-9a-f]{8,16})-(?P<last>[0-9a-f]{8,16}) : (?P<name>\S.*)$")
 
 
@@ -38,7 +38,7 @@ def read(line: str, lists: Lists) -> bool:
     first, last = int(found["first"], 16), int(found["last"], 16)
     kind = RESOURCES.get(found["name"].rstrip())
     if kind is None:
-        return True
+        return False
     if first == last == 0:
         raise MapError(f"the address is hidden, found {shortened(line)}; expected /proc/iomem as root reads it")
     check_range(first, last + 1)

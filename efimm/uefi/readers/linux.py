@@ -19,7 +19,7 @@ from ..lists import BIOS, GUEST, KERNEL_EFI, Lists
 from ..memmap import E820Entry, EfiMemoryDescriptor
 from .attributes import attribute_from_columns
 
-MARKS = ("BIOS-e820", "user: ", "Xen: ", "BIOS-EFI", "mem", "BIOS-provided physical RAM map:")
+MARKS = ("BIOS-e820", "efi: mem", "EFI: mem", ": type=", "user: ", "Xen: ", "BIOS-EFI", "BIOS-provided physical")
 
 # memory_type_name[] of drivers/firmware/efi/efi.c, in the order of the numbers: 4.4 and 4.9, then 6.1.
 _LONG_NAMES = (

@@ -12,7 +12,7 @@ from ..entries import efi_descriptor
 from ..errors import MapError, shortened
 from ..lists import SHELL, Lists
 
-MARKS = ("-0", "# Pages", "Reserved", "Loader", "BS_", "RT_", "vailable", "ACPI_", "MMIO", "Mem", "Persistent")
+MARKS = (" 000", "# Pages")
 
 _NAMES = (
     "Reserved,LoaderCode,LoaderData,BS_Code,BS_Data,RT_Code,RT_Data,Available,"
@@ -30,7 +30,7 @@ _BODY = re.compile(r"([0-9A-F]{16})-([0-9A-F]{16})\s+([0-9A-F]{16})\s+([0-9A-F]{
 
 def read(line: str, lists: Lists) -> bool:
     """One descriptor, or the heading of a list."""
-    if _HEADING.search(line):
+    if "# Pages" in line and _HEADING.search(line):
         lists.section = SHELL
         return True
     start = _START.search(line.rstrip())

@@ -15,17 +15,18 @@ from ..errors import MapError, shortened
 from ..lists import HOST, HOST_EFI, Lists
 from ..memmap import E820Entry
 
-MARKS = ("(XEN)", "] (", "] type ", " RAM map:", " type=", "Xen-e820")
+MARKS = ("(XEN)", ", 000", " RAM map:", " attr=")
 
-_HEADING = re.compile(r"(?P<initial>Initial )?(?P<loader>[\w.()/-]+) RAM map:\s*$")
-_OTHER_HEADING = re.compile(r"\(XEN\).*[a-z] (?:memory )?map:\s*$")  # such as "Dom0 memory map:"
+# Every repetition is bounded or cannot begin inside another one: a line may be 64 KiB of anything.
+_HEADING = re.compile(r"(?<![\w.()/-])(?P<initial>Initial )?(?P<loader>[\w.()/-]{1,40}) RAM map:\s*$")
+_OTHER_HEADING = re.compile(r"[a-z0-9] (?:memory )?map:\s*$")  # such as "Dom0 memory map:"
 _E820 = re.compile(
     r"""(?: (?<!\w)\[(?P<first>[0-9a-f]{16}),\ (?P<last>[0-9a-f]{16})\]
-          | \(XEN\)(?:\s*\[[^]]*\])?\s+(?P<start>[0-9a-f]{16})\ -\ (?P<end>[0-9a-f]{16}) )
-        \ (?: \((?P<word>[^)]+)\) | (?P<number>type\ [0-9]{1,10}) )\s*$""",
+          | \(XEN\)\s{0,8}(?:\[[^]]{1,40}\]\s{1,8})?(?P<start>[0-9a-f]{16})\ -\ (?P<end>[0-9a-f]{16}) )
+        \ (?: \((?P<word>[^)]{1,40})\) | (?P<number>type\ [0-9]{1,10}) )\s*$""",
     re.VERBOSE,
 )
-_CUT = re.compile(r"\(XEN\).*(?:(?<!\w)\[[0-9a-f]{16},|\s[0-9a-f]{16} -)(?P<body>.*)")
+_CUT = re.compile(r"(?:(?<!\w)\[[0-9a-f]{16},|\s[0-9a-f]{16} -).*")
 _EFI = re.compile(
     r"(?<!\w)(?P<start>[0-9a-f]{13,16})-(?P<last>[0-9a-f]{13,16}) type=(?P<type>[0-9]{1,10}) "
     r"attr=(?P<attr>[0-9a-f]{16})"
@@ -45,7 +46,7 @@ def read(line: str, lists: Lists) -> bool:
         descriptor = efi_descriptor(int(found["type"]), int(found["attr"], 16), int(found["start"], 16), end)
         lists.add(HOST_EFI, descriptor)
         return True
-    if found := _CUT.search(line):
+    if "(XEN)" in line and (found := _CUT.search(line)):
         raise MapError(f"damaged entry of Xen's list; expected '[..., ...] (usable)', found {shortened(found[0])}")
     return False
 
@@ -61,11 +62,10 @@ def _heading(line: str, lists: Lists) -> bool:
     """Notes under which heading the next entries stand; those of the first list and of guests are passed over."""
     found = _HEADING.search(line)
     if not found or "physical RAM map:" in line:
-        lists.section = "passed over" if _OTHER_HEADING.search(line) else lists.section
+        if "(XEN)" in line and _OTHER_HEADING.search(line):
+            lists.section = "passed over"
         return False
     if lists.count(HOST) and not found["initial"]:
         raise MapError("a second list of Xen begins here; expected the log of one boot")
     lists.section = "passed over" if found["initial"] else ""
-    if found["loader"] == "EFI":
-        lists.booted_by = "UEFI"
     return True
