@@ -22,6 +22,8 @@ from .x86.memory import PAGE_SIZE
 
 PART = 512 << 30  # as much as one top-level entry covers
 MOST_PARTS = 16
+MOST_RANGES = 512  # the logs we have seen list at most 44; time grows with the square
+MOST_RANGES_TO_MOVE_IN = 128
 
 _NO_EFI_CALL = {
     "BIOS": "The machine was started by a legacy BIOS: Linux makes no EFI call there.",
@@ -34,7 +36,7 @@ class KernelCheck:
     """One kernel on the machine: its outcome, or None and the `trouble` that kept it from starting.
 
     `elsewhere` holds, by the number of a part of 512 GiB, the verdict with the array in that part's largest piece of
-    RAM; parts where the kernel or the firmware keeps something at that place are left out.
+    RAM; parts where the kernel or the firmware keeps something at all places that were tried are left out.
     """
 
     kernel: str
@@ -129,6 +131,8 @@ def check(source: str | os.PathLike[str] | BinaryIO, **options: Any) -> Check:
     known = data_files().get(str(source)) if isinstance(source, str | os.PathLike) else None
     reading = read(known or source)
     made = machine(map=reading.map, **options)
+    if len(made.map.ram) > MOST_RANGES:
+        raise MachineError(f"{len(made.map.ram)} ranges of RAM; expected one machine's, {MOST_RANGES} at most")
     return Check(reading, made, tuple(_check(made, kernel) for kernel in KERNELS.values()))
 
 
@@ -140,22 +144,26 @@ def _check(made: Machine, kernel: Kernel) -> KernelCheck:
     except MachineError as error:
         return KernelCheck(kernel.name, None, str(error))
     elsewhere = {}
-    if made.buffer is None and outcome.linux.memmap_count:
-        elsewhere = {part: verdict for part, verdict in _elsewhere(made, kernel) if verdict}
+    if made.buffer is None and outcome.linux.memmap_count and len(made.map.ram) <= MOST_RANGES_TO_MOVE_IN:
+        elsewhere = dict(_elsewhere(made, kernel))
     return KernelCheck(kernel.name, outcome, elsewhere=elsewhere)
 
 
 def _elsewhere(made: Machine, kernel: Kernel) -> Iterator[tuple[int, str]]:
-    """The verdict with the array in each part of the RAM; "" where it cannot lie there."""
-    for part, place in places(made.map.ram).items():
-        try:
-            yield part, run(replace(made, buffer=place), kernel).verdict
-        except MachineError:
-            yield part, ""
+    """The verdict with the array in each part of the RAM where it can lie."""
+    for part, (start, end) in largest_pieces(made.map.ram).items():
+        # Half, a quarter and an eighth of the way up: below what the kernel has taken from the top.
+        for share in (2, 4, 8):
+            place = (start + (end - start) // share) // PAGE_SIZE * PAGE_SIZE
+            try:
+                yield part, run(replace(made, buffer=place), kernel).verdict
+            except MachineError:
+                continue
+            break
 
 
-def places(ram: tuple[tuple[int, int], ...]) -> dict[int, int]:
-    """An address for the array in each part of 512 GiB that has RAM: the middle of the part's largest piece.
+def largest_pieces(ram: tuple[tuple[int, int], ...]) -> dict[int, tuple[int, int]]:
+    """The largest piece of RAM in each part of 512 GiB that has some, by the part's number.
 
     Of very many parts some are left out; the first and the last never.
     """
@@ -163,9 +171,10 @@ def places(ram: tuple[tuple[int, int], ...]) -> dict[int, int]:
     for start, end in ram:
         for part in range(start // PART, -(-end // PART)):
             low, high = max(start, part * PART), min(end, (part + 1) * PART)
-            if high - low > largest.get(part, (0, 0))[0]:
-                largest[part] = high - low, (low + high) // 2 // PAGE_SIZE * PAGE_SIZE
+            before = largest.get(part, (0, 0))
+            if high - low > before[1] - before[0]:
+                largest[part] = low, high
     parts = sorted(largest)
     last = len(parts) - 1
     chosen = {parts[last * step // (MOST_PARTS - 1)] for step in range(MOST_PARTS)} if last >= MOST_PARTS else parts
-    return {part: largest[part][1] for part in sorted(chosen)}
+    return {part: largest[part] for part in sorted(chosen)}

@@ -167,6 +167,9 @@ def _usable(given: MemoryMap) -> MemoryMap:
         raise MachineError(f"{given.name}: {error}") from error
     if not any(entry.type == E820Type.RAM for entry in memory_map.kernel_e820):
         raise MachineError(f"{given.name}: the map has no RAM in it")
+    highest = max((region.end for region in memory_map.descriptors if region.number_of_pages), default=0)
+    if highest > 1 << MAXPHYADDR:
+        raise MachineError(f"{given.name}: an EFI region ends at {highest:#x}; expected at most 2^{MAXPHYADDR}")
     return memory_map
 
 

@@ -195,7 +195,8 @@ def test_every_log_is_either_booted_or_refused_in_one_line() -> None:
         else:
             assert found.verdict == ("page-fault" if found.buffer_pa >= LINE else "success"), log.name
 
-    assert {} == {name: words for name, words in refused.items() if "no memory map" not in words or "\n" in words}
+    assert {} == {name: words for name, words in refused.items() if "\n" in words or name not in words}
+    assert len(refused) < len(list(LOGS.iterdir())) / 3  # an index, oopses, and a few that list no RAM
 
 
 def test_the_3_tib_superdome_meets_the_bug_and_the_laptop_does_not() -> None:

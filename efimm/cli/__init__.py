@@ -18,8 +18,8 @@ from .check import check_command
 from .files import map_command
 from .judge import judge_command
 from .notebooks import dashboard_command, lab_command
-from .pages import export_command
 from .own_kernel import is_own, mistake
+from .pages import export_command
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
 from .thread import claims_command

@@ -9,7 +9,6 @@ from textwrap import wrap
 from ..check import Check, KernelCheck
 from ..uefi.errors import printable
 from ..uefi.lists import FoundList
-from ..x86.memory import PAGE_SIZE
 from .text import COLUMNS, gib, notes, size, table
 from .words import verdict_line
 
@@ -70,7 +69,7 @@ def _ram(found: Check) -> list[str]:
 def _amount(count: int) -> str:
     if count >= 1 << 30:
         return gib(count)
-    return size(count) if count % PAGE_SIZE == 0 else f"{count / 1024:.5g}K"
+    return size(count) if count % 1024 == 0 else f"{count} bytes"
 
 
 def _kernels(kernels: Sequence[KernelCheck]) -> list[str]:
@@ -116,7 +115,8 @@ def _why(kernels: Sequence[KernelCheck]) -> list[str]:
     elsewhere = [each.kernel for each in kernels if each.fails_in and not each.hit]
     if elsewhere:
         lines += wrap(f"{', '.join(elsewhere)}: only if the array lies in another part of the RAM.", COLUMNS)
-    return lines or ["No kernel fails here."]
+    started = any(each.outcome is not None for each in kernels)
+    return lines or ["No kernel fails here." if started else "No kernel could be started here, so there is no verdict."]
 
 
 def _again(kernels: Sequence[KernelCheck], log: str) -> list[str]:

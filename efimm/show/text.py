@@ -74,6 +74,8 @@ def verdict(found: Outcome) -> list[str]:
     ]
     if found.status is not None:
         rows.append(("status", f"{found.status.name} ({int(found.status):#x})"))
+    if found.trouble:
+        rows.append(("went wrong", found.trouble))
     return table(rows) + notes(linux.map)
 
 

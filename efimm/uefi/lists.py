@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from .errors import MapError
 from .memmap import E820Entry, EfiMemoryDescriptor, MemoryMap
 
-MOST_ENTRIES = 1 << 16
+MOST_ENTRIES = 1 << 13  # Linux knows at most 3200 entries of e820 (E820_MAX_ENTRIES, 1024 nodes)
 
 BIOS, USER, HOST, GUEST, OLD_EFI = "BIOS-e820", "user", "Xen's own e820", "Xen", "BIOS-EFI"
 SMAP, CHUNKS, IOMEM, SYSFS = "SMAP", "FreeBSD's chunks", "/proc/iomem", "/sys/firmware/memmap"

@@ -34,9 +34,7 @@ _TYPES = {name: number for names in (_LONG_NAMES, _SHORT_NAMES) for number, name
 
 # These find what starts like an entry.  They search, since anything may stand in front: time stamps, a host name, quote
 # marks of a mail.
-_E820_START = re.compile(
-    r"(?P<list>BIOS-e820(?=:|\s*$)|BIOS-EFI(?=:|\s*$)|(?:user|\bXen)(?=: (?:\[m|000))):?(?P<body>.*)"
-)
+_E820_START = re.compile(r"(?P<list>BIOS-e820(?=:|\s*$)|(?:user|BIOS-EFI|\bXen)(?=: (?:\[m|000))):?(?P<body>.*)")
 _EFI_START = re.compile(r"(?:(?:EFI|efi): mem(?=[0-9]|\s*$)|(?<![\w.])mem(?=[0-9]{2,}: type=))(?P<body>.*)")
 _BOOT_START = "BIOS-provided physical RAM map:"
 

@@ -1,0 +1,242 @@
+"""`efimm check`, and what else is about one's own machine: real logs, contradictions, garbage, own kernels."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import efimm
+from efimm.check import check
+from efimm.show.checked import checked
+from efimm.show.text import COLUMNS
+from efimm.uefi.formats import MapError, read, read_map
+
+LOGS = Path(__file__).parents[2] / "shared" / "data"
+GIB = 1 << 30
+TYPE_WORDS = {"usable": 1, "reserved": 2, "ACPI data": 3, "ACPI NVS": 4, "unusable": 5, "persistent (type 7)": 7}
+
+
+def command(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "efimm", *words], input=stdin, capture_output=True, check=False)
+
+
+def index_rows() -> list[tuple[str, float, int, str]]:
+    """Of each log in the first two tables of the index: its name, GiB usable, top of RAM, entries in words."""
+    rows = []
+    for line in (LOGS / "INDEX.md").read_text().splitlines() if LOGS.is_dir() else ():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if ".txt" in line and len(cells) == 10:
+            rows.append((cells[0], float(cells[3].split()[0]), int(cells[4].split()[0], 16), cells[6]))
+        elif ".txt" in line and len(cells) == 8 and " / " in cells[4]:
+            rows.append((cells[0], float(cells[3].split()[0]), 0, cells[4]))
+    return rows
+
+
+@pytest.mark.skipif(not LOGS.is_dir(), reason="the logs of real machines (../shared/data) are not here")
+def test_the_index_was_read() -> None:
+    assert len(index_rows()) == 21
+
+
+@pytest.mark.parametrize(("name", "usable", "top", "entries"), index_rows(), ids=[row[0][:40] for row in index_rows()])
+def test_every_log_holds_what_the_index_says(name: str, usable: float, top: int, entries: str) -> None:
+    found = read(LOGS / name)
+    ram = sum(e.end - e.start for e in found.map.e820 if e.type == 1) / GIB
+    efi, e820 = (int(word) for word in re.match(r"(\d+)[^/]*/ (\d+)", entries).groups())  # type: ignore[union-attr] # a row is so
+
+    # "user:" lists and soft reservations are not in the index's sums, and it rounds or cuts to a tenth.
+    assert ram == pytest.approx(usable, abs=0.11)
+    assert top in (0, max(e.end for e in found.map.e820 if e.type == 1))
+    assert (efi, e820) == (len(found.map.descriptors), len(found.map.e820))
+
+
+@pytest.mark.parametrize("name", [row[0] for row in index_rows()], ids=str)
+def test_each_entry_has_the_type_that_its_line_says(name: str) -> None:
+    """Read a second time by one plain pattern, which knows the forms of these few logs only."""
+    text = (LOGS / name).read_text()
+    lines = re.findall(r"(?<!user: )BIOS-e820: \[mem 0x(\w+)-0x(\w+)\] (.+)", text)
+    expected = [(int(start, 16), int(end, 16) + 1, kind(words)) for start, end, words in lines]
+    if not expected:
+        pytest.skip("an older form of the lines; test_formats.py has those")
+
+    assert expected == [(entry.start, entry.end, entry.type) for entry in read_map(LOGS / name).e820]
+
+
+def kind(words: str) -> int:
+    words = words.strip()
+    if words in TYPE_WORDS:
+        return TYPE_WORDS[words]
+    return int(re.fullmatch(r"type (\d+)", words)[1])  # type: ignore[index] # or the test has met a new word
+
+
+@pytest.mark.parametrize("log", sorted(LOGS.glob("*.txt")), ids=lambda path: path.name[:40])
+def test_each_log_is_checked_in_72_columns_or_refused(log: Path) -> None:
+    try:
+        found = check(log)
+    except MapError:
+        assert "oops" in log.name  # no list in these; that the error is one line is tested with the command
+        return
+    text = checked(found, str(log))
+
+    assert max(map(len, text.replace(str(log), "LOG").splitlines())) <= max(COLUMNS, len(log.name) + 2)
+    assert [each.kernel for each in found.kernels] == list(efimm.KERNELS)
+    for each in found.kernels:
+        assert each.outcome is not None
+        assert f"{each.outcome.buffer_pa:#x}" in text or not each.outcome.linux.memmap_count
+    assert found.no_efi_call == "" or not found.hit
+
+
+def test_the_verdicts_are_those_of_runs() -> None:
+    found = check("hp-superdome2-3tib")
+    for each in found.kernels:
+        assert each.outcome is not None
+        assert each.outcome.summary() == efimm.run(found.machine, each.kernel).summary()
+    by_name = {each.kernel: each for each in found.kernels}
+    assert {"3.5", "3.8-rc"} == set(found.hit)
+    # RAM ends at 3200 GiB, and 386 to 512 GiB are a hole (the log of this machine): parts 0 to 6 have RAM.
+    assert list(range(7)) == list(by_name["3.5"].elsewhere or {})
+    assert list(range(1, 7)) == by_name["3.5"].fails_in
+
+
+LIST = "BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable\n"
+BIG = LIST + "BIOS-e820: [mem 0x0000000000100000-0x000000003fffffff] usable\n"
+EFI = """\
+efi: EFI v2.31 by Somebody
+efi: mem00: type=7, attr=0xf, range=[0x0000000000000000-0x00000000000a0000) (0MB)
+efi: mem01: type=7, attr=0xf, range=[0x0000000000100000-0x000000003f000000) (1007MB)
+efi: mem02: type=6, attr=0x800000000000000f, range=[0x000000003f000000-0x0000000040000000) (16MB)
+"""
+
+
+def test_a_contradiction_is_named_with_both_sides() -> None:
+    found = check(io.BytesIO((BIG + EFI).encode()))
+
+    (one,) = found.contradictions
+    assert (one.start, one.end) == (0x3F00_0000, 0x4000_0000)
+    assert "usable" in one.e820
+    assert "RuntimeServicesData" in one.efi.replace(" ", "")
+    assert "0x3f000000" in checked(found, "log")
+
+
+def test_lists_that_agree_have_no_contradiction() -> None:
+    agreeing = BIG.replace("3fffffff", "3effffff") + "BIOS-e820: [mem 0x3f000000-0x3fffffff] reserved\n"
+
+    assert not check(io.BytesIO((agreeing + EFI).encode())).contradictions
+
+
+def test_a_machine_started_by_a_bios_makes_no_efi_call() -> None:
+    log = f"Linux version 3.5.0\n{BIG}DMI: Somebody Board/X, BIOS 1\n"
+    found = command("check", "-", stdin=log.encode()).stdout.decode()
+
+    assert "Linux makes no EFI call" in " ".join(found.split())
+    assert "The same memory on a machine started by UEFI" in found
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e<script>alert(1)</script>\x9b31m"
+
+
+def test_what_a_log_says_never_reaches_the_terminal_as_it_is() -> None:
+    log = f"DMI: {HOSTILE}/Board, BIOS {HOSTILE}\nLinux version {HOSTILE}\n{BIG}"
+    for words in (["check", "-"], ["map", "-"], ["run", "--map", "-"], ["run", "--explain", "--map", "-"]):
+        shown = command(*words, stdin=log.encode())
+        out = (shown.stdout + shown.stderr).decode()
+        assert shown.returncode == 0, out
+        assert [char for char in out if not char.isprintable() and char != "\n"] == []
+
+
+def test_the_name_of_a_file_never_reaches_the_terminal_as_it_is(tmp_path: Path) -> None:
+    log = tmp_path / f"{HOSTILE.replace('/', '_')}.txt"
+    log.write_text(BIG + "BIOS-e820: [mem 0xzz] usable\n")
+    for words in (["check", str(log)], ["map", str(log)], ["run", "--map", str(log)]):
+        shown = command(*words)
+        assert (shown.returncode, shown.stdout) == (2, b"")
+        line = shown.stderr.decode()
+        assert [char for char in line if not char.isprintable()] == ["\n"]
+
+
+class Garbage(io.RawIOBase):
+    """As many bytes as are asked for, never all at once; `size` bytes in all."""
+
+    def __init__(self, piece: bytes, size: int) -> None:
+        super().__init__()
+        self.piece, self.left, self.place = piece, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self.piece[self.place : self.place + min(len(buffer), self.left)]
+        self.place = (self.place + len(part)) % len(self.piece)
+        self.left -= len(part)
+        buffer[: len(part)] = part
+        return len(part)
+
+
+@pytest.mark.parametrize("piece", [b"\x00", b"\xff\xfe", b"[    1.0] usb 1-1: new device\n" * 99, bytes(range(256))])
+def test_a_hundred_megabytes_of_garbage_need_no_memory(piece: bytes) -> None:
+    tracemalloc.start(1)
+    try:
+        with pytest.raises(MapError, match="expected"):
+            read(Garbage(piece * (4096 // len(piece) + 1), 10 << 20))
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+MINE = """\
+from dataclasses import replace
+from efimm.kernels.v3_5 import KERNEL as V3_5
+from efimm.kernels.v3_8 import KERNEL as V3_8
+KERNEL = replace(V3_5, name="mine", order=99, title="my fix", efi_call_phys=V3_8.efi_call_phys)
+"""
+
+
+def test_a_kernel_in_a_file_is_run_and_said_to_be_executed(tmp_path: Path) -> None:
+    file = tmp_path / "my_fix.py"
+    file.write_text(MINE)
+    ran = command("run", "--kernel", str(file), "--json")
+
+    assert json.loads(ran.stdout)["kernel"] == "mine"
+    assert json.loads(ran.stdout)["verdict"] == efimm.run(efimm.machine("1T"), "3.8").verdict
+    assert b"executing the Python code in" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = 1\n", "expected a Kernel in the name KERNEL"),
+        ("x = (\n", ":1: "),
+        ("\n\n1 / 0\n", ":3: ZeroDivisionError"),
+        (MINE.replace("V3_8.efi_call_phys)", "lambda linux: 1 / 0)"), "ZeroDivisionError"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_line(tmp_path: Path, source: str, expected: str) -> None:
+    file = tmp_path / "my_fix.py"
+    file.write_text(source)
+    ran = command("run", "--kernel", str(file))
+
+    assert ran.returncode == 2
+    assert expected in ran.stderr.decode().splitlines()[-1]
+    assert len(ran.stderr.decode().splitlines()) == 2  # that the file is executed, and the mistake
+
+
+@pytest.mark.parametrize("kernel", efimm.KERNELS)
+@pytest.mark.parametrize("arch", ["x86_64", "i386"])
+def test_an_explanation_names_every_entry_of_the_walk(kernel: str, arch: str) -> None:
+    if not efimm.KERNELS[kernel].has_build_for(arch):
+        pytest.skip(f"the suite has no {arch} build of {kernel}")
+    ram = "1T" if arch == "x86_64" else "4G"
+    words = command("run", "--kernel", kernel, "--ram", ram, "--arch", arch, "--explain").stdout.decode()
+    found = efimm.run(efimm.machine(ram, arch=arch), kernel)
+
+    assert max(map(len, words.splitlines())) <= COLUMNS
+    for step in found.fault.walk.steps if found.fault else ():
+        assert f"{step.level.name}[{step.index}] at {step.pa:#x}" in words
+        assert f"{step.entry:#x}" in words
