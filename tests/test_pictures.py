@@ -12,9 +12,9 @@ from itertools import pairwise
 import pytest
 
 import efimm
+from efimm.exercises.answers import Feedback, Question, number
 from efimm.linux.efi_old_map import early_code_mapping_set_exec
 from efimm.linux.layout import PAGE_OFFSET
-from efimm.show.answers import Question, number
 from efimm.show.moments import decisive, moments, table_at
 from efimm.show.places import places
 from efimm.show.rows import block_rows, slot_rows
@@ -499,20 +499,20 @@ def test_a_prediction_is_checked_and_a_wrong_one_gets_its_hint():
     calls = []
     question = Question("Slot?", lambda: calls.append(1) or 1, {515: "That is the number of GiB.", "0x0": "Too low."})
 
-    assert question.check("515") == (False, "That is the number of GiB.")
-    assert question.check("0") == (False, "Too low.")
-    assert question.check("7")[1].startswith("Not yet: 7 is not")
-    assert question.check("one")[1].startswith("Not yet: please type a number")
-    assert question.check("0x1") == (True, "Yes: 1.")
+    assert question.check("515") == Feedback(False, "That is the number of GiB.")
+    assert question.check("0") == Feedback(False, "Too low.")
+    assert question.check("7").text.startswith("Not yet: 7 is not")
+    assert question.check("one").text.startswith("Not yet: please type a number")
+    assert question.check("0x1") == Feedback(True, "Yes: 1.")
     assert calls == [1]
 
 
 def test_words_are_checked_too():
     question = Question("yes or no?", "yes", {"no": "Look again."})
 
-    assert question.check(" Yes. ") == (True, "Yes: yes.")
-    assert question.check("no") == (False, "Look again.")
-    assert question.check("")[0] is False
+    assert question.check(" Yes. ") == Feedback(True, "Yes: yes.")
+    assert question.check("no") == Feedback(False, "Look again.")
+    assert not question.check("")
 
 
 def test_the_box_answers_a_guess():

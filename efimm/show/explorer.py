@@ -13,9 +13,9 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ..exercises.answers import number
 from ..x86 import LONG4, PagingMode
 from ..x86.rights import FETCH, READ, WRITE, Request
-from .answers import number
 from .explained import Explained, explain
 from .mimebundle import with_text
 from .sample import CODE, MODES

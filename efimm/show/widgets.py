@@ -7,7 +7,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from .answers import Answer, Hints, Question
+from ..exercises.answers import Answer, Hints, Question
 from .mimebundle import with_text
 from .slider import RamSlider, ram_slider
 from .svg import STATIC, script
@@ -32,7 +32,7 @@ class Predict(anywidget.AnyWidget):
 
     def check(self, guess: str) -> str:
         """What the box says to `guess`."""
-        return self._asked.check(guess)[1]
+        return self._asked.check(guess).text
 
     def __repr__(self) -> str:
         return f"Predict: {self.question}"
@@ -43,8 +43,8 @@ class Predict(anywidget.AnyWidget):
     @traitlets.observe("guess")
     def _checked(self, change: Any) -> None:
         # The number makes a repeated guess a new one, so that it is answered again.
-        right, words = self._asked.check(str(change["new"].get("text", "")))
-        self.feedback = {"number": change["new"].get("number", 0), "right": right, "text": words}
+        said = self._asked.check(str(change["new"].get("text", "")))
+        self.feedback = {"number": change["new"].get("number", 0), "right": said.right, "text": said.text}
 
 
 def predict(question: str, answer: Answer, hints: Hints | None = None) -> Predict:

@@ -1,0 +1,81 @@
+"""The box of an exercise: the question with its numbers, a field for the answer, and other numbers on demand."""
+
+from __future__ import annotations
+
+from secrets import randbelow
+from typing import Any
+
+import anywidget
+import traitlets
+
+from ..exercises import Feedback, Question, ask
+from .mimebundle import with_text
+from .svg import STATIC, script
+
+_SEEDS = 10_000
+_MOST_TRIES = 4  # then the numbers change: who tries one answer after the other finds no end
+
+
+class ExerciseBox(anywidget.AnyWidget):
+    """An exercise; made by `exercise`.  `guess` is checked when it is set; a change of `again` draws other numbers."""
+
+    _esm = script("predict")
+    _css = STATIC / "picture.css"
+
+    kind = traitlets.Unicode("exercise").tag(sync=True)
+    name = traitlets.Unicode().tag(sync=True)
+    question = traitlets.Unicode().tag(sync=True)
+    guess = traitlets.Dict().tag(sync=True)
+    feedback = traitlets.Dict().tag(sync=True)
+    again = traitlets.Int(0).tag(sync=True)
+    seed = traitlets.Int()
+
+    def __init__(self, name: str, seed: int, **traits: Any) -> None:
+        self._asked = _question(name, seed)
+        self._wrong = 0
+        super().__init__(name=name, seed=seed, question=self._asked.text, **traits)
+
+    def check(self, guess: int | str) -> Feedback:
+        """What the box says to `guess`."""
+        return self._asked.check(guess)
+
+    def __repr__(self) -> str:
+        return f"Exercise {self.name} (seed={self.seed}): {self.question}"
+
+    def _repr_mimebundle_(self, **arguments: Any) -> Any:
+        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
+
+    @traitlets.observe("guess")
+    def _checked(self, change: Any) -> None:
+        said = self.check(str(change["new"].get("text", "")))
+        text = said.text
+        self._wrong += not said
+        if self._wrong == _MOST_TRIES:
+            self._draw()
+            text += " The numbers have changed: once more, from the beginning."
+        self.feedback = {"number": change["new"].get("number", 0), "right": said.right, "text": text}
+
+    @traitlets.observe("again")
+    def _other_numbers(self, _change: Any) -> None:
+        self._draw()
+        self.feedback = {}
+
+    def _draw(self) -> None:
+        self.seed, self._wrong = randbelow(_SEEDS), 0
+        self._asked = _question(self.name, self.seed)
+        self.question = self._asked.text
+
+
+def exercise(name: str, seed: int | None = None) -> ExerciseBox:
+    """Exercise `name`, such as "01.2", in a box; without `seed` everyone gets numbers of their own.
+
+    Raises ValueError for an unknown name, and TypeError for a task: that is handed in by `efimm.exercises.check`.
+    """
+    return ExerciseBox(name, randbelow(_SEEDS) if seed is None else seed)
+
+
+def _question(name: str, seed: int) -> Question:
+    asked = ask(name, seed)
+    if not isinstance(asked, Question):
+        raise TypeError(f'exercise {name!r} wants something that runs: check("{name}", ...)')
+    return asked
