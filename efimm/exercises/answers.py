@@ -9,7 +9,7 @@ from typing import Any
 
 Value = int | str
 Answer = Value | Callable[[], Value]
-Hints = Mapping[Value, str]
+Hints = Mapping[int, str] | Mapping[str, str] | Mapping[Value, str]
 
 _NUMBER = re.compile(r"([-+]?)(0x[0-9a-f]+|\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}

@@ -15,7 +15,7 @@ function savedModel({ traits, buffers }) {
       if (traits[name] === value) return;
       traits[name] = value;
       for (const [names, call] of listeners) if (names.split(" ").includes(`change:${name}`)) call();
-      if (name === "guess") this.set("feedback", { number: value.number, right: false, text: NOBODY });
+      if (name === "guess" || name === "again") this.set("feedback", { right: false, text: NOBODY });
     },
     on: (names, call) => listeners.push([names, call]),
     off() {},

@@ -1,0 +1,120 @@
+"""Notebook 05: the pointer of Robin's patch, what it needs, and what it does not repair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from random import Random
+
+from ..kernels import KERNELS
+from ..linux import Linux
+from ..machines import machine
+from ..run import at_call, boot, run
+from ..uefi import MemoryMap
+from .answers import Question
+from .catalog import asks, wants
+
+SLOT = 1 << 39
+_CODE, _DATA = 5, 6  # EfiRuntimeServicesCode, EfiRuntimeServicesData
+
+
+@asks("05.1")
+def pointer_of_the_patch(random: Random) -> Question:
+    """The address that the firmware gets with the patch."""
+    start = random.randrange(SLOT, 7 << 40, 1 << 12)
+    outcome = run(machine("8T", buffer=start), "va-patch")
+    text = f"The array lies at physical `{start:#x}`. Which address does the firmware get with Robin's patch?"
+    hints = {
+        start: "That is the physical address, which the unpatched kernel passes.",
+        start + 0xFFFF_8000_0000_0000: "The direct map begins at slot 272, not at 256.",
+        start & (SLOT - 1) | 0xFFFF_8800_0000_0000: "The offset within the slot is right. But the array is further up.",
+    }
+    return Question(text, outcome.pointer, hints, given={"buffer": start})
+
+
+@asks("05.2")
+def slot_of_the_patch(random: Random) -> Question:
+    """The slot that the patched pointer needs."""
+    start = random.randrange(0x1000_0000, 31 << 40, 1 << 12)
+    outcome = run(machine("32T", buffer=start), "va-patch")
+    assert outcome.slot is not None
+    text = f"The array lies at physical `{start:#x}`. Which top-level slot does the patched kernel's pointer need?"
+    hints = {
+        start >> 39: "That is the slot of the physical address.",
+        outcome.slot + 1: "Slot 272 is the direct map's first one: it maps the first 512 GiB.",
+        272: "Slot 272 maps the first 512 GiB. Does the array lie there?",
+    }
+    return Question(text, outcome.slot, hints, given={"buffer": start})
+
+
+@asks("05.3")
+def fetch_beyond_the_line(random: Random) -> Question:
+    """CR2 of the patched call, on firmware whose own code lies beyond 512 GiB."""
+    plain = machine("2T").map
+    distance = random.randrange(SLOT >> 30, 1 << 10) << 30
+    outcome = run(machine(map=_lifted(plain, distance)), "va-patch")
+    assert outcome.fault
+    entry = outcome.fault.cr2
+    text = (
+        f"The firmware's entry for SetVirtualAddressMap lies at `{entry - distance:#x}` on the generated machine. "
+        f"Now all its code and data are lifted by `{distance:#x}`. "
+        "The patched kernel calls it. Which address is in CR2?"
+    )
+    hints = {
+        entry - distance: "That was the place before. Now it lies further up.",
+        outcome.pointer: "The array is not the trouble: the patch repaired that. What does the processor need first?",
+        outcome.pointer
+        + 32: "The array is not the trouble: the patch repaired that. What does the processor need first?",
+        0: "There is a fault: slot 0 is the only one that leads to physical addresses.",
+    }
+    why = "The processor could not even fetch the first instruction."
+    return Question(text, entry, hints, why, {"distance": distance, "entry": entry - distance})
+
+
+def _lifted(plain: MemoryMap, distance: int) -> MemoryMap:
+    moved = (
+        replace(region, physical_start=region.physical_start + distance)
+        if region.runtime and region.type in (_CODE, _DATA)
+        else region
+        for region in plain.descriptors
+    )
+    return replace(plain, name="firmware above the line", descriptors=tuple(moved))
+
+
+@asks("05.4")
+def extra_slots(random: Random) -> Question:
+    """The number of slots that a call with 3.5's own identity map lacks."""
+    linux = boot(machine(f"{random.randrange(600, 30000)}G"), "va-patch")
+    end = linux.machine.highest_ram
+    blocks = range(0, end, SLOT)
+    lacking = at_call(linux, lambda cpu: sum(cpu.walk(block).pa != block for block in blocks))
+    text = (
+        f"RAM ends at {end >> 30} GiB. The patched kernel fills slot 0 for the call, as 3.5 does. How many more slots "
+        "would have to be filled for the identity map that the UEFI specification asks for?"
+    )
+    hints = {
+        len(blocks): "So many in all. One of them is filled.",
+        end >> 39: "Count the last block, too, even when only a part of it is RAM. Then leave out slot 0.",
+        0: "The call works, but the specification asks for all memory in the map.",
+    }
+    return Question(text, lacking, hints, given={"highest_ram": end})
+
+
+@wants(
+    "05.5",
+    "Write `call_on_trampoline(linux)`, a context manager as in the notebook: the call is made on the trampoline's "
+    "table, and Robin's patch works on it, wherever the array is.",
+    why="A table that follows the kernel's is what hpa asked for: notebook 07 does it where it belongs.",
+    rounds=8,
+)
+def call_on_trampoline(random: Random, submitted: Callable[[Linux], AbstractContextManager[None]]) -> str:
+    """Try `submitted` with the patched kernel, on machines with the array in random places."""
+    tried = replace(KERNELS["va-patch"], name="on the trampoline", efi_call_phys=submitted)
+    ram, start = random.randrange(2, 30) << 40, random.randrange(0x1000_0000, 2 << 40, 1 << 12)
+    outcome = run(machine(ram, buffer=start), tried)
+    if outcome.linux.call_cr3 != outcome.linux.trampoline_pgd.pa:
+        return "CR3 did not hold trampoline_pgd when the firmware was called."
+    if outcome.verdict == "success":
+        return ""
+    return f"with {ram >> 40} TiB and the array at {start:#x}: {outcome.verdict}, {outcome.reason}."
