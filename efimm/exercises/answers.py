@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any
 
 Value = int | str
@@ -14,6 +15,7 @@ Hints = Mapping[int, str] | Mapping[str, str] | Mapping[Value, str]
 _NUMBER = re.compile(r"([-+]?)(0x[0-9a-f]+|\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _HEX_FROM = 1 << 16
+_WIDTH = 88
 
 
 class NotYet(AssertionError):
@@ -31,7 +33,7 @@ class Feedback:
         return self.right
 
     def __repr__(self) -> str:
-        return self.text
+        return wrapped(self.text)
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Question:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return self.text
+        return wrapped(self.text)
 
     @property
     def value(self) -> Value:
@@ -81,6 +83,11 @@ def settled(feedback: Feedback) -> Feedback:
     if not feedback:
         raise NotYet(feedback.text)
     return feedback
+
+
+def wrapped(text: str) -> str:
+    """`text` in lines as wide as a notebook's output."""
+    return "\n".join(fill(line, _WIDTH, break_long_words=False) for line in text.splitlines())
 
 
 def number(typed: str) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from .answers import Feedback, Question, settled
+from .answers import Feedback, Question, settled, wrapped
 
 Draw = Callable[[Random], Question]
 Trial = Callable[[Random, Any], str]
@@ -30,7 +30,7 @@ class Task:
     seed: int
 
     def __repr__(self) -> str:
-        return self.text
+        return wrapped(self.text)
 
     def check(self, submitted: Any) -> Feedback:
         """Whether `submitted` passes every round, and if not, what the first one that it fails says."""

@@ -40,7 +40,7 @@ def error_code(random: Random) -> Question:
     code, cases = random.choice(sorted(_refused().items()))
     entry, request = random.choice(cases)
     who = "A program" if request.user else "The kernel"
-    does = {READ: "reads", WRITE: "writes", FETCH: "jumps to"}[request.kind]
+    does = {READ: "reads from", WRITE: "writes to", FETCH: "jumps to"}[request.kind]
     text = (
         f"{who} {does} an address. The last entry of the walk {_ENTRIES[entry][1]}; the levels above allow everything. "
         f"CR4.SMEP is {int(request.smep)}, CR0.WP is 1. The access faults: with which error code?"
@@ -171,7 +171,7 @@ def address_in_real_tables(random: Random) -> Question:
         va: "That would be an identity map. Ask `walk(memory, roots[...], va, mode)`.",
         found.pa & -4096: "That is the page. Add the offset.",
     }
-    why = f"{mode.name}, and {len(found.entries)} entries on the way."
+    why = f"Paging is {mode.name}; entries on the way: {len(found.entries)}."
     return Question(text, found.pa, hints, why, {"tables": name, "root": root_name, "va": va})
 
 
