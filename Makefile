@@ -29,8 +29,8 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 test: .venv/.installed-dev  ## run every test and every notebook
 	$(BIN)/python -m pytest --nbmake $(PYTEST_ARGS)
 
-site: .venv/.installed  ## every notebook as a web page that needs no Python and no network, in site/
-	$(BIN)/efimm export notebooks/*.ipynb --output site
+site: .venv/.installed-site  ## the series as web pages that need no Python and no network, in site/ (2 minutes)
+	$(BIN)/efimm site --output site
 
 bench: .venv/.installed-bench  ## measure speed beside other walkers (5 minutes)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -64,7 +64,7 @@ clean:  ## remove .venv and everything built
 	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
 	@touch $@
 
-.venv/.installed .venv/.installed-dev .venv/.installed-bench: .venv/.made pyproject.toml jupyter/overrides.json
+.venv/.installed .venv/.installed-dev .venv/.installed-bench .venv/.installed-site: .venv/.made pyproject.toml jupyter/overrides.json
 	$(INSTALL) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@cp jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json

@@ -41,6 +41,7 @@ MAY_ALSO_IMPORT = {
     "efimm.x86.tablefile": {"numpy"},
     "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.show.export": {"nbclient", "nbconvert", "nbformat"},
+    "efimm.show.site": {"nbformat", "pdoc"},
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},
     "efimm.show.exercise": {"anywidget", "traitlets"},

@@ -19,7 +19,7 @@ from .files import map_command
 from .judge import judge_command
 from .notebooks import dashboard_command, lab_command
 from .own_kernel import is_own, mistake
-from .pages import export_command
+from .pages import export_command, site_command
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
 from .thread import claims_command
@@ -46,6 +46,7 @@ for command in (
     lab_command,
     dashboard_command,
     export_command,
+    site_command,
 ):
     cli.add_command(command)
 

@@ -1,4 +1,4 @@
-"""The command that writes notebooks as web pages: export."""
+"""The commands that write notebooks as web pages: export, site."""
 
 from __future__ import annotations
 
@@ -19,4 +19,17 @@ def export_command(notebooks: tuple[Path, ...], output: str) -> None:
     for path in notebooks:
         written = folder / f"{path.stem}.html"
         written.write_text(page(executed(path), path.stem), encoding="utf-8")
+        click.echo(f"{written}: {written.stat().st_size:,} bytes")
+
+
+@click.command("site")
+@click.option("-o", "--output", default="site", show_default=True, metavar="DIR", help="Where to write the pages.")
+def site_command(output: str) -> None:
+    """Write the whole series as pages: notebooks, solutions, table of kernels, reference.
+
+    Opens from the file system, and asks nothing of the network.  Takes about two minutes.
+    """
+    from ..show.site import make_site  # noqa: PLC0415 - as above
+
+    for written in make_site(Path(output)):
         click.echo(f"{written}: {written.stat().st_size:,} bytes")

@@ -23,7 +23,7 @@ _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^
 _SCRIPTS_FROM_ELSEWHERE = re.compile(
     r"<script\b[^>]*>(?:(?!</script>).)*https?://cdn(?:(?!</script>).)*</script>", re.DOTALL
 )
-_LINK = re.compile(r'href="([\w.-]+)\.ipynb(#[^"]*)?"')
+_LINK = re.compile(r'href="((?:\.\./|solutions/)?[\w.-]+)\.ipynb(#[^"]*)?"')
 _TIMEOUT = 300
 _READABLE = """
 .jp-RenderedHTMLCommon a:any-link { text-decoration: underline !important; }

@@ -1,0 +1,52 @@
+"""The notebooks as a series: where they lie, and what their heads promise."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_HEAD = re.compile(r"^# (?P<title>.+)$", re.MULTILINE)
+_GOALS = re.compile(r"\*\*You will be able to:\*\* (.+?)\n\*\*", re.DOTALL)
+_TIME = re.compile(r"\*\*Time:\*\* (.+?)(?:\n\n|\Z)", re.DOTALL)
+_OF_THE_SERIES = "[0-9][0-9]-*.ipynb"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A notebook, with the title, the goals and the time that its first cell names; "" for what it does not name."""
+
+    path: Path
+    title: str
+    goals: str
+    time: str
+
+
+def notebooks_folder() -> Path:
+    """Where the notebooks are: in a checkout beside the package, in an installation within it.
+
+    Raises ValueError where there are none.
+    """
+    package = Path(__file__).parent.parent
+    for folder in (package.parent / "notebooks", package / "notebooks"):
+        if folder.is_dir():
+            return folder
+    raise ValueError("the notebooks are not installed: run this in a checkout of efimm")
+
+
+def chapters(folder: Path | None = None) -> list[Chapter]:
+    """The numbered notebooks of the series, in order."""
+    return [_chapter(path) for path in sorted((folder or notebooks_folder()).glob(_OF_THE_SERIES))]
+
+
+def _chapter(path: Path) -> Chapter:
+    head = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    title, goals, time = _HEAD.search(head), _GOALS.search(head), _TIME.search(head)
+    return Chapter(
+        path, title["title"] if title else path.stem, *(_line(found[1]) if found else "" for found in (goals, time))
+    )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
