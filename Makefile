@@ -18,7 +18,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test site bench bench-views lint format clean
+.PHONY: help lab test site bench bench-views fuzz lint format clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ bench: .venv/.installed-bench  ## measure speed beside other walkers (5 minutes)
 
 bench-views: .venv/.installed-dev  ## measure how soon the pictures follow the mouse, in JupyterLab (1 minute)
 	$(BIN)/python -m benchmarks.views
+
+fuzz: .venv/.installed-dev  ## send a minute of damaged bytes to every reader of text (7 minutes)
+	EFIMM_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: .venv/.installed-dev  ## check style and types
 	$(BIN)/ruff check

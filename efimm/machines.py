@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .uefi.errors import printable
 from .uefi.firmwares import FIRMWARES
 from .uefi.formats import read_map
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
@@ -141,7 +142,7 @@ def _one_of(what: str, value: str, allowed: object) -> None:
 def _ram_size(ram: str | int) -> int:
     size = parse_size(ram) if isinstance(ram, str) else ram
     if not SMALLEST_RAM <= size <= LARGEST_RAM:
-        raise MachineError(f"RAM size {ram}: expected 1G to 64T")
+        raise MachineError(f"RAM size {printable(str(ram))}: expected 1G to 64T")
     return size
 
 

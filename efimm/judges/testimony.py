@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from ..uefi.memmap import EfiMemoryDescriptor
 from .errors import JudgeError
 
 Fields = dict[str, str]
+
+_WORDS = (4, 8)  # bytes of the firmware's words
+_COUNTS = range(1 << 20)  # how many probes in a row may have had the same answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +86,23 @@ class Testimony:
 
 
 def read_testimony(lines: Iterable[str]) -> Testimony:
-    """The lines of one boot as a Testimony; JudgeError when even its beginning is missing."""
-    by_topic: dict[str, list[Fields]] = {}
+    """The lines of one boot as a Testimony; JudgeError when its beginning is missing, or a line is damaged."""
     lines = tuple(lines)
-    for line in lines:
-        topic, *fields = line.split()
+    by_topic: dict[str, list[Fields]] = {}
+    for topic, *fields in filter(None, map(str.split, lines)):
         by_topic.setdefault(topic, []).append(dict(field.split("=", 1) for field in fields if "=" in field))
     for topic in ("image", "firmware", "map", "region"):
         if topic not in by_topic:
             raise JudgeError(f"the witness did not come to say its {topic}")
-    word = _number(by_topic["image"][0], "word")
+    try:
+        return _testimony(lines, by_topic)
+    except KeyError as error:
+        raise JudgeError(f"a line of the witness is damaged: it has no {error}") from error
+
+
+def _testimony(lines: tuple[str, ...], by_topic: dict[str, list[Fields]]) -> Testimony:
+    word = _number(by_topic["image"][0], "word", _WORDS)
+    _number(by_topic["firmware"][0], "system_table")
     return Testimony(
         lines=lines,
         image_size=_number(by_topic["image"][0], "size"),
@@ -108,8 +118,14 @@ def read_testimony(lines: Iterable[str]) -> Testimony:
     )
 
 
-def _number(fields: Fields, key: str) -> int:
-    return int(fields[key], 16)
+def _number(fields: Fields, key: str, allowed: Container[int] = range(1 << 64)) -> int:
+    try:
+        number = int(fields[key], 16)
+    except ValueError:
+        number = -1
+    if number not in allowed:
+        raise JudgeError(f"a line of the witness is damaged: {key}={fields[key][:40]!r}")
+    return number
 
 
 def _descriptor(fields: Fields) -> EfiMemoryDescriptor:
@@ -119,7 +135,7 @@ def _descriptor(fields: Fields) -> EfiMemoryDescriptor:
 
 def _findings(fields: Fields) -> list[Finding]:
     keys = ("read", "write", "fetch", "seen", "offset", "cr2")
-    return [Finding(*(_number(fields, key) for key in keys))] * _number(fields, "count")
+    return [Finding(*(_number(fields, key) for key in keys))] * _number(fields, "count", _COUNTS)
 
 
 def _reply(lines: list[Fields] | None, word: int) -> Reply | None:

@@ -51,5 +51,8 @@ def view_of(line: str) -> View:
 
 
 def short_size(size: int) -> str:
-    """A size as the command takes it: "1T", "513G"."""
-    return f"{size >> 40}T" if size % (1 << 40) == 0 else f"{size / (1 << 30):g}G"
+    """A size as the command takes it: "1T", "513G", "1.5G"; in bytes where that is not exact."""
+    if size % (1 << 40) == 0:
+        return f"{size >> 40}T"
+    short = f"{size / (1 << 30):g}G"
+    return short if "e" not in short and parse_size(short) == size else str(size)
