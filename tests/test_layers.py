@@ -28,6 +28,7 @@ LAYERS = [
     "exercises",
     "show",
     "judges",
+    "doctor",
     "",
     "cli",
     "__main__",
@@ -47,6 +48,7 @@ MAY_ALSO_IMPORT = {
     "efimm.show.exercise": {"anywidget", "traitlets"},
     "efimm.show.slider": {"anywidget", "traitlets"},
     "efimm.show.explorer": {"anywidget", "traitlets"},
+    "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
     "efimm.cli": {"click"},
 }
 

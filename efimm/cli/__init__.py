@@ -1,6 +1,7 @@
 """The `efimm` command.  Text for people in at most 72 columns, one JSON object with --json.
 
-Exit status: 0 when the question was answered, whatever the verdict; 2 for bad input, with one line on stderr.
+Exit status: 0 when the question was answered, whatever the verdict; 2 for bad input, with one line on stderr.  `doctor`
+ends with 1 where something is missing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .. import __version__
 from ..show import text
 from ..uefi.errors import printable
 from .check import check_command
+from .doctor import doctor_command
 from .files import map_command
 from .judge import judge_command
 from .notebooks import dashboard_command, lab_command
@@ -43,6 +45,7 @@ for command in (
     map_command,
     judge_command,
     dump_command,
+    doctor_command,
     lab_command,
     dashboard_command,
     export_command,

@@ -39,8 +39,9 @@ def executed(path: Path) -> Any:
     Raises what nbclient raises for a cell that fails.
     """
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
-    client = NotebookClient(notebook, timeout=_TIMEOUT, resources={"metadata": {"path": str(path.parent)}})
-    return client.execute()
+    quiet = ["--log-level=ERROR"]  # a kernel's warnings about itself are nothing to the one who wants a page
+    resources = {"metadata": {"path": str(path.parent)}}
+    return NotebookClient(notebook, timeout=_TIMEOUT, resources=resources, extra_arguments=quiet).execute()
 
 
 def page(notebook: Any, title: str) -> str:
