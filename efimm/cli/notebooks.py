@@ -14,10 +14,18 @@ from ..show.series import notebooks_folder
 
 
 @click.command("lab", context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--folder", type=click.Path(exists=True, file_okay=False), help="The notebooks to open [default: efimm's]."
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def lab_command(arguments: tuple[str, ...]) -> None:
+def lab_command(folder: str | None, arguments: tuple[str, ...]) -> None:
     """Open JupyterLab on the notebooks; further ARGUMENTS go to `jupyter lab`."""
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks_folder()}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--ServerApp.root_dir={Path(folder) if folder else notebooks_folder()}",
+    ]
     command.append("--LabApp.default_url=/lab/tree/00-start-here.ipynb")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
