@@ -18,7 +18,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test site offline-kit bench bench-views fuzz lint format clean
+.PHONY: help lab test site slides offline-kit bench bench-views fuzz lint format clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test: .venv/.installed-dev  ## run every test and every notebook
 
 site: .venv/.installed-site  ## the series as web pages that need no Python and no network, in site/ (2 minutes)
 	$(BIN)/efimm site --output site
+
+slides: .venv/.installed  ## the slides of the workshop as one page, site/slides.html
+	$(BIN)/python workshop/slides.py
 
 offline-kit: .venv/.installed-kit site  ## everything on a stick, for a room without the network, in dist/ (3 minutes)
 	$(BIN)/python workshop/kit.py

@@ -46,11 +46,16 @@ def executed(path: Path) -> Any:
 
 def page(notebook: Any, title: str) -> str:
     """An executed notebook as one HTML page that asks nothing of the network."""
+    exporter = HTMLExporter(template_name="lab", embed_images=True)  # type: ignore[no-untyped-call]  # nbconvert has no types
+    return standalone(notebook, title, exporter)
+
+
+def standalone(notebook: Any, title: str, exporter: HTMLExporter) -> str:
+    """What `exporter` makes of an executed notebook, with nothing from elsewhere, and with our widgets alive."""
     models = _take_widgets(notebook)
     for cell in notebook.cells:
         if cell.metadata.get("jupyter", {}).get("source_hidden"):  # a question's code, folded in JupyterLab
             cell.metadata["transient"] = {"remove_source": True}
-    exporter = HTMLExporter(template_name="lab", embed_images=True)  # type: ignore[no-untyped-call]  # nor has nbconvert
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     html = _SCRIPTS_FROM_ELSEWHERE.sub("", _FROM_ELSEWHERE.sub("", html))
     html = _LINK.sub(lambda link: f'href="{link[1]}.html{link[2] or ""}"', html)
