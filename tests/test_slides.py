@@ -20,7 +20,8 @@ __all__ = ["chromium", "pytestmark"]
 # How far the lowest and the rightmost thing on the current slide reach, in the slide's own pixels.
 REACH = """() => {
   const slide = Reveal.getCurrentSlide(), frame = slide.getBoundingClientRect(), scale = Reveal.getScale();
-  const boxes = [...slide.querySelectorAll("*")].map((e) => e.getBoundingClientRect()).filter((b) => b.width && b.height);
+  const all = [...slide.querySelectorAll("*")].map((e) => e.getBoundingClientRect());
+  const boxes = all.filter((box) => box.width && box.height);
   const lowest = Math.max(...boxes.map((b) => b.bottom - frame.top));
   const rightmost = Math.max(...boxes.map((b) => b.right - frame.left));
   return [lowest / scale, rightmost / scale];
