@@ -111,8 +111,8 @@ def tables_of_a_policy(random: Random) -> Question:
 
 @wants(
     "07.5",
-    "Write `identity_gaps(linux)`: the slots at which `linux.trampoline_pgd` should have an identity entry and has none "
-    "(or another), in order. It should have one for each slot of the direct map that `linux.swapper_pg_dir` has, "
+    "Write `identity_gaps(linux)`: slots at which `linux.trampoline_pgd` should have an identity entry and has none, "
+    "or another, in order. It should have one for each slot of the direct map that `linux.swapper_pg_dir` has, "
     "leading to the same table. (Flags may differ; an entry has `.address`.)",
     why="A kernel could check itself in this way, at every hot-add.",
     rounds=25,
