@@ -118,7 +118,7 @@ def after_another_driver(random: Random) -> Question:
 
 @wants(
     "09.5",
-    "Write `convert_pointer(pointer, regions)`: what ConvertPointer makes of `pointer`, or None where it finds no region "
+    "Write `convert_pointer(pointer, regions)`: what ConvertPointer makes of `pointer`, None where it finds no region "
     "(EFI_NOT_FOUND). A region has `.attribute`, `.physical_start`, `.end` and `.virtual_start`. Only regions with "
     "EFI_MEMORY_RUNTIME (bit 63 of the attribute) count, and the first that fits decides.",
     why="It adds a distance, so a second time it would not know where it is. That is why the firmware refuses.",
@@ -176,7 +176,7 @@ def _said(address: int | None) -> str:
 @wants(
     "09.6",
     "Write `hand_on(linux)`: the regions of `linux.memmap` that 3.5 has to hand to a kernel started by kexec, so that "
-    "the firmware works there, and no more. The second kernel maps them as 3.14 does, and does not ask the firmware again.",
+    "the firmware works there, and no more. The second kernel maps them as 3.14 does, and does not ask again.",
     why="This is what 3.14 shows in /sys/firmware/efi/runtime-map.",
     rounds=6,
 )
