@@ -101,7 +101,7 @@ def tables_of_a_policy(random: Random) -> Question:
     )
     hints = {
         found[_HPA].tables: "That is hpa's: it aliases what is there.",
-        slots: "So many entries the top-level table has. And itself? (Or: and what they lead to?)",
+        slots: "So many tables it leads to. It is one, too.",
         slots + 2: "One table at the top, and one for each 512 GiB.",
         slots * 512: "So many GiB. An entry maps one, a table has 512 entries.",
     }
