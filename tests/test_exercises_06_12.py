@@ -117,8 +117,16 @@ def test_what_is_nearly_right_is_refused_with_the_reason(name, submitted, said):
     assert said in feedback.text
 
 
-def test_locks_that_are_taken_where_they_are_needed_pass():
-    assert check("06.6", replace(V3_5, for_each_mm=asks_first))
+@pytest.mark.parametrize(
+    ("name", "submitted"),
+    [
+        ("06.6", replace(V3_5, for_each_mm=asks_first)),
+        ("11.4", KERNELS["3.8"].efi_call_phys),
+        ("12.5", lambda _memory, _root: range(1 << 29, 4096 * GIB, GIB)),  # by identity addresses, needed or not
+    ],
+)
+def test_what_is_right_in_another_way_than_the_solution_passes(name, submitted):
+    assert check(name, submitted)
 
 
 # hpa's fix

@@ -157,7 +157,7 @@ def bad_ends(random: Random) -> Question:
     asked = ", ".join(f"{weight} for `{story}`" for story, weight in weights.items())
     where = "as a guest of Xen" if xen else "on bare hardware"
     text = (
-        f"3.5 runs {where}, but with {outer} around the walk and {inner} in it. "
+        f"3.5 runs {where}, with other locks. Around the walk over pgd_list: {outer}. In it: {inner}. "
         f"Which of four stories can end badly? Add up: {asked}. (0 if none can.)"
     )
     hints = {}
