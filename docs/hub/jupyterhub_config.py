@@ -1,7 +1,7 @@
 """JupyterHub for a workshop: a name of one's own, one password for the room, a container for each person.
 
-Needs `pip install 'jupyterhub>=5' dockerspawner`, configurable-http-proxy (npm), Docker, and the image of the Dockerfile beside
-this file.  The password is in the environment: EFIMM_HUB_PASSWORD.  Without Docker, for a try on one computer:
+Needs `pip install 'jupyterhub>=5' dockerspawner`, configurable-http-proxy (npm), Docker, and the image of the Dockerfile
+beside this file.  The password is in the environment: EFIMM_HUB_PASSWORD.  Without Docker, for a try on one computer:
 EFIMM_HUB_SPAWNER=simple (everybody is the same user then: for trying only).
 """
 
@@ -16,7 +16,7 @@ c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = os.environ.get("EFIMM_HUB_SPAWNER", "docker")
 c.DockerSpawner.image = os.environ.get("EFIMM_HUB_IMAGE", "efimm")
 c.DockerSpawner.remove = True  # nothing stays of a person's container; say so before the workshop
-c.JupyterHub.hub_ip = "0.0.0.0"  # noqa: S104 - the containers have to reach the hub
+c.JupyterHub.hub_ip = "0.0.0.0"
 c.JupyterHub.hub_connect_ip = os.environ.get("EFIMM_HUB_ADDRESS", "")
 
 # One kernel and the server: 120 MB for the hungriest notebook and 160 MB for JupyterLab, measured in November 2026.
