@@ -1,8 +1,8 @@
 """JupyterHub for a workshop: a name of one's own, one password for the room, a container for each person.
 
 Needs `pip install 'jupyterhub>=5' dockerspawner`, configurable-http-proxy (npm), Docker, and the image of the
-Dockerfile beside this file.  The password is in the environment: EFIMM_HUB_PASSWORD.  Without Docker, for a try on one computer:
-EFIMM_HUB_SPAWNER=simple (everybody is the same user then: for trying only).
+Dockerfile beside this file.  The password is in the environment: EFIMM_HUB_PASSWORD.  Without Docker, for a try on one
+computer: EFIMM_HUB_SPAWNER=simple (everybody is the same user then: for trying only).
 """
 
 import os
