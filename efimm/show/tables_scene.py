@@ -24,8 +24,8 @@ WORDS = {INIT: "", SAME: "same", OWN: "own", LACKS: "lacks it", "differs": "diff
 _ROLES = {INIT: "slot other", SAME: "slot direct", OWN: "slot identity", EMPTY: "empty"} | dict.fromkeys(BEHIND, "gap")
 _HATCHED = {SAME: "direct", OWN: "identity"}
 LEGEND = (
-    (SAME, "same: leads where init_mm's entry leads"),
-    (OWN, "own: init_mm has nothing there, or something else"),
+    (SAME, "same: leads where init_mm leads"),
+    (OWN, "own: leads where init_mm does not"),
     (LACKS, "behind init_mm: lacks an entry, or it differs"),
 )
 
@@ -33,7 +33,7 @@ LEGEND = (
 def draw(state: TablesState, moment: int) -> Scene:
     """The scene of a moment.  A pure function; rows stand in the same places at every moment."""
     bottom = _BODY_TOP + sum(_height(row) for row in state.rows)
-    said = bottom + 56
+    said = bottom + 70
     lane = said + _LINE * max(len(list(_said(state, k))) for k in range(len(state.story.moments))) + 14
     parts = (
         _heads(state, moment),

@@ -23,4 +23,4 @@ def frame(state: TablesState, moment: int) -> Frame:
     """One moment, as picture and as text."""
     words = sentences(state, moment)
     good = not state.behind(moment)
-    return Frame(draw(state, moment), describe(state, moment), f"{words[0]} {words[2]}", good)
+    return Frame(draw(state, moment), describe(state, moment), words[0], good)

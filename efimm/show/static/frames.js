@@ -50,7 +50,7 @@ function renderFrames(model, el) {
   const picture = element("div", { class: "scroll" });
   const twin = element("pre", {});
   const details = element("details", {}, element("summary", {}, "The same as text"), twin);
-  el.append(element("div", OURS, verdict, picture, element("div", { class: "about" }, about), details));
+  el.append(element("div", OURS, picture, verdict, element("div", { class: "about" }, about), details));
   let pools = null;
 
   const tell = (words, node) => {
