@@ -183,10 +183,10 @@ def _slot_count(linux: Linux) -> int:
 def _region(linux: Linux, slot: int) -> str:
     if not isinstance(linux, Linux32):
         name = linux.layout.region_of_slot(slot).name
-        return "lower half" if name == "user" else name
+        return "below the kernel" if name == "user" else name
     start, size = slot << linux.layout.pgdir_shift, 1 << linux.layout.pgdir_shift
     if slot < linux.layout.kernel_pgd_boundary:
-        return "lower half"
+        return "below the kernel"
     if start + size >= linux.layout.vmalloc_end > start and size > 1 << 29:
         return "all of the kernel"
     if start < linux.high_memory:

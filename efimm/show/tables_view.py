@@ -21,6 +21,5 @@ def tables_view(what: Linux | Kernel | str = "3.5", ram: str | int = "1T", arch:
 
 def frame(state: TablesState, moment: int) -> Frame:
     """One moment, as picture and as text."""
-    words = sentences(state, moment)
-    good = not state.behind(moment)
-    return Frame(draw(state, moment), describe(state, moment), words[0], good)
+    words, good = " ".join(sentences(state, moment)), not state.behind(moment)
+    return Frame(draw(state, moment), describe(state, moment), words, good)
