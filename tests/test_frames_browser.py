@@ -5,10 +5,13 @@ from base64 import b64encode
 
 import pytest
 from test_browser import COMPLAINTS, blank_page, chromium, pytestmark
+from test_map_view import MAPS
 from test_tables_view import CASES
 
 from efimm.show.export import _live
 from efimm.show.frames import pack
+from efimm.show.map_view import frame as map_frame
+from efimm.show.map_view import map_view
 from efimm.show.tables_state import state_of
 from efimm.show.tables_story import story_of
 from efimm.show.tables_view import frame, tables_view
@@ -77,6 +80,12 @@ def test_no_text_of_the_tables_overlaps_or_leaves_its_box(chromium):
     assert complaints_of(chromium, frames) == {}
 
 
+def test_no_text_of_a_map_overlaps_or_leaves_its_box(chromium):
+    wrong = {name: complaints_of(chromium, [map_frame(found)]) for name, found in MAPS.items()}
+
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
 def test_the_check_itself_sees_a_text_on_an_edge(chromium):
     page = blank_page(chromium, scripts=SCRIPTS)
     bad = """<svg class="picture" viewBox="0 0 960 100" width="960"><rect x="100" y="10" width="40" height="30"/>
@@ -130,9 +139,27 @@ def test_arrow_keys_reach_every_cell_and_its_words(chromium):
     assert stops == 1
 
 
+def test_arrow_keys_reach_every_area_of_a_map(chromium):
+    page = opened(chromium, map_view("hp-superdome2-3tib"))
+    tips = page.evaluate(
+        "[...document.querySelectorAll('.item')].map((node) => node.querySelector('title').textContent)"
+    )
+    page.locator(".item").first.focus()
+    told, here = [], page.locator("p.about")
+    page.keyboard.press("ArrowUp")  # to the marks above the first strip
+    for _ in range(20):
+        for key in ("ArrowLeft",) * 22 + ("ArrowRight",) * 22 + ("ArrowDown",):
+            told.append(here.inner_text())
+            page.keyboard.press(key)
+    page.close()
+
+    assert sorted(set(tips) - set(told)) == []
+
+
 @pytest.mark.parametrize("width", [360, 3840])
-def test_a_narrow_and_a_wide_window(chromium, width):
-    page = opened(chromium, tables_view("6.1", "1T"), width)
+@pytest.mark.parametrize("view", [lambda: tables_view("6.1", "1T"), lambda: map_view("hp-superdome2-3tib")])
+def test_a_narrow_and_a_wide_window(chromium, width, view):
+    page = opened(chromium, view(), width)
     wide = page.evaluate("document.documentElement.scrollWidth")
     complaints = page.evaluate(COMPLAINTS, page.query_selector("body"))
     page.close()

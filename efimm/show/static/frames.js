@@ -2,28 +2,37 @@
 
 const FRAME_HINT = "Arrow keys lead from part to part; each says here what it is.";
 
-// The item that an arrow key leads to: the next one in its row, or the nearest one above or below.
-function neighbour(items, from, key) {
-  const box = (node) => {
-    const { left, top, width, height } = node.getBoundingClientRect();
-    return [left + width / 2, top + height / 2];
-  };
-  const [x, y] = box(from);
-  const [across, sign] = { ArrowLeft: [true, -1], ArrowRight: [true, 1], ArrowUp: [false, -1], ArrowDown: [false, 1] }[key];
-  let best = null;
-  let least = Infinity;
-  for (const node of items) {
-    const [dx, dy] = [box(node)[0] - x, box(node)[1] - y];
-    const [along, aside] = across ? [dx * sign, Math.abs(dy)] : [dy * sign, Math.abs(dx)];
-    if (node === from || along < 1) continue;
-    const far = across ? along + 1000 * Math.max(0, aside - 4) : 10 * along + aside;
-    if (far < least) [best, least] = [node, far];
+// The items in rows as they stand in the picture: downwards, and in a row from left to right.
+function inRows(items) {
+  const placed = items.map((node) => {
+    const { x, y, width, height } = node.getBBox();
+    return { node, left: x, right: x + width, middle: y + height / 2 };
+  });
+  placed.sort((one, other) => one.middle - other.middle);
+  const rows = [];
+  for (const item of placed) {
+    if (!rows.length || item.middle - rows.at(-1)[0].middle > 3) rows.push([]);
+    rows.at(-1).push(item);
   }
-  return best;
+  for (const row of rows) row.sort((one, other) => one.left - other.left || other.right - one.right);
+  return rows;
+}
+
+// The item that an arrow key leads to: the next one in its row, or the nearest one in the row above or below.
+function neighbour(rows, from, key) {
+  const number = rows.findIndex((row) => row.some(({ node }) => node === from));
+  const row = rows[number];
+  const place = row.findIndex(({ node }) => node === from);
+  if (key === "ArrowLeft") return row[place - 1]?.node;
+  if (key === "ArrowRight") return row[place + 1]?.node;
+  const other = rows[number + (key === "ArrowUp" ? -1 : 1)];
+  const distance = ({ left }) => Math.abs(left - row[place].left);
+  return other?.reduce((best, item) => (distance(item) < distance(best) ? item : best)).node;
 }
 
 function reachable(svg, tell) {
   const items = [...svg.querySelectorAll(".item")];
+  const rows = inRows(items);
   items.forEach((node, number) => {
     const words = node.querySelector("title")?.textContent ?? "";
     node.setAttribute("role", "img");
@@ -35,7 +44,7 @@ function reachable(svg, tell) {
       if (!event.key.startsWith("Arrow")) return;
       event.preventDefault();
       event.stopPropagation();
-      const next = neighbour(items, node, event.key);
+      const next = neighbour(rows, node, event.key);
       if (!next) return;
       node.setAttribute("tabindex", -1);
       next.setAttribute("tabindex", 0);
