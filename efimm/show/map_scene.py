@@ -37,8 +37,14 @@ def words(state: MapState) -> str:
     above = sum(start >= line for start, _ in state.runtime)
     regions = f"{len(state.runtime)} runtime regions, {above} of them above 512 GiB"
     told = regions if found.descriptors else "no EFI list, so nothing is known of runtime regions"
-    beyond = "above 512 GiB" if found.highest_ram > line else "below 512 GiB"
-    return f"{amount(found.ram_bytes)} of RAM, up to {found.highest_ram:#x}, {beyond}; {told}."
+    size, top = (found.ram_bytes, found.highest_ram) if found.ram else _ram_of_the_areas(state)
+    ram = f"{amount(size)} of RAM, up to {top:#x}, {'above' if top > line else 'below'} 512 GiB" if size else "No RAM"
+    return f"{ram}; {told}."
+
+
+def _ram_of_the_areas(state: MapState) -> tuple[int, int]:
+    """How much RAM and up to where, by the EFI list alone."""
+    return state.total(RAM), max((area.end for area in state.areas if area.kind == RAM), default=0)
 
 
 def description(state: MapState) -> str:
@@ -164,7 +170,12 @@ def _legend(state: MapState, y: float) -> Iterator[Shape]:
     x = MARGIN + 12
     yield Path(points((x - 4, line - 5), (x + 4, line - 5), (x, line + 4)) + "Z", "tick")
     yield Text(MARGIN + 34, line + 4, "runtime regions: the firmware needs them after the boot", "small")
-    yield Text(MARGIN + 34 + 312 + 60, line + 4, "What would be too thin to see is drawn wider.", "small muted")
+    yield Text(
+        MARGIN + 34 + 312 + 60,
+        line + 4,
+        "What would be too thin to see is drawn wider, aside of its place if need be.",
+        "small muted",
+    )
 
 
 def _how_much(state: MapState, kind: str, count: int) -> str:

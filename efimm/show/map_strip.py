@@ -8,7 +8,7 @@ from .map_state import ACPI, CODE, DATA, MMIO, RAM, RESERVED, Area
 from .shapes import Path, Rect, Shape, points
 
 BAR, BAR_END = 170, 944
-_SMALLEST = 4.0
+_SMALLEST, _FAR = 4.0, 20.0
 _TICK_EVERY = 9.0
 _ROLES = {RAM: "ram", RESERVED: "reserved", ACPI: "acpi", MMIO: "mmio", CODE: "code", DATA: "data"}
 _HATCHED = {RESERVED: "reserved", ACPI: "acpi", MMIO: "mmio", DATA: "runtime"}
@@ -53,10 +53,9 @@ def areas(
         else:
             small.append([area])
     free = place(window[0], scale, across)
-    width = min(_SMALLEST, (across[1] - free) / max(len(small), 1))
     marks = [(place(group[0].start, scale, across), group) for group in small]
-    for x, group in _spread(marks, width, free, across[1]):
-        yield from _area(x, width, y, height, group)
+    for x, group in _spread(marks, free, across[1]):
+        yield from _area(x, min(_SMALLEST, across[1] - free), y, height, group)
 
 
 def ticks(regions: Sequence[Window], window: Window, y: float, *, base: int | None = None) -> Iterator[Shape]:
@@ -79,14 +78,14 @@ def _touches(area: Area, window: Window) -> bool:
     return area.start < window[1] and area.end > window[0]
 
 
-def _spread(
-    marks: list[tuple[float, list[Area]]], width: float, free: float, end: float
-) -> Iterator[tuple[float, list[Area]]]:
-    """The marks side by side: each as near to its place as the ones before and the room for those behind allow."""
+def _spread(marks: list[tuple[float, list[Area]]], free: float, end: float) -> Iterator[tuple[float, list[Area]]]:
+    """The marks side by side where there is room; none moves far: a crowd overlaps."""
+    first = free
     for left, (x, group) in zip(range(len(marks), 0, -1), marks, strict=True):
-        at = max(min(x, end - left * width), free)
-        yield at, group
-        free = at + width
+        wanted = max(min(x, end - left * _SMALLEST), free)
+        at = min(max(wanted, x - _FAR), x + _FAR)
+        yield max(min(at, end - _SMALLEST), first), group
+        free = at + _SMALLEST
 
 
 def _area(x: float, width: float, y: float, height: float, group: list[Area]) -> Iterator[Shape]:
