@@ -47,6 +47,7 @@ MAY_ALSO_IMPORT = {
     "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},
     "efimm.show.exercise": {"anywidget", "traitlets"},
     "efimm.show.slider": {"anywidget", "traitlets"},
+    "efimm.show.frames": {"anywidget", "traitlets"},
     "efimm.show.explorer": {"anywidget", "traitlets"},
     "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
     "efimm.cli": {"click"},

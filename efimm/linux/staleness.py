@@ -14,15 +14,19 @@ def stale_slots(linux: Linux) -> dict[str, list[int]]:
     Looked at are the tables on pgd_list and trampoline_pgd, which is initial_page_table on i386; those without such an
     entry are left out.  Flags are not compared.  A PAE entry may lead to a copy, if that copy is not behind.
     """
-    first, end = kernel_half(linux)
-    reference = linux.swapper_pg_dir.words(first, end - first)
-    found = {}
-    for table in (linux.trampoline_pgd, *(mm.pgd for mm in linux.pgd_list)):
-        own = table.words(first, end - first)
-        if own != reference:
-            pairs = enumerate(zip(reference, own, strict=True), first)
-            found[table.name] = [slot for slot, (there, here) in pairs if there and _behind(linux, there, here)]
+    tables = (linux.trampoline_pgd, *(mm.pgd for mm in linux.pgd_list))
+    found = {table.name: stale_slots_of(linux, table) for table in tables}
     return {name: slots for name, slots in found.items() if slots}
+
+
+def stale_slots_of(linux: Linux, table: PageTable) -> list[int]:
+    """The same for one table, whether it is on a list or not."""
+    first, end = kernel_half(linux)
+    reference, own = (some.words(first, end - first) for some in (linux.swapper_pg_dir, table))
+    if own == reference:
+        return []
+    pairs = enumerate(zip(reference, own, strict=True), first)
+    return [slot for slot, (there, here) in pairs if there and _behind(linux, there, here)]
 
 
 def _behind(linux: Linux, there: int, here: int) -> bool:

@@ -15,6 +15,10 @@ Plain = list[Any]
 PATTERNS: dict[str, tuple[int, str]] = {
     "identity": (6, "M0 6L6 0M-1 1L1 -1M5 7L7 5"),
     "direct": (5, "M0 2.5L5 2.5"),
+    "reserved": (6, "M0 0L6 6M-1 5L1 7M5 -1L7 1"),
+    "acpi": (6, "M1.5 3L4.5 3M3 1.5L3 4.5"),
+    "mmio": (5, "M2.5 0L2.5 5"),
+    "runtime": (6, "M0 6L6 0M-1 1L1 -1M5 7L7 5"),
 }
 
 
