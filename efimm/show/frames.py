@@ -29,7 +29,10 @@ class Frame:
 
 
 class Frames(anywidget.AnyWidget):
-    """Scenes one at a time, with beads or arrow keys to choose by; `moment` is the number of the one shown."""
+    """Scenes one at a time, with beads or arrow keys to choose by; `moment` is the number of the one shown.
+
+    With `playable` there are buttons to play, step and rewind, and a slider.
+    """
 
     _esm = script("frames")
     _css = STATIC / "picture.css"
@@ -37,10 +40,11 @@ class Frames(anywidget.AnyWidget):
     kind = traitlets.Unicode("frames").tag(sync=True)
     frames = traitlets.Bytes().tag(sync=True)
     moment = traitlets.Int(0).tag(sync=True)
+    playable = traitlets.Bool(False).tag(sync=True)
 
-    def __init__(self, frames: Sequence[Frame], moment: int = 0) -> None:
+    def __init__(self, frames: Sequence[Frame], moment: int = 0, *, playable: bool = False) -> None:
         self.shown = tuple(frames)
-        super().__init__(frames=packed(pack(frames)), moment=moment)
+        super().__init__(frames=packed(pack(frames)), moment=moment, playable=playable)
 
     def __repr__(self) -> str:
         return self.shown[self.moment].twin

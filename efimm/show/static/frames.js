@@ -53,6 +53,49 @@ function reachable(svg, tell) {
   });
 }
 
+const PAUSE = 1100; // milliseconds between two scenes that are played
+
+// Play, step and rewind; `show` is called by the model's change.
+function playControls(model, last, choose) {
+  const button = (words, label, act) => {
+    const node = element("button", { type: "button", "aria-label": label }, words);
+    node.addEventListener("click", act);
+    return node;
+  };
+  let playing = null;
+  const stop = () => {
+    clearInterval(playing);
+    playing = null;
+    play.textContent = "Play";
+    play.setAttribute("aria-label", "play");
+  };
+  const go = (number) => {
+    stop();
+    choose(Math.max(0, Math.min(last, number)));
+  };
+  const play = button("Play", "play", () => {
+    if (playing) return stop();
+    if (model.get("moment") === last) choose(0);
+    play.textContent = "Pause";
+    play.setAttribute("aria-label", "pause");
+    playing = setInterval(() => {
+      choose(model.get("moment") + 1);
+      if (model.get("moment") >= last) stop();
+    }, PAUSE);
+  });
+  const range = element("input", { type: "range", min: 0, max: last, step: 1, "aria-label": "step" });
+  range.addEventListener("input", () => go(Number(range.value)));
+  const rewind = button("Rewind", "rewind to the first step", () => go(0));
+  const back = button("Back", "one step back", () => go(model.get("moment") - 1));
+  const on = button("Step", "one step on", () => go(model.get("moment") + 1));
+  const bar = element("div", { class: "controls play" }, rewind, back, play, on, range);
+  const moved = () => {
+    range.value = model.get("moment");
+  };
+  moved();
+  return { bar, moved, stop };
+}
+
 function renderFrames(model, el) {
   const verdict = element("p", { class: "verdict", "aria-live": "polite" });
   const about = element("p", { class: "about" }, FRAME_HINT);
@@ -103,12 +146,24 @@ function renderFrames(model, el) {
     if (bead) beads[model.get("moment")].focus();
   }
 
+  let controls = null;
+  const changed = () => {
+    show();
+    controls?.moved();
+  };
   unpacked(model.get("frames")).then((found) => {
     pools = found;
+    if (model.get("playable")) {
+      controls = playControls(model, pools.scenes.length - 1, choose);
+      picture.before(controls.bar);
+    }
     show();
-    model.on("change:moment", show);
+    model.on("change:moment", changed);
   });
-  return () => model.off("change:moment", show);
+  return () => {
+    controls?.stop();
+    model.off("change:moment", changed);
+  };
 }
 
 renderers.frames = renderFrames;
