@@ -183,6 +183,7 @@ def test_the_picture_stays_where_it_is_when_another_moment_is_chosen(chromium):
 CELLS = (
     "from efimm.show.tables_view import tables_view\ntables_view()",
     'from efimm.show.map_view import map_view\nmap_view("hp-superdome2-3tib")',
+    "from efimm.show.widgets import ram_slider\nram_slider()",
 )
 
 
@@ -205,8 +206,8 @@ def test_an_exported_notebook_still_turns_its_pages(chromium, notebook):
     tab = chromium.new_page(viewport={"width": 1280, "height": 900})
     tab.on("pageerror", lambda error: problems.append(str(error)))
     tab.set_content(exported)
-    tab.locator("svg.picture").nth(1).wait_for()
-    tab.locator("[data-moment='0']").focus()
+    tab.locator("svg.picture").nth(2).wait_for()
+    tab.locator("[data-moment='0']").first.focus()
     tab.keyboard.press("End")
     said = tab.locator("p.verdict").first.inner_text()
     tab.close()
@@ -216,7 +217,7 @@ def test_an_exported_notebook_still_turns_its_pages(chromium, notebook):
 
 
 @pytest.mark.slow
-def test_both_views_in_jupyterlab(chromium, notebook):
+def test_jupyterlab_leaves_the_keys_to_the_pictures(chromium, notebook):
     problems = []
     with jupyterlab(notebook.parent) as address:
         tab = chromium.new_page(viewport={"width": 1366, "height": 768})
@@ -226,16 +227,20 @@ def test_both_views_in_jupyterlab(chromium, notebook):
         tab.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')", timeout=90_000)
         tab.wait_for_timeout(1500)
         tab.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-        tab.locator("svg.picture").nth(1).wait_for(timeout=120_000)
-        tab.locator("[data-moment='0']").focus()
+        tab.locator("svg.picture").nth(2).wait_for(timeout=120_000)
+        tab.locator("[data-moment='0']").first.focus()
         for _ in range(3):
             tab.keyboard.press("ArrowRight")
-        tab.keyboard.press("d")
-        tab.keyboard.press("d")
+        for place in ("[data-moment='3']", ".item", ".efimm select"):
+            tab.locator(place).last.focus()
+            for key in "dd":  # would delete the cell
+                tab.keyboard.press(key)
+        cells = tab.locator(".jp-Cell").count()
         said = tab.locator("p.verdict").first.inner_text()
         complaints = [wrong for one in tab.query_selector_all(".efimm") for wrong in tab.evaluate(COMPLAINTS, one)]
         tab.close()
 
+    assert cells == len(CELLS)
     assert said == tables_view().shown[3].words
     assert complaints == []
     assert [text for text in problems if not is_labs_own(text)] == []
