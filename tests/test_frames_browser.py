@@ -4,11 +4,11 @@ import json
 from base64 import b64encode
 
 import pytest
-from test_browser import COMPLAINTS, blank_page, chromium, pytestmark
+from test_browser import COMPLAINTS, blank_page, chromium, is_labs_own, jupyterlab, pytestmark
 from test_map_view import MAPS
 from test_tables_view import CASES
 
-from efimm.show.export import _live
+from efimm.show.export import _live, executed, page
 from efimm.show.frames import pack
 from efimm.show.map_view import frame as map_frame
 from efimm.show.map_view import map_view
@@ -178,3 +178,69 @@ def test_the_picture_stays_where_it_is_when_another_moment_is_chosen(chromium):
     page.close()
 
     assert len(tops) == 1
+
+
+CELLS = (
+    "from efimm.show.tables_view import tables_view\ntables_view()",
+    'from efimm.show.map_view import map_view\nmap_view("hp-superdome2-3tib")',
+    "from efimm.show.widgets import ram_slider\nram_slider()",
+)
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    cells = [
+        {"cell_type": "code", "source": text, "execution_count": None, "metadata": {}, "outputs": [], "id": f"cell{k}"}
+        for k, text in enumerate(CELLS)
+    ]
+    kernel = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
+    path = tmp_path_factory.mktemp("lab") / "both.ipynb"
+    path.write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+@pytest.mark.slow
+def test_an_exported_notebook_still_turns_its_pages(chromium, notebook):
+    exported = page(executed(notebook), "both")
+    problems = []
+    tab = chromium.new_page(viewport={"width": 1280, "height": 900})
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.set_content(exported)
+    tab.locator("svg.picture").nth(2).wait_for()
+    tab.locator("[data-moment='0']").first.focus()
+    tab.keyboard.press("End")
+    said = tab.locator("p.verdict").first.inner_text()
+    tab.close()
+
+    assert said == tables_view().shown[-1].words
+    assert problems == []
+
+
+@pytest.mark.slow
+def test_jupyterlab_leaves_the_keys_to_the_pictures(chromium, notebook):
+    problems = []
+    with jupyterlab(notebook.parent) as address:
+        tab = chromium.new_page(viewport={"width": 1366, "height": 768})
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+        tab.goto(f"{address}/doc/tree/both.ipynb")
+        tab.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')", timeout=90_000)
+        tab.wait_for_timeout(1500)
+        tab.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        tab.locator("svg.picture").nth(2).wait_for(timeout=120_000)
+        tab.locator("[data-moment='0']").first.focus()
+        for _ in range(3):
+            tab.keyboard.press("ArrowRight")
+        for place in ("[data-moment='3']", ".item", ".efimm select"):
+            tab.locator(place).last.focus()
+            for key in "dd":  # would delete the cell
+                tab.keyboard.press(key)
+        cells = tab.locator(".jp-Cell").count()
+        said = tab.locator("p.verdict").first.inner_text()
+        complaints = [wrong for one in tab.query_selector_all(".efimm") for wrong in tab.evaluate(COMPLAINTS, one)]
+        tab.close()
+
+    assert cells == len(CELLS)
+    assert said == tables_view().shown[3].words
+    assert complaints == []
+    assert [text for text in problems if not is_labs_own(text)] == []

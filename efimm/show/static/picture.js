@@ -81,8 +81,10 @@ function labelled(words, control, looks) {
   return element("label", { class: looks }, words, control);
 }
 
-// JupyterLab must not take the keys that are typed here for its own: "d d" would delete a cell.
-const OURS = { class: "efimm", "data-lm-suppress-shortcuts": "true" };
+// JupyterLab must not take the keys that are typed here for its own: "d d" would delete a cell.  It looks for the
+// attribute from the focused node upwards, and for a shortcut at each step first: so that node has to have it, too.
+const KEYS_ARE_OURS = "data-lm-suppress-shortcuts";
+const OURS = { class: "efimm", [KEYS_ARE_OURS]: "true" };
 
 // What Python packed: compressed JSON in the bytes of a DataView.
 export async function unpacked(view) {
@@ -94,6 +96,7 @@ const renderers = {};
 
 export default {
   render({ model, el }) {
+    el.addEventListener("focusin", ({ target }) => target.setAttribute(KEYS_ARE_OURS, "true"));
     return renderers[model.get("kind")](model, el);
   },
 };
