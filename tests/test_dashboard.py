@@ -45,13 +45,19 @@ def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(chromium, dashboa
     page.on("response", lambda answer: came.append(answer.url))
     page.goto(dashboard, timeout=60_000)
     page.locator("svg.walk").wait_for(timeout=60_000)
-    slider = page.locator("input[type=range]")
+    page.get_by_role("button", name="one step on").wait_for(timeout=60_000)
+    slider = page.locator("input[type=range]").first
     slider.focus()
     page.keyboard.press("Home")
-    verdict = page.locator(".efimm:has(input[type=range]) p.verdict").inner_text()
+    verdict = page.locator(".efimm:has(input[type=range]) p.verdict").first.inner_text()
+    page.get_by_role("button", name="one step on").click()
+    step = page.locator(".efimm:has(.play) p.verdict").inner_text()
+    pictures = page.locator("svg.picture").count()
     kernels = page.locator(".efimm:has(input[type=range]) select").first.locator("option").all_inner_texts()
     page.close()
 
     assert verdict.startswith("Success")
+    assert step.startswith("Step 2 of ")
+    assert pictures == 4
     assert {"3.5", "hpa-sync", "6.1"} <= set(kernels)
     assert [url for url in came if not url.startswith((dashboard, "data:", "blob:"))] == []
