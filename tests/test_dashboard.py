@@ -45,7 +45,7 @@ def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(chromium, dashboa
     page.on("response", lambda answer: came.append(answer.url))
     page.goto(dashboard, timeout=60_000)
     page.locator("svg.walk").wait_for(timeout=60_000)
-    page.get_by_role("button", name="one step on").wait_for(timeout=60_000)
+    page.get_by_role("img", name="hpa-sync, 1G of RAM").wait_for(timeout=60_000)
     slider = page.locator("input[type=range]").first
     slider.focus()
     page.keyboard.press("Home")
@@ -58,6 +58,6 @@ def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(chromium, dashboa
 
     assert verdict.startswith("Success")
     assert step.startswith("Step 2 of ")
-    assert pictures == 4
+    assert pictures == 5
     assert {"3.5", "hpa-sync", "6.1"} <= set(kernels)
     assert [url for url in came if not url.startswith((dashboard, "data:", "blob:"))] == []
