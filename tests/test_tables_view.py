@@ -231,7 +231,8 @@ def test_beads_ask_for_their_moments(states):
     for state, moment in every(states):
         beads = [s for s in draw(state, moment).shapes if isinstance(s, Circle) and s.moment >= 0]
         assert [bead.moment for bead in beads] == list(moments(state))
-        assert [bead.tip for bead in beads] == [found.label for found in state.story.moments]
+        assert [bead.tip.split(";")[0] for bead in beads] == [found.label for found in state.story.moments]
+        assert ["behind" in bead.tip for bead in beads] == [bool(state.behind(number)) for number in moments(state)]
 
 
 # the widget

@@ -176,5 +176,8 @@ def _beads(state: TablesState, moment: int, y: float) -> Iterator[Shape]:
         yield Path(points((xs[0], y), (xs[moment], y)), "string done")
     yield Circle(xs[moment], y, 11, "here")
     for k, (x, bead) in enumerate(zip(xs, moments, strict=True)):
-        yield Circle(x, y, 6, "bead fault" if state.behind(k) else "bead kernel", bead.label, k)
+        role, words = (
+            ("bead fault", f"{bead.label}; somebody is behind") if state.behind(k) else ("bead kernel", bead.label)
+        )
+        yield Circle(x, y, 6, role, words, k)
         yield Text(x, y + 28, bead.label, "small middle strong" if k == moment else "small middle")
