@@ -70,8 +70,9 @@ def story_now(linux: Linux) -> TablesStory:
 def story_of(kernel: Kernel | str, ram: str | int = "1T", arch: str = "x86_64") -> TablesStory:
     """`kernel` booted and led through fork, ioremap, a fault, a sync and, on x86-64, added memory.
 
-    The call into the firmware is one of the moments where it gets a table of its own and survives.  Raises MachineError
-    for a machine that cannot be.
+    The call into the firmware is one of the moments where it gets a table of its own and survives.  On i386 no memory is
+    added: the model has no such function there.  Raises MachineError for a machine that cannot be; what a reader's own
+    kernel raises goes through.
     """
     record, where = find_kernel(kernel), machine(ram, arch=arch)
     moments: list[TablesMoment] = []
