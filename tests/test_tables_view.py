@@ -271,6 +271,15 @@ def test_a_booted_kernel_is_shown_as_it_is_with_three_processes_at_most():
     assert not any(isinstance(shape, Circle) for shape in view.shown[0].scene.shapes)
 
 
+def test_a_machine_with_a_long_name_is_cut_in_the_picture_only():
+    machine = efimm.machine(map=replace(efimm.machine("4G").map, title="x" * 200))
+    state = state_of(story_now(efimm.boot(machine, "3.5")))
+
+    assert max(len(shape.text) for shape in draw(state, 0).shapes if isinstance(shape, Text)) == 120
+    assert "x" * 200 in title(state, 0)
+    assert max(map(len, describe(state, 0).splitlines())) <= 72
+
+
 def test_titles_name_kernel_and_moment(states):
     for state, moment in every(states):
         assert state.story.kernel in title(state, moment)

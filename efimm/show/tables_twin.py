@@ -53,4 +53,4 @@ def _mark(cell: Cell) -> str:
 
 
 def _wrapped(line: str) -> list[str]:
-    return wrap(line, COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return wrap(line, COLUMNS, subsequent_indent="    ", break_on_hyphens=False)
