@@ -180,6 +180,18 @@ def test_the_picture_stays_where_it_is_when_another_moment_is_chosen(chromium):
     assert len(tops) == 1
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", [lambda: tables_view("6.1", "1T"), lambda: map_view("hp-superdome2-3tib")])
+def test_axe_finds_nothing_serious(chromium, view, theme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    tab = opened(chromium, view(), theme=theme)
+    tab.evaluate("document.title = 'a view'; document.documentElement.lang = 'en'")
+    violations = axe.Axe().run(tab).response["violations"]
+    tab.close()
+
+    assert [(each["id"], each["help"]) for each in violations if each["impact"] in ("serious", "critical")] == []
+
+
 CELLS = (
     "from efimm.show.tables_view import tables_view\ntables_view()",
     'from efimm.show.map_view import map_view\nmap_view("hp-superdome2-3tib")',

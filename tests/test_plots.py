@@ -15,6 +15,7 @@ from test_map_view import MAPS
 from test_tables_view import CASES
 
 import efimm
+from efimm.show import styles
 from efimm.show.explorer import explorer
 from efimm.show.map_view import frame as map_frame
 from efimm.show.plots import figure
@@ -123,6 +124,21 @@ def test_every_role_has_a_style(scenes):
     lacking = {pair for pair in roles if "fill" not in look(*pair) and not pair[1].startswith("hatch ")}
 
     assert {pair for pair in lacking if "stroke" not in look(*pair)} == set()
+
+
+def test_more_classes_win_whatever_the_order(monkeypatch):
+    rules = {".a.b": "#111111", ".a": "#222222", "text.c": "#333333", ".c": "none"}
+    sheet = " ".join(f".efimm {selector} {{ fill: {fill}; }}" for selector, fill in rules.items())
+    monkeypatch.setattr(styles, "css", lambda: sheet)
+    styles.look.cache_clear()
+    styles._rules.cache_clear()
+    try:
+        found = [look("rect", role).get("fill") for role in ("a b", "a", "b", "c")] + [look("text", "c")["fill"]]
+    finally:
+        styles.look.cache_clear()
+        styles._rules.cache_clear()
+
+    assert found == ["#111111", "#222222", None, "none", "#333333"]
 
 
 COMPUTED = """

@@ -231,7 +231,8 @@ def test_beads_ask_for_their_moments(states):
     for state, moment in every(states):
         beads = [s for s in draw(state, moment).shapes if isinstance(s, Circle) and s.moment >= 0]
         assert [bead.moment for bead in beads] == list(moments(state))
-        assert [bead.tip for bead in beads] == [found.label for found in state.story.moments]
+        assert [bead.tip.split(";")[0] for bead in beads] == [found.label for found in state.story.moments]
+        assert ["behind" in bead.tip for bead in beads] == [bool(state.behind(number)) for number in moments(state)]
 
 
 # the widget
@@ -268,6 +269,15 @@ def test_a_booted_kernel_is_shown_as_it_is_with_three_processes_at_most():
     assert "p2's pgd" in repr(view)
     assert "p3's pgd" not in repr(view)
     assert not any(isinstance(shape, Circle) for shape in view.shown[0].scene.shapes)
+
+
+def test_a_machine_with_a_long_name_is_cut_in_the_picture_only():
+    machine = efimm.machine(map=replace(efimm.machine("4G").map, title="x" * 200))
+    state = state_of(story_now(efimm.boot(machine, "3.5")))
+
+    assert max(len(shape.text) for shape in draw(state, 0).shapes if isinstance(shape, Text)) == 120
+    assert "x" * 200 in title(state, 0)
+    assert max(map(len, describe(state, 0).splitlines())) <= 72
 
 
 def test_titles_name_kernel_and_moment(states):

@@ -47,10 +47,10 @@ def _draw(axes: Axes, shape: Shape, place: int) -> None:
     patch = _patch(shape)
     if shape.role.startswith("hatch "):
         patch.set(facecolor="none", edgecolor="none", zorder=place)
+        lines = _hatching(patch, shape.role.split()[1], place)
         axes.add_patch(patch)
-        axes.add_patch(_hatching(patch, shape.role.split()[1], place))
-        patch_clip = axes.patches[-1]
-        patch_clip.set_clip_path(patch)
+        axes.add_patch(lines)
+        lines.set_clip_path(patch)  # adding it has set another one: the axes'
         return
     patch.set(zorder=place, **_looks(shape))
     axes.add_patch(patch)

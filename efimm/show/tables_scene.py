@@ -18,6 +18,7 @@ _NUMBERS_END, _REGION, _COLUMNS, _RIGHT = 88, 98, 232, 944
 _BODY_TOP, _ROW, _THIN_ROW, _GAP = 100, 26, 20, 4
 _STRIP = 10
 _LINE, _LETTERS_A_LINE = 17, 118
+_MACHINE = 120  # letters of the machine's name that there is room for
 _HEAD_LETTER = 8.2  # width of a letter of the columns' heads, at most
 
 WORDS = {INIT: "", SAME: "same", OWN: "own", LACKS: "lacks it", "differs": "differs", EMPTY: "", NONE: ""}
@@ -84,7 +85,8 @@ def _said(state: TablesState, moment: int) -> Iterator[tuple[str, str]]:
 def _heads(state: TablesState, moment: int) -> Iterator[Shape]:
     story = state.story
     yield Text(MARGIN, 22, f"Top-level tables of kernel {story.kernel}", "head")
-    yield Text(MARGIN, 41, story.machine, "small")
+    machine = story.machine
+    yield Text(MARGIN, 41, machine if len(machine) <= _MACHINE else f"{machine[: _MACHINE - 1]}…", "small")
     yield Text(_NUMBERS_END, _BODY_TOP - 10, "slots", "small end strong")
     room = int((column_x(state, 1) - column_x(state, 0) - _GAP) / _HEAD_LETTER)
     for column, name in enumerate(state.names):
@@ -176,5 +178,8 @@ def _beads(state: TablesState, moment: int, y: float) -> Iterator[Shape]:
         yield Path(points((xs[0], y), (xs[moment], y)), "string done")
     yield Circle(xs[moment], y, 11, "here")
     for k, (x, bead) in enumerate(zip(xs, moments, strict=True)):
-        yield Circle(x, y, 6, "bead fault" if state.behind(k) else "bead kernel", bead.label, k)
+        role, words = (
+            ("bead fault", f"{bead.label}; somebody is behind") if state.behind(k) else ("bead kernel", bead.label)
+        )
+        yield Circle(x, y, 6, role, words, k)
         yield Text(x, y + 28, bead.label, "small middle strong" if k == moment else "small middle")

@@ -21,6 +21,7 @@ from ..machines import Machine, machine
 from ..run import boot, enter, find_kernel
 from ..trace import Fault
 from ..x86 import LONG4, PageTable
+from .text import map_title
 
 _DEVICE, _DEVICE_SIZE = 0xFEC0_0000, 4096
 _NEW_VMALLOC_32 = 0xFC00_0000
@@ -70,8 +71,9 @@ def story_now(linux: Linux) -> TablesStory:
 def story_of(kernel: Kernel | str, ram: str | int = "1T", arch: str = "x86_64") -> TablesStory:
     """`kernel` booted and led through fork, ioremap, a fault, a sync and, on x86-64, added memory.
 
-    The call into the firmware is one of the moments where it gets a table of its own and survives.  Raises MachineError
-    for a machine that cannot be.
+    The call into the firmware is one of the moments where it gets a table of its own and survives.  On i386 no memory
+    is added: the model has no such function there.  Raises MachineError for a machine that cannot be; what a reader's
+    own kernel raises goes through.
     """
     record, where = find_kernel(kernel), machine(ram, arch=arch)
     moments: list[TablesMoment] = []
@@ -171,7 +173,8 @@ def _add(moments: list[TablesMoment], moment: TablesMoment) -> None:
 
 def _story(linux: Linux, moments: Sequence[TablesMoment]) -> TablesStory:
     regions = tuple(_region(linux, slot) for slot in range(_slot_count(linux)))
-    return TablesStory(linux.kernel.name, linux.map.title or linux.map.name, regions, tuple(moments))
+    arch = "" if linux.machine.arch == "x86_64" else f", {linux.machine.arch}"
+    return TablesStory(linux.kernel.name, f"{map_title(linux.map)}{arch}", regions, tuple(moments))
 
 
 def _slot_count(linux: Linux) -> int:

@@ -11,7 +11,10 @@ from .text import COLUMNS
 
 _NUMBERS, _REGION = 9, 20
 _MARK = 9
-_KEY = "A same, own, lacks it, differs: as in the picture; same letter, same lower tables; * just written; . empty"
+_KEY = (
+    "same: leads where init_mm leads; own: leads where init_mm does not; lacks, differs: behind init_mm; "
+    "same letter: same lower tables; *: just written; .: empty"
+)
 
 
 def describe(state: TablesState, moment: int) -> str:
@@ -50,4 +53,4 @@ def _mark(cell: Cell) -> str:
 
 
 def _wrapped(line: str) -> list[str]:
-    return wrap(line, COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return wrap(line, COLUMNS, subsequent_indent="    ", break_on_hyphens=False)
