@@ -294,11 +294,11 @@ def test_the_slider_in_jupyterlab(chromium, lab, theme):
     page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
     page.goto(lab)
     page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')", timeout=90_000)
-    page.evaluate("(theme) => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    page.evaluate("(theme) => void jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
     light = str(theme.endswith("Light")).lower()
     page.wait_for_function(f"document.body.dataset.jpThemeLight === '{light}'", timeout=30_000)
     page.wait_for_timeout(1500)
-    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    views_lab.run_all(page)
     slider = page.locator(".efimm input[type=range]").first
     slider.wait_for(timeout=120_000)
     widget = page.locator(".efimm:has(input[type=range])").first

@@ -8,6 +8,7 @@ from test_browser import COMPLAINTS, MODEL, blank_page, chromium, is_labs_own, j
 from test_explorer import many, view_of
 
 import efimm
+from benchmarks.views.lab import run_all
 from efimm.machines import table_files
 from efimm.show.shapes import PATTERNS
 from efimm.show.walk_scene import WIDTH, cell_rows, draw
@@ -194,9 +195,7 @@ def test_the_explorer_in_jupyterlab(chromium, tmp_path):
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
         page.goto(f"{address}/doc/tree/alone.ipynb")
-        page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')", timeout=90_000)
-        page.wait_for_timeout(1500)
-        page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        run_all(page)
         page.locator("svg.walk").wait_for(timeout=120_000)
         page.get_by_label("Address", exact=True).fill("0xffff900000000000")
         page.keyboard.press("Enter")

@@ -8,6 +8,7 @@ from test_browser import COMPLAINTS, blank_page, chromium, is_labs_own, jupyterl
 from test_map_view import MAPS
 from test_tables_view import CASES
 
+from benchmarks.views.lab import run_all
 from efimm.show.export import _live, executed, page
 from efimm.show.frames import pack
 from efimm.show.map_view import frame as map_frame
@@ -236,9 +237,7 @@ def test_jupyterlab_leaves_the_keys_to_the_pictures(chromium, notebook):
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
         tab.goto(f"{address}/doc/tree/both.ipynb")
-        tab.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')", timeout=90_000)
-        tab.wait_for_timeout(1500)
-        tab.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        run_all(tab)
         tab.locator("svg.picture").nth(2).wait_for(timeout=120_000)
         tab.locator("[data-moment='0']").first.focus()
         for _ in range(3):

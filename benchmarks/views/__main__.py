@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from .lab import FLAGS, chromium_path, jupyterlab, write_notebook
+from .lab import FLAGS, chromium_path, jupyterlab, run_all, write_notebook
 
 CELL = "from efimm.show.widgets import ram_slider\nram_slider()"
 _STEP = 1000 / 60  # milliseconds between two moves of the mouse
@@ -36,9 +36,7 @@ def _open(browsers: Any, address: str) -> Any:
     browser = browsers.chromium.launch(executable_path=chromium_path(), args=FLAGS)
     page = browser.new_page(viewport={"width": 1366, "height": 900})
     page.goto(address)
-    page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')", timeout=90_000)
-    page.wait_for_timeout(1500)
-    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    run_all(page)
     page.locator(".efimm svg.picture").wait_for(timeout=120_000)
     page.wait_for_timeout(1500)
     page.add_script_tag(content=(Path(__file__).parent / "probe.js").read_text(encoding="utf-8"))

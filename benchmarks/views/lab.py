@@ -13,10 +13,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
-_PATIENCE = 60
+_PATIENCE = 90
+_KERNEL_IS_THERE = "jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
 def chromium_path() -> str | None:
@@ -68,3 +70,13 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         else:
             return
     raise TimeoutError(f"no JupyterLab after {_PATIENCE} s: {log.read_text()[-2000:]}")
+
+
+def run_all(page: Any) -> None:
+    """Run the notebook of `page`, a JupyterLab that was just opened, as soon as its kernel is there.
+
+    Does not wait for the end of the run.
+    """
+    page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')", timeout=_PATIENCE * 1000)
+    page.wait_for_function(_KERNEL_IS_THERE, timeout=_PATIENCE * 1000)
+    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -29,7 +30,7 @@ def lab_command(folder: str | None, arguments: tuple[str, ...]) -> None:
     command.append("--LabApp.default_url=/lab/tree/00-start-here.ipynb")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
-    sys.exit(subprocess.run([*command, *arguments], check=False).returncode)
+    _become([*command, *arguments])
 
 
 # What a page may load: nothing from elsewhere, whatever Voila's template asks for.
@@ -46,4 +47,12 @@ def dashboard_command(port: int, arguments: tuple[str, ...]) -> None:
     notebook = Path(__file__).parent.parent / "dashboard" / "dashboard.ipynb"
     settings = f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': {_OWN_ONLY!r}}}}}"
     command = [sys.executable, "-m", "voila", str(notebook), f"--port={port}", "--show_tracebacks=True", settings]
-    sys.exit(subprocess.run([*command, *arguments], check=False).returncode)
+    _become([*command, *arguments])
+
+
+def _become(command: list[str]) -> NoReturn:
+    """Run `command` instead of this program: a signal that is meant for it reaches it."""
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execv(command[0], command)
+    sys.exit(subprocess.run(command, check=False).returncode)
