@@ -16,7 +16,7 @@ def end_of_ram(random: Random) -> Question:
     ram = random.randint(70, 900) * 8
     text = (
         f"A machine of the slider's kind has {ram} GiB of RAM. At how many GiB does its RAM end? "
-        "(`efimm.machine` knows, and the table above the slider.)"
+        "(The picture under the slider says it for its own sizes; `efimm.machine` knows it for all.)"
     )
     hints = {
         ram: "So much there is. But RAM makes room for the devices below 4 GiB: what is there moves up.",
