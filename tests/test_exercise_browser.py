@@ -37,10 +37,11 @@ def test_an_exercise_is_answered_by_keyboard(chromium, lab):
     feedback = page.locator(".efimm p.feedback")
 
     def types(answer):
+        before = feedback.inner_text()
         form.locator("input").fill(str(answer))
         form.locator("input").press("Enter")  # on the field itself: a run that just ended may have taken the focus
         page.wait_for_function(
-            "(before) => document.querySelector('.efimm p.feedback').textContent !== before", arg=feedback.inner_text()
+            "(before) => document.querySelector('.efimm p.feedback').textContent !== before", arg=before
         )
         return feedback.inner_text()
 
