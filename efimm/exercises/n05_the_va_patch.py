@@ -11,12 +11,11 @@ from ..kernels import KERNELS
 from ..linux import Linux
 from ..machines import machine
 from ..run import at_call, boot, run
-from ..uefi import MemoryMap
 from .answers import Question
 from .catalog import asks, wants
+from .lifted import lifted
 
 SLOT = 1 << 39
-_CODE, _DATA = 5, 6  # EfiRuntimeServicesCode, EfiRuntimeServicesData
 
 
 @asks("05.1")
@@ -53,7 +52,7 @@ def fetch_beyond_the_line(random: Random) -> Question:
     """CR2 of the patched call, on firmware whose own code lies beyond 512 GiB."""
     plain = machine("2T").map
     distance = random.randrange(SLOT >> 30, 1 << 10) << 30
-    outcome = run(machine(map=_lifted(plain, distance)), "va-patch")
+    outcome = run(machine(map=lifted(plain, distance)), "va-patch")
     assert outcome.fault
     entry = outcome.fault.cr2
     text = (
@@ -70,16 +69,6 @@ def fetch_beyond_the_line(random: Random) -> Question:
     }
     why = "The processor could not even fetch the first instruction."
     return Question(text, entry, hints, why, {"distance": distance, "entry": entry - distance})
-
-
-def _lifted(plain: MemoryMap, distance: int) -> MemoryMap:
-    moved = (
-        replace(region, physical_start=region.physical_start + distance)
-        if region.runtime and region.type in (_CODE, _DATA)
-        else region
-        for region in plain.descriptors
-    )
-    return replace(plain, name="firmware above the line", descriptors=tuple(moved))
 
 
 @asks("05.4")

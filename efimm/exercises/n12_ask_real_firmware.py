@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from random import Random
 
 from ..linux import Linux, efi_enter_virtual_mode
 from ..linux.layout import PGDIR_SIZE
 from ..machines import MAXPHYADDR, PAGE_SIZES, machine
 from ..run import boot, run
-from ..uefi import EfiMemoryType, MemoryMap
 from ..x86 import PageTable, PhysMemory, mapped_ranges, walk
 from .answers import Question
 from .catalog import asks, wants
+from .lifted import lifted
 
 _GIB = 1 << 30
 _ATTRIBUTE = 32  # its offset in EFI_MEMORY_DESCRIPTOR
@@ -48,7 +47,7 @@ def array_to_fault_at_the_line(random: Random) -> Question:
 def pointers_moved_by(random: Random) -> Question:
     """How far the firmware's function pointers move in the switch."""
     kernel = random.choice(("3.14", "4.6", "6.1"))
-    linux = boot(machine(map=_lifted(machine("2T").map, random.randrange(512, 1024) << 30)), kernel)
+    linux = boot(machine(map=lifted(machine("2T").map, random.randrange(512, 1024) << 30)), kernel)
     before = linux.firmware.service("GetTime")
     efi_enter_virtual_mode(linux)
     region = next(md for md in linux.memmap if md.runtime and md.physical_start <= before < md.end)
@@ -67,18 +66,6 @@ def pointers_moved_by(random: Random) -> Question:
     }
     given = {"before": before, "physical_start": region.physical_start, "virtual_start": region.virtual_start}
     return Question(text, moved, hints, "The row `by` of a judgement says this.", given)
-
-
-def _lifted(plain: MemoryMap, distance: int) -> MemoryMap:
-    """The map with the firmware's runtime code and data `distance` bytes further up."""
-    moved = (
-        replace(region, physical_start=region.physical_start + distance)
-        if region.runtime
-        and region.type in (EfiMemoryType.EfiRuntimeServicesCode, EfiMemoryType.EfiRuntimeServicesData)
-        else region
-        for region in plain.descriptors
-    )
-    return replace(plain, name="firmware that lies high", descriptors=tuple(moved))
 
 
 def _get_time(linux: Linux) -> int:
