@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .uefi.errors import printable
+from .uefi.errors import printable, shortened
 from .uefi.firmwares import FIRMWARES
 from .uefi.formats import read_map
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
@@ -19,7 +19,7 @@ MAXPHYADDR = 46
 SMALLEST_RAM, LARGEST_RAM = 1 << 30, 1 << MAXPHYADDR
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
 class MachineError(ValueError):
@@ -94,7 +94,7 @@ def parse_size(text: str) -> int:
     """A number of bytes from "1.5T", "512G", "4096": K, M, G and T are powers of 1024; MachineError otherwise."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise MachineError(f"size {text!r}: expected a number with K, M, G or T behind it, such as 512G")
+        raise MachineError(f"size {shortened(text)}: expected a number with K, M, G or T behind it, such as 512G")
     return int(float(match[1]) * (1 << _UNITS[match[2].upper()]))
 
 
@@ -103,7 +103,7 @@ def parse_address(text: str) -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise MachineError(f"address {text!r}: expected a number such as 0x8000001000") from None
+        raise MachineError(f"address {shortened(text)}: expected a number such as 0x8000001000") from None
 
 
 def load_map(what: MemoryMap | str | os.PathLike[str]) -> MemoryMap:

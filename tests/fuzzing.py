@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 COLUMNS = 72
+LONGEST_MESSAGE = 1000
 
 
 def read_a_map(data: bytes) -> None:
@@ -109,8 +110,9 @@ def hear_a_witness(data: bytes) -> None:
 
 
 def one_printable_line(error: Exception) -> None:
-    """The message can be shown on a terminal: no line break, no escape sequence."""
+    """The message can be shown on a terminal: no line break, no escape sequence, and it comes to an end."""
     assert str(error).isprintable(), repr(str(error))
+    assert len(str(error)) < LONGEST_MESSAGE, len(str(error))
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

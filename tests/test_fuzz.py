@@ -34,6 +34,8 @@ SEEDS = [
     b"1.5T",
     b"0x8000001000",
     b"272",
+    b"9" * 5000,  # more digits than Python turns into a number
+    b"9" * 400 + b"G",
     b'{"mode": "4level", "roots": {"pgd": "0x1000"}}',
     (DATA / "tables" / "debian-6.1-i386" / "tables.npz").read_bytes()[:LARGEST_SEED],
     b"image base=0x1 size=0x2 word=8\nfirmware system_table=0x1\nmap descriptor_size=0x30\n"

@@ -12,7 +12,7 @@ Value = int | str
 Answer = Value | Callable[[], Value]
 Hints = Mapping[int, str] | Mapping[str, str] | Mapping[Value, str]
 
-_NUMBER = re.compile(r"([-+]?)(0x[0-9a-f]+|\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_NUMBER = re.compile(r"([-+]?)(0x[0-9a-f]{1,40}|\d{1,40})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _HEX_FROM = 1 << 16
 _WIDTH = 88

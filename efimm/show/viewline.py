@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from ..machines import MachineError, parse_address, parse_size
+from ..uefi.errors import shortened
 
 _OPTIONS = ("--kernel", "--ram", "--map", "--buffer", "--page-size")
 
@@ -36,10 +37,10 @@ def view_of(line: str) -> View:
     try:
         words = shlex.split(line.strip().removeprefix("$ "))
     except ValueError as error:
-        raise MachineError(f"{line!r}: {error}") from error
+        raise MachineError(f"{shortened(line)}: {error}") from error
     options, values = words[2::2], words[3::2]
     if words[:2] != ["efimm", "run"] or len(options) != len(values) or not set(options) <= set(_OPTIONS):
-        raise MachineError(f"{line!r}: expected efimm run with {', '.join(_OPTIONS)}")
+        raise MachineError(f"{shortened(line)}: expected efimm run with {', '.join(_OPTIONS)}")
     said = dict(zip(options, values, strict=True))
     return View(
         kernel=said.get("--kernel", "3.5"),
