@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .uefi.errors import printable, shortened
-from .uefi.firmwares import FIRMWARES
+from .uefi.firmwares import find_firmware
 from .uefi.formats import read_map
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
+from .uefi.runtime import FirmwareKind
 from .uefi.synthetic import efi_from_e820, generated_map
 
 ARCHITECTURES = ("x86_64", "i386", "i386-pae")
@@ -39,7 +40,7 @@ class Machine:
     ram: int
     map: MemoryMap
     buffer: int | None = None
-    firmware: str = "edk2"
+    firmware: str | FirmwareKind = "edk2"
     arch: str = "x86_64"
     leaf_shift: int = 30
     descriptor_size: int = DESCRIPTOR_SIZE
@@ -57,7 +58,7 @@ def machine(
     ram: str | int = "1T",
     *,
     buffer: int | str | None = None,
-    firmware: str = "edk2",
+    firmware: str | FirmwareKind = "edk2",
     arch: str = "x86_64",
     page_size: str = "1G",
     map: MemoryMap | str | os.PathLike[str] | None = None,  # noqa: A002 - the contract's name
@@ -68,10 +69,11 @@ def machine(
     """A machine with `ram` of memory, or with the memory of `map` (then `ram` is not used).
 
     `ram` is a number of bytes or a text such as "512G"; `map` is a MemoryMap, the path of a log or of a data file, or
-    the name of a machine in data/.  `kaslr` is an address in whole GiB, such as 0xffff8c7000000000.  Raises
-    MachineError, or MapError for a map that cannot be read.
+    the name of a machine in data/; `firmware` is a name of `uefi.firmwares.FIRMWARES`, or a record of one's own.
+    `kaslr` is an address in whole GiB, such as 0xffff8c7000000000.  Raises MachineError, or MapError for a map that
+    cannot be read.
     """
-    _one_of("firmware", firmware, tuple(FIRMWARES))
+    _firmware(firmware)
     _one_of("arch", arch, ARCHITECTURES)
     if arch != "x86_64" and (kaslr is not None or kpti):
         raise MachineError(f"kaslr and kpti: expected with x86_64, not with {arch}")
@@ -131,6 +133,13 @@ def answers_file() -> Path:
 def _data() -> Path:
     here = Path(__file__).parent
     return next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")
+
+
+def _firmware(firmware: str | FirmwareKind) -> None:
+    try:
+        find_firmware(firmware)
+    except ValueError as error:
+        raise MachineError(str(error)) from error
 
 
 def _one_of(what: str, value: str, allowed: object) -> None:

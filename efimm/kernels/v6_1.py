@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ..linux import efi, kexec, setup
-from ..linux.efi import BOOT_SERVICES, can_free_region, should_map_region
+from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_executable
 from ..linux.head import V6_1_IMAGE
-from ..linux.layout import KERNPG_TABLE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
+from ..linux.layout import KERNPG_TABLE, PGDIR_SIZE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
 from ..linux.map_in_pgd import kernel_map_pages_in_pgd
 from ..linux.page_alloc import alloc_pages
 from ..linux.realmode import write_real_mode_header
 from ..linux.state import Linux
 from ..uefi import EfiStatus
-from ..uefi.memmap import EFI_MEMORY_RUNTIME, EfiMemoryDescriptor, EfiMemoryType
+from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import PageTable
 from ..x86.modes import NX, RW
-from . import v4_6
+from . import v3_5, v4_6
 
 CODE = (EfiMemoryType.EfiRuntimeServicesCode, EfiMemoryType.EfiBootServicesCode)
 
@@ -33,19 +33,6 @@ def setup_arch(linux: Linux) -> None:
     """The trampoline is left for later: an early_initcall sets it up."""
     setup.setup_memory(linux)
     setup.init_mem_mapping(linux)
-
-
-def efi_reserve_boot_services(linux: Linux) -> None:
-    """Reserve each boot-services region; one that is not ours to free again is marked as needed at run time."""
-    memblock = linux.memblock
-    for place, md in enumerate(linux.memmap):
-        if md.type not in BOOT_SERVICES:
-            continue
-        if not memblock.is_region_reserved(md.physical_start, md.size):
-            memblock.reserve(md.physical_start, md.end)
-            if can_free_region(linux, md):
-                continue
-        linux.memmap[place] = replace(md, attribute=md.attribute | EFI_MEMORY_RUNTIME)
 
 
 def mm_init(linux: Linux) -> None:
@@ -68,6 +55,14 @@ def preallocate_pages(linux: Linux, region: str) -> None:
     for index in linux.layout.region(region).slots:
         if not linux.swapper_pg_dir[index]:
             linux.kernel.pgd_populate(linux, index, alloc_pages(linux, 1), 1)
+
+
+def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
+    """Every slot of [start, end): the step is `ALIGN(addr + 1, PGDIR_SIZE)` (Baoquan He, fc5f9d5f151c, 2017)."""
+    address = start
+    while address < end:
+        v3_5.sync_pgd(linux, pgd_index(address))
+        address = (address // PGDIR_SIZE + 1) * PGDIR_SIZE
 
 
 def setup_real_mode(linux: Linux) -> None:
@@ -96,7 +91,7 @@ def region_flags(md: EfiMemoryDescriptor) -> int:
 
 
 def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
-    """As in 3.14, with the rights of each region."""
+    """As in 4.6, with the rights of each region; after kexec the 1:1 map is there again (since 4.9)."""
     if linux.efi_setup:
         kexec.kexec_enter_virtual_mode(linux, region_flags)
         return None
@@ -136,8 +131,8 @@ KERNEL = replace(
     layout=V6_1_LAYOUT,
     image=V6_1_IMAGE,
     setup_arch=setup_arch,
-    efi_reserve_boot_services=efi_reserve_boot_services,
     setup_real_mode=setup_real_mode,
+    sync_global_pgds=sync_global_pgds,
     mm_init=mm_init,
     efi_enter_virtual_mode=efi_enter_virtual_mode,
     efi_map_regions=efi_map_regions,

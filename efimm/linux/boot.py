@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..machines import Machine
 from ..trace import Trace
-from ..uefi.firmwares import FIRMWARES
+from ..uefi.firmwares import find_firmware
 from ..uefi.runtime import Firmware
 from ..x86 import Cpu, PageTable, PhysMemory
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
@@ -26,7 +26,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
     layout = kernel.layout if machine.kaslr is None else randomized(kernel, machine.kaslr)
     memory, trace = PhysMemory(), Trace()
     cpu = Cpu(memory, trace, maxphyaddr=machine.maxphyaddr)
-    firmware = Firmware(FIRMWARES[machine.firmware], memory, machine.map, trace)
+    firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace)
     with trace.span("kernel", "head_64.S: the page tables of the kernel image"):
         swapper_pg_dir = load_kernel_image(kernel.image, layout, memory, cpu, trace)
     linux = Linux(

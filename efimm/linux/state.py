@@ -48,7 +48,7 @@ class Kernel:
     mm_init                        the page allocator, and what gets its place in the address space with it
     pgd_populate                   how kernel top-level entries are written: (linux, first index, physical address of
                                    the first lower table, how many entries; their tables are pages in a row)
-    sync_global_pgds               how a new kernel top-level entry reaches other tables: (linux, first va, last va)
+    sync_global_pgds               how a new kernel top-level entry reaches other tables: (linux, first va, end va)
     hold_pgd_lock                  how pgd_lock is held while pgd_list is walked or changed
     for_each_mm                    how pgd_list is gone through to write the tables on it: what is held of each
                                    address space

@@ -65,4 +65,4 @@ def vmalloc_sync_all(linux: Linux) -> None:
         i386.vmalloc_sync_all(linux)
     else:
         area = linux.layout.region("vmalloc")
-        linux.kernel.sync_global_pgds(linux, area.start & -PGDIR_SIZE, area.end)
+        linux.kernel.sync_global_pgds(linux, area.start & -PGDIR_SIZE, area.end - 1)

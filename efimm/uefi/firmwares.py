@@ -123,3 +123,12 @@ _KINDS = (
 )
 
 FIRMWARES: Mapping[str, FirmwareKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
+
+
+def find_firmware(firmware: FirmwareKind | str) -> FirmwareKind:
+    """A firmware by its name, or the record itself; ValueError lists the names there are."""
+    if isinstance(firmware, FirmwareKind):
+        return firmware
+    if firmware not in FIRMWARES:
+        raise ValueError(f"firmware {firmware!r}: expected one of {', '.join(FIRMWARES)}")
+    return FIRMWARES[firmware]

@@ -1,0 +1,121 @@
+"""Where a kernel's own C decides: loops, marks and mappings that a model easily has a little wrong.
+
+Each expected value follows from the lines that are named, in the version that is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import efimm
+from efimm.linux.hotplug import arch_add_memory
+from efimm.linux.pgd_alloc import pgd_alloc
+from efimm.scenarios import after_kexec
+from efimm.uefi import switch
+from efimm.uefi.firmwares import EDK2
+
+GIB = 1 << 30
+
+
+# sync_global_pgds (arch/x86/mm/init_64.c)
+
+
+@pytest.mark.parametrize(("kernel", "reached"), [("3.5", False), ("3.14", False), ("4.6", False), ("6.1", True)])
+def test_memory_added_across_a_slots_end_reaches_a_process_since_fc5f9d5f151c(kernel: str, reached: bool) -> None:
+    """300 GiB at 768 GiB: the loop that adds PGDIR_SIZE looks at 768 and 1280, ALIGN(addr + 1) at 768 and 1024."""
+    linux = efimm.boot(efimm.machine("256G"), kernel)
+    process = pgd_alloc(linux, "process")
+    arch_add_memory(linux, 768 * GIB, 300 * GIB)
+    linux.cpu.write_cr3(process.pgd.pa)
+    address = linux.phys_to_virt(1040 * GIB)
+
+    if reached:
+        assert linux.cpu.read(address, 8) == bytes(8)
+    else:
+        with pytest.raises(efimm.PageFault):
+            linux.cpu.read(address, 8)
+
+
+@pytest.mark.parametrize(("kernel", "reached"), [("3.5", True), ("3.8", True), ("3.14", False)])
+def test_until_3_8_the_callers_pass_the_exclusive_end_and_the_loop_looks_there_too(kernel: str, reached: bool) -> None:
+    """512 GiB at 260 GiB end at 772: `sync_global_pgds(addr, end)` looks at 260 and 772, with `end - 1` at 260 alone."""
+    linux = efimm.boot(efimm.machine("200G"), kernel)
+    process = pgd_alloc(linux, "process")
+    arch_add_memory(linux, 260 * GIB, 512 * GIB)
+    slot = linux.layout.kernel_pgd_boundary + 1
+
+    assert linux.swapper_pg_dir[slot]
+    assert bool(process.pgd[slot]) == reached
+
+
+def test_with_ram_that_ends_512_gib_after_4_gib_the_merge_window_of_3_8_syncs_the_last_slot() -> None:
+    """4 and 516 GiB: the second is the exclusive end, and lies in the slot that is new."""
+    found = efimm.run(efimm.machine("514G", buffer=0x1234_5000), "3.8-rc")
+
+    assert found.linux.machine.highest_ram == 516 * GIB
+    assert found.linux.trampoline_pgd[273] == found.linux.swapper_pg_dir[273] != 0
+    assert found.verdict == "success"
+
+
+# efi_reserve_boot_services (arch/x86/platform/efi/efi.c, later quirks.c)
+
+
+def reads_in_the_switch(address: int) -> efimm.uefi.runtime.FirmwareKind:
+    """edk2, but SetVirtualAddressMap looks at `address` first, as code of a boot driver may that was notified."""
+
+    def set_virtual_address_map(firmware, cpu, *arguments):  # type: ignore[no-untyped-def]
+        cpu.read(address, 8)
+        return switch.set_virtual_address_map(firmware, cpu, *arguments)
+
+    return replace(EDK2, name="reads in the switch", set_virtual_address_map=set_virtual_address_map)
+
+
+BOOT_DATA_UNDER_THE_KERNEL = 0x90_0000  # 9 to 21 MiB, and the kernel's image begins at 16 MiB
+
+
+def test_boot_data_that_is_not_ours_to_free_is_mapped_since_4_6() -> None:
+    """`md->attribute |= EFI_MEMORY_RUNTIME`, and so should_map_region; before, `md->num_pages = 0`."""
+    machine = efimm.machine("4G", firmware=reads_in_the_switch(BOOT_DATA_UNDER_THE_KERNEL))
+    found = efimm.run(machine, "4.6")
+    region = next(md for md in found.linux.memmap if md.physical_start == BOOT_DATA_UNDER_THE_KERNEL)
+
+    assert "success" == found.verdict
+    assert (True, 0xC00) == (region.runtime, region.number_of_pages)
+
+
+def test_3_14_marks_it_with_no_pages_and_the_direct_map_has_it_all_the_same() -> None:
+    """trampoline_pgd[0] is the direct map's first slot: what 4.5's own table lacked, 3.14's had by accident."""
+    machine = efimm.machine("4G", firmware=reads_in_the_switch(BOOT_DATA_UNDER_THE_KERNEL))
+    found = efimm.run(machine, "3.14")
+    region = next(md for md in found.linux.memmap if md.physical_start == BOOT_DATA_UNDER_THE_KERNEL)
+
+    assert ("success", 0) == (found.verdict, region.number_of_pages)
+
+
+# efi_map_region_fixed (arch/x86/platform/efi/efi_64.c): after kexec
+
+
+@pytest.mark.parametrize(
+    ("kernel", "firmware", "verdict"),
+    [
+        *((kernel, "edk2", "success") for kernel in ("3.14", "4.6", "6.1")),
+        *(("3.14", "physical-clock", "wrong-memory"), ("4.6", "physical-clock", "wrong-memory")),
+        ("6.1", "physical-clock", "success"),
+    ],
+)
+def test_after_kexec_the_1_to_1_map_is_back_since_4_9(kernel: str, firmware: str, verdict: str) -> None:
+    """`__map_region(md, md->phys_addr)` is in v4.9's efi_map_region_fixed; v3.14.1, v4.4 and v4.8-rc8 lack it."""
+    first = efimm.boot(efimm.machine("4G", firmware=firmware), kernel)
+
+    assert verdict == after_kexec(first).verdict
+
+
+def test_after_kexec_3_14_calls_on_the_kernels_own_table() -> None:
+    """`efi_scratch.use_pgd` is set in efi_setup_page_tables alone, which 3.14 passes by when it was kexec'd."""
+    first = efimm.boot(efimm.machine("4G"), "3.14")
+    found = after_kexec(first)
+
+    assert found.linux.swapper_pg_dir.pa == found.linux.call_cr3
+    assert efimm.x86.walk(found.linux.memory, found.linux.swapper_pg_dir.pa, found.linux.efi_systab).pa is not None
