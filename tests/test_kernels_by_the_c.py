@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 import efimm
+from efimm.linux.direct_map import init_memory_mapping
+from efimm.linux.early_tables import one_block_3_5
 from efimm.linux.hotplug import arch_add_memory
 from efimm.linux.pgd_alloc import pgd_alloc
 from efimm.scenarios import after_kexec
@@ -19,7 +21,7 @@ from efimm.uefi.firmwares import EDK2
 GIB = 1 << 30
 
 
-# sync_global_pgds (arch/x86/mm/init_64.c)
+# The loop of sync_global_pgds: arch/x86/mm/init_64.c
 
 
 @pytest.mark.parametrize(("kernel", "reached"), [("3.5", False), ("3.14", False), ("4.6", False), ("6.1", True)])
@@ -40,7 +42,7 @@ def test_memory_added_across_a_slots_end_reaches_a_process_since_fc5f9d5f151c(ke
 
 @pytest.mark.parametrize(("kernel", "reached"), [("3.5", True), ("3.8", True), ("3.14", False)])
 def test_until_3_8_the_callers_pass_the_exclusive_end_and_the_loop_looks_there_too(kernel: str, reached: bool) -> None:
-    """512 GiB at 260 GiB end at 772: `sync_global_pgds(addr, end)` looks at 260 and 772, with `end - 1` at 260 alone."""
+    """512 GiB at 260 end at 772: `sync_global_pgds(addr, end)` looks at 260 and 772, with `end - 1` at 260 alone."""
     linux = efimm.boot(efimm.machine("200G"), kernel)
     process = pgd_alloc(linux, "process")
     arch_add_memory(linux, 260 * GIB, 512 * GIB)
@@ -119,3 +121,40 @@ def test_after_kexec_3_14_calls_on_the_kernels_own_table() -> None:
 
     assert found.linux.swapper_pg_dir.pa == found.linux.call_cr3
     assert efimm.x86.walk(found.linux.memory, found.linux.swapper_pg_dir.pa, found.linux.efi_systab).pa is not None
+
+
+# Whose fault it is
+
+
+def with_a_hole_in_the_direct_map(linux: efimm.linux.Linux) -> None:
+    """3.5's direct map without the upper half of the RAM."""
+    linux.max_low_pfn_mapped = init_memory_mapping(linux, 0, linux.max_low_pfn << 12, one_block_3_5)
+    linux.max_pfn_mapped = init_memory_mapping(linux, 1 << 32, linux.max_pfn << 11, one_block_3_5)
+
+
+def test_a_fault_of_the_kernels_own_store_is_told_as_the_kernels() -> None:
+    """The array's memory has no kernel address here: filling it faults before any firmware is called."""
+    kernel = replace(efimm.KERNELS["3.5"], init_mem_mapping=with_a_hole_in_the_direct_map)
+    found = efimm.run(efimm.machine("256G", buffer=200 * GIB), kernel)
+    stored = found.linux.phys_to_virt(200 * GIB)
+
+    assert ("page-fault", "kernel", stored) == (found.verdict, found.who, found.fault.cr2)
+    assert "kernel" == found.summary()["who"]
+    assert "page fault: the kernel itself could not write" in " ".join(efimm.text(found).split())
+    assert "pointer" not in efimm.text(found)
+    assert [f"BUG: unable to handle kernel paging request at {stored:016x}", "IP: efi_enter_virtual_mode"] == [
+        line for line in found.trace.console if line.startswith(("BUG", "IP"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options", "who"),
+    [
+        ("3.5", {"ram": "4G"}, None),
+        ("3.5", {"ram": "1T"}, "firmware"),
+        ("va-patch", {"ram": "1T", "firmware": "checks-pointer"}, "firmware"),
+        ("3.5", {"ram": "4G", "firmware": "physical-clock"}, "firmware"),
+    ],
+)
+def test_who_is_the_firmware_where_it_faults_or_refuses(kernel: str, options: dict[str, str], who: str | None) -> None:
+    assert who == efimm.run(efimm.machine(**options), kernel).who

@@ -46,7 +46,11 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     prints is 3.5's in every kernel.
     """
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
-        return linux.kernel.efi_enter_virtual_mode(linux)
+        try:
+            return linux.kernel.efi_enter_virtual_mode(linux)
+        except PageFault as fault:
+            do_page_fault(linux, fault)
+            raise
 
 
 def set_virtual_address_map(linux: Linux) -> EfiStatus:
@@ -61,11 +65,7 @@ def set_virtual_address_map(linux: Linux) -> EfiStatus:
     pa = linux.layout.virt_to_phys(linux.new_memmap)
     kernel.efi_setup_page_tables(linux, pa, memmap_pages(linux.memmap_count, linux.machine.descriptor_size))
     linux.pointer = kernel.memmap_pointer(linux, linux.new_memmap)
-    try:
-        status = phys_efi_set_virtual_address_map(linux)
-    except PageFault as fault:
-        do_page_fault(linux, fault)
-        raise
+    status = phys_efi_set_virtual_address_map(linux)
     report_status(linux, status)
     if status == EfiStatus.EFI_SUCCESS:
         kernel.efi_runtime_update_mappings(linux)

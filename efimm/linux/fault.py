@@ -1,4 +1,7 @@
-"""What Linux prints when the firmware takes a page fault (arch/x86/mm/fault.c, v3.5; checked against real oopses)."""
+"""What Linux prints of a page fault, in the firmware or in its own code.
+
+Source: arch/x86/mm/fault.c, v3.5; checked against real oopses.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ from .state import Linux
 
 
 def do_page_fault(linux: Linux, fault: PageFault) -> None:
-    """Put the oops and the panic on the console.  Registers and stack are not printed: the model has none to show."""
+    """Put the oops and the panic on the console.
+
+    Registers and stack are not printed, and for a fault in kernel code no more than the function: the model has none
+    to show.
+    """
     trace, rip = linux.trace, linux.cpu.rip
     trace.printk(f"BUG: unable to handle kernel paging request at {fault.cr2:016x}")
-    trace.printk(f"IP: [<{rip:016x}>] {rip - 1:#x}")
+    trace.printk(f"IP: [<{rip:016x}>] {rip - 1:#x}" if linux.firmware.running else "IP: efi_enter_virtual_mode")
     trace.printk(dump_pagetable(fault))
     trace.printk(f"Oops: {fault.error_code:04x} [#1]")
     trace.printk(f"CR2: {fault.cr2:016x} CR3: {linux.cpu.cr3:016x}")

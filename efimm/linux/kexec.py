@@ -1,8 +1,8 @@
 """A kernel that another one has started by kexec: the firmware was switched already, and will not switch again.
 
 Source: arch/x86/platform/efi/efi.c (save_runtime_map, kexec_enter_virtual_mode) and efi_64.c (efi_map_region_fixed),
-v3.14.1 (Dave Young, 1fec0533693c), v4.8-rc8 and v4.9.  The addresses travel through /sys/firmware/efi/runtime-map, kexec's tools and
-setup_data; here `Linux.efi_setup` is what arrives.
+v3.14.1 (Dave Young, 1fec0533693c), v4.8-rc8 and v4.9.  The addresses travel through /sys/firmware/efi/runtime-map,
+kexec's tools and setup_data; here `Linux.efi_setup` is what arrives.
 """
 
 from __future__ import annotations

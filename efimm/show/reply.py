@@ -21,8 +21,10 @@ def reply(found: Outcome, at_call: Walk | None) -> str:
     """
     parts = [verdict(found)]
     if found.fault is not None:
-        parts += [_asked(found), _steps(found.fault.walk), _lower_half(found, found.fault.walk)]
-        parts += [_direct_map(found, found.fault.cr2), console(found)]
+        parts += [_asked(found), _steps(found.fault.walk)]
+        if found.who == "firmware":
+            parts += [_lower_half(found, found.fault.walk), _direct_map(found, found.fault.cr2)]
+        parts += [console(found)]
     elif at_call is not None:
         parts += [_given(at_call), _steps(at_call)]
     elif found.linux.memmap_count:
@@ -31,12 +33,14 @@ def reply(found: Outcome, at_call: Walk | None) -> str:
 
 
 def _asked(found: Outcome) -> list[str]:
-    """What the firmware wanted, and where the processor begins to look."""
+    """What the firmware (or the kernel) wanted, and where the processor begins to look."""
     assert found.fault is not None  # the caller has looked
     offset = found.fault.cr2 - found.pointer
     size = found.linux.memmap_count * found.linux.machine.descriptor_size
     place = f", {offset:#x} into the array it was given," if 0 <= offset < size else ""
-    words = f"The firmware's {found.fault.kind} at {found.fault.cr2:#x}{place} failed."
+    words = f"The {found.who}'s {found.fault.kind} at {found.fault.cr2:#x}{place} failed."
+    if found.who == "kernel":
+        return wrap(f"{words} The processor walked from CR3 = {found.fault.walk.root:#x}:", COLUMNS)
     return wrap(f"{words} {_taken_for_virtual(found.fault.walk)}", COLUMNS)
 
 

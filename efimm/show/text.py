@@ -90,6 +90,8 @@ def _verdict_words(found: Outcome) -> str:
     if found.verdict == "success" and found.status is None:
         return "success: the firmware works at its physical addresses"
     fault = found.fault
+    if fault is not None and found.who == "kernel":
+        return f"page fault: the kernel itself could not {fault.kind} {fault.cr2:#x}"
     if fault is not None and fault.kind == "fetch":
         return "page fault: the processor could not reach the firmware's code"
     if fault is not None and fault.cr2 - found.pointer not in range(1 << 20):  # an array is never that long
@@ -102,10 +104,10 @@ def _given(found: Outcome) -> list[tuple[str, str]]:
     count = found.linux.memmap_count
     if not count:
         return [("array", "none: SetVirtualAddressMap is not called")]
-    return [
-        ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)})"),
-        ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}"),
-    ]
+    array = ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)})")
+    if found.fault and found.who == "kernel":  # it did not get so far as to pass it
+        return [array]
+    return [array, ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}")]
 
 
 def _where_looked_up(found: Outcome) -> str:

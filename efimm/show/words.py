@@ -19,7 +19,7 @@ def verdict_line(outcome: Outcome) -> str:
         entry = fault.walk.steps[-1]
         where = f"slot {fault.index}" if fault.level == "pgd" else f"{fault.level}[{fault.index}]"
         state = "is empty" if not entry.entry else f"({entry.entry:#x}) does not allow it"
-        return f"Page fault: the firmware's {fault.kind} of {fault.cr2:#x} needs {where}, which {state}."
+        return f"Page fault: the {outcome.who}'s {fault.kind} of {fault.cr2:#x} needs {where}, which {state}."
     if outcome.status is None:
         return f"Wrong address: {linux.trace.console[-1]}."
     if outcome.verdict == "refused":

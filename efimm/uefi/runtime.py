@@ -61,7 +61,8 @@ class FirmwareKind:
 class Firmware:
     """The runtime part of a firmware of `kind`, laid out in the runtime regions of `memory_map`.
 
-    `tables` tells its word size: X64, or IA32 for 32-bit firmware.
+    `tables` tells its word size: X64, or IA32 for 32-bit firmware.  `running` is True from its first instruction until
+    it returns, and stays True where it never did.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Firmware:
     ) -> None:
         self.kind, self.memory, self.memory_map, self.trace, self.tables = kind, memory, memory_map, trace, tables
         self.layout: Layout = lay_out(memory, memory_map, tables)
+        self.running = False
         self.watchers: list[Callable[[Cpu], None]] = []  # told of each call before it is entered
         self._services: dict[int, str] = {pa: name for name, pa in self.layout.services.items()}
 
@@ -91,6 +93,7 @@ class Firmware:
             watch(cpu)
         cpu.rsp -= self.tables.word
         cpu.write(cpu.rsp, self.tables.pack(cpu.rip))
+        self.running = True
         pa = cpu.fetch(address)
         name = self._services.get(pa)
         if name is None:
@@ -98,7 +101,7 @@ class Firmware:
         back, cpu.rip = cpu.rip, address
         with self.trace.span("firmware", name):
             status = self._code(name)(self, cpu, address - pa, *arguments)
-        cpu.rip, cpu.rsp = back, cpu.rsp + self.tables.word
+        cpu.rip, cpu.rsp, self.running = back, cpu.rsp + self.tables.word, False
         return status
 
     def _code(self, name: str) -> Callable[..., EfiStatus]:
