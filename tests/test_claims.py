@@ -13,6 +13,7 @@ from efimm import locks
 from efimm.claims import CLAIMS, overview, report
 from efimm.linux import Linux
 from efimm.linux.pgd_list import Mm
+from efimm.linux.realmode import write_real_mode_header
 
 THREAD = Path(__file__).parents[2] / "shared" / "facts" / "lkml-thread-2012-06.txt"
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -54,6 +55,7 @@ OTHERWISE = {
     "documentation": {"va-patch": HPA_SYNC},
     "a-bug": {"3.5": HPA_SYNC},
     "platform": {"hpa-sync": V3_5},
+    "32-bit-addressable": {"hpa-sync": replace(HPA_SYNC, setup_real_mode=write_real_mode_header)},
     "usable": {"hpa-sync": V3_5},
     "offset": {"hpa-offset": V3_5},
     "walk-pgd-list": {"3.5": replace(V3_5, sync_global_pgds=lambda *_: None)},

@@ -14,9 +14,11 @@ from efimm.linux.direct_map import init_memory_mapping
 from efimm.linux.early_tables import one_block_3_5
 from efimm.linux.hotplug import arch_add_memory
 from efimm.linux.pgd_alloc import pgd_alloc
+from efimm.linux.realmode import do_boot_cpu
 from efimm.scenarios import after_kexec
 from efimm.uefi import switch
 from efimm.uefi.firmwares import EDK2
+from efimm.x86 import LONG4, PageTable
 
 GIB = 1 << 30
 
@@ -158,3 +160,46 @@ def test_a_fault_of_the_kernels_own_store_is_told_as_the_kernels() -> None:
 )
 def test_who_is_the_firmware_where_it_faults_or_refuses(kernel: str, options: dict[str, str], who: str | None) -> None:
     assert who == efimm.run(efimm.machine(**options), kernel).who
+
+
+# real_mode_header->trampoline_pgd is a u32 (arch/x86/include/asm/realmode.h)
+
+
+def with_the_trampolines_table_high(kernel: str) -> efimm.Kernel:
+    """The kernel with trampoline_pgd where memblock gives a page: at the top of RAM."""
+    record = efimm.KERNELS[kernel]
+
+    def setup_real_mode(linux: efimm.linux.Linux) -> None:
+        linux.trampoline_pgd = PageTable(linux.memory, linux.memblock.alloc(4096), "trampoline_pgd", linux.trace)
+        record.setup_real_mode(linux)
+
+    return replace(record, setup_real_mode=setup_real_mode)
+
+
+@pytest.mark.parametrize("kernel", efimm.KERNELS)
+def test_another_processor_starts_on_the_trampolines_table(kernel: str) -> None:
+    linux = efimm.boot(efimm.machine("1T"), kernel)
+    cpu = do_boot_cpu(linux)
+
+    assert (cpu.cr3, cpu.mode) == (linux.trampoline_pgd.pa, LONG4)
+    assert cpu.walk(cpu.rip).pa == linux.image.start
+
+
+@pytest.mark.parametrize("kernel", ["3.5", "hpa-sync", "3.14", "6.1"])
+def test_above_4_gib_the_address_is_cut_and_the_processor_walks_something_else(kernel: str) -> None:
+    linux = efimm.boot(efimm.machine("1T"), with_the_trampolines_table_high(kernel))
+    pa = linux.trampoline_pgd.pa
+    assert pa > 1 << 32
+
+    with pytest.raises(efimm.PageFault) as caught:
+        do_boot_cpu(linux)
+    assert (pa & 0xFFFF_FFFF, "fetch") == (caught.value.walk.root, caught.value.kind)
+
+
+@pytest.mark.parametrize("kernel", ["hpa-sync", "3.14"])
+def test_and_so_does_the_call_on_that_table(kernel: str) -> None:
+    """The processor cannot even store the return address: the fault is the kernel's, and no firmware was entered."""
+    found = efimm.run(efimm.machine("1T"), with_the_trampolines_table_high(kernel))
+
+    assert ("page-fault", "kernel", "write") == (found.verdict, found.who, found.fault.kind)
+    assert found.linux.trampoline_pgd.pa & 0xFFFF_FFFF == found.linux.call_cr3

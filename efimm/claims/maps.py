@@ -9,13 +9,15 @@ from ..linux.hotplug import arch_add_memory
 from ..linux.i386.vmalloc import ioremap as ioremap_32
 from ..linux.pgd_alloc import pgd_alloc
 from ..linux.pgd_list import Mm
+from ..linux.realmode import do_boot_cpu
 from ..linux.staleness import stale_slots
 from ..linux.state import Linux32
 from ..linux.vmalloc import ioremap
 from ..machines import machine
 from ..run import boot, run
 from ..scenarios import after_kexec
-from ..x86 import walk
+from ..x86 import PageFault, PageTable, walk
+from ..x86.memory import PAGE_SIZE
 from .claim import Finding, Kernels, holds, holds_where
 from .pointer import LINE, identity_bytes
 
@@ -43,9 +45,27 @@ def a_platform_to_fix_it(kernels: Kernels) -> Finding:
 
 
 def addressable_with_32_bits(kernels: Kernels) -> Finding:
-    """Where the trampoline's top-level table lies on the largest machine."""
-    pa = boot(machine("64T"), kernels["3.5"]).trampoline_pgd.pa
-    return holds(pa < 1 << 32, f"trampoline_pgd at {pa:#x}, RAM up to 64 TiB")
+    """A second processor, started on hpa's table where that is, and with it at the top of RAM."""
+
+    def setup_real_mode(linux: Linux) -> None:
+        linux.trampoline_pgd = PageTable(linux.memory, linux.memblock.alloc(PAGE_SIZE), "trampoline_pgd", linux.trace)
+        kernels["hpa-sync"].setup_real_mode(linux)
+
+    low, high = (
+        boot(machine("1T"), kernel)
+        for kernel in (kernels["hpa-sync"], replace(kernels["hpa-sync"], setup_real_mode=setup_real_mode))
+    )
+    text = "; ".join(f"trampoline_pgd at {linux.trampoline_pgd.pa:#x}: {_second_cpu(linux)}" for linux in (low, high))
+    return holds(_second_cpu(low) == "it starts" != _second_cpu(high), text)
+
+
+def _second_cpu(linux: Linux) -> str:
+    """What becomes of a second processor."""
+    try:
+        do_boot_cpu(linux)
+    except PageFault as fault:
+        return f"CR3 {fault.walk.root:#x}, {fault.level}[{fault.index}] {fault.walk.problem}"
+    return "it starts"
 
 
 def a_usable_identity_map(kernels: Kernels) -> Finding:

@@ -75,7 +75,7 @@ CLAIMS = (
         HPA,
         _PLAN,
         "it should be the one that is in the trampoline [...] as we need the page directory to be 32-bit addressable.",
-        "where the trampoline's table lies on a machine of 64 TiB",
+        "a second processor, with that table below and above 4 GiB",
         maps.addressable_with_32_bits,
     ),
     Claim(
