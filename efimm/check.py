@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, BinaryIO
 
 from .kernels import KERNELS
-from .linux import Kernel
+from .linux import Kernel, KernelError
 from .machines import Machine, MachineError, data_files, machine
 from .run import Outcome, run
 from .uefi.contradictions import Contradiction, contradictions
@@ -141,7 +141,7 @@ def _check(made: Machine, kernel: Kernel) -> KernelCheck:
         return KernelCheck(kernel.name, None, f"the suite has no {made.arch} build of it")
     try:
         outcome = run(made, kernel)
-    except MachineError as error:
+    except (MachineError, KernelError) as error:
         return KernelCheck(kernel.name, None, str(error))
     elsewhere = {}
     if made.buffer is None and outcome.linux.memmap_count and len(made.map.ram) <= MOST_RANGES_TO_MOVE_IN:
@@ -157,7 +157,7 @@ def _elsewhere(made: Machine, kernel: Kernel) -> Iterator[tuple[int, str]]:
             place = (start + (end - start) // share) // PAGE_SIZE * PAGE_SIZE
             try:
                 yield part, run(replace(made, buffer=place), kernel).verdict
-            except MachineError:
+            except (MachineError, KernelError):
                 continue
             break
 

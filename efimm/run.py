@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from .kernels import KERNELS
-from .linux import Kernel, Linux, efi_enter_virtual_mode, virt_efi_get_time
+from .linux import Kernel, KernelError, Linux, efi_enter_virtual_mode, virt_efi_get_time
 from .linux import boot as boot_kernel
-from .linux.page_alloc import alloc_pages
+from .linux.page_alloc import TablesUsedUp, alloc_pages
 from .machines import Machine, MachineError
 from .trace import Trace
 from .uefi import EfiStatus, WildCall
@@ -95,6 +95,10 @@ def boot(machine: Machine, kernel: Kernel | str) -> Linux:
     """
     try:
         return boot_kernel(machine, find_kernel(kernel))
+    except KernelError:
+        raise
+    except TablesUsedUp as error:
+        raise KernelError(find_kernel(kernel), str(error)) from error
     except (ValueError, MemoryError) as error:
         raise MachineError(str(error)) from error
 
@@ -102,7 +106,8 @@ def boot(machine: Machine, kernel: Kernel | str) -> Linux:
 def run(machine: Machine, kernel: Kernel | str) -> Outcome:
     """Boot, call SetVirtualAddressMap, and try one runtime call after a success.
 
-    Raises MachineError for a machine that cannot be; never raises for what the model predicts.
+    Raises MachineError for a machine that cannot be, KernelError for a kernel that gives or does what cannot be; never
+    raises for what the model predicts.
     """
     return enter(boot(machine, kernel))
 
@@ -132,7 +137,11 @@ def enter(linux: Linux) -> Outcome:
     except (GeneralProtection, WildCall) as error:
         linux.trace.printk(str(error))
         verdict, trouble, who = "wrong-memory", str(error), _running(linux)
-    except (ValueError, MemoryError) as error:
+    except (KernelError, MachineError):
+        raise
+    except (ValueError, TablesUsedUp) as error:
+        raise KernelError(linux.kernel, str(error)) from error
+    except MemoryError as error:
         raise MachineError(str(error)) from error
     array = linux.virt_to_phys(linux.new_memmap) if linux.memmap_count else 0
     return Outcome(verdict, status, fault, array, linux.pointer, linux.trace, linux, trouble, who)

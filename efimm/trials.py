@@ -16,7 +16,7 @@ import cloudpickle
 from tqdm.auto import tqdm
 
 from .kernels import KERNELS
-from .linux import Kernel
+from .linux import Kernel, KernelError
 from .machines import MachineError
 from .run import find_kernel
 from .scenarios import SCENARIOS, Scenario
@@ -110,6 +110,8 @@ def try_scenario(kernel: Kernel, scenario: Scenario) -> Trial:
         found = scenario.run(kernel)
     except MachineError as error:
         return Trial(scenario.name, "no machine", str(error))
+    except KernelError as error:
+        return Trial(scenario.name, "broken", str(error).removeprefix("broken: "))
     except Exception as error:  # a reader's record may do anything, and the other trials still count
         return Trial(scenario.name, "broken", f"{type(error).__name__}: {error}")
     return Trial(scenario.name, found.verdict, found.reason)

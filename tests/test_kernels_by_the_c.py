@@ -5,21 +5,31 @@ Each expected value follows from the lines that are named, in the version that i
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import efimm
+from efimm.linux import KernelError
 from efimm.linux.direct_map import init_memory_mapping
 from efimm.linux.early_tables import one_block_3_5
 from efimm.linux.hotplug import arch_add_memory
+from efimm.linux.page_alloc import alloc_pages
 from efimm.linux.pgd_alloc import pgd_alloc
 from efimm.linux.realmode import do_boot_cpu
-from efimm.scenarios import after_kexec
+from efimm.scenarios import Scenario, after_kexec
+from efimm.trials import gauntlet
 from efimm.uefi import switch
 from efimm.uefi.firmwares import EDK2
+from efimm.uefi.memmap import E820Entry, E820Type
 from efimm.x86 import LONG4, PageTable
 
+ROOT = Path(__file__).parents[1]
 GIB = 1 << 30
 
 
@@ -203,3 +213,77 @@ def test_and_so_does_the_call_on_that_table(kernel: str) -> None:
 
     assert ("page-fault", "kernel", "write") == (found.verdict, found.who, found.fault.kind)
     assert found.linux.trampoline_pgd.pa & 0xFFFF_FFFF == found.linux.call_cr3
+
+
+# Machines and kernels that cannot be
+
+
+@pytest.mark.parametrize(
+    ("ram", "page_offset", "said"),
+    [
+        ("1T", 0xFFFF_C8C0_0000_0000, "behind 0xffffc90000000000"),
+        ("64T", 0xFFFF_8C70_0000_0000, "behind 0xffffc90000000000"),
+        ("1T", 0xFFFF_FFC0_0000_0000, "expected an address between"),
+    ],
+)
+def test_a_direct_map_that_has_no_room_where_kaslr_would_put_it(ram: str, page_offset: int, said: str) -> None:
+    with pytest.raises(efimm.MachineError, match=said) as caught:
+        efimm.run(efimm.machine(ram, kaslr=page_offset), "6.1")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_machine_without_ram_below_4_gib_is_refused_in_a_line() -> None:
+    """The real-mode blob needs RAM below 1 MiB, and 3.5's image RAM below 512 GiB."""
+    small = efimm.machine("4G").map
+    high = replace(small, e820=(E820Entry(1 << 39, (1 << 39) + 4 * GIB, E820Type.RAM),))
+
+    with pytest.raises(efimm.MachineError, match="no RAM below 4 GiB"):
+        efimm.run(efimm.machine(map=high), "3.5")
+
+
+def too_many_tables(linux: efimm.linux.Linux) -> PageTable:
+    """One after the other, without end."""
+    while True:
+        alloc_pages(linux, 1000)
+
+
+BROKEN = {
+    "None": {"memmap_pointer": lambda _linux, _va: None},
+    "negative": {"memmap_pointer": lambda _linux, _va: -1},
+    "more than 64 bits": {"memmap_pointer": lambda _linux, _va: 1 << 64},
+    "no number": {"memmap_pointer": lambda _linux, _va: 1.5},
+    "no regions": {"efi_map_regions": lambda _linux: []},
+    "regions without addresses": {"efi_map_regions": lambda linux: [replace(linux.memmap[0], virtual_start=-1)]},
+    "no table": {"efi_alloc_page_tables": lambda _linux: None},
+    "too many tables": {"efi_alloc_page_tables": too_many_tables},
+    "no status": {"efi_enter_virtual_mode": lambda _linux: 5},
+    "an error of its own": {"memmap_pointer": lambda _linux, _va: int("here")},
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_kernel_that_gives_what_cannot_be_is_broken_and_not_the_machine(what: str) -> None:
+    mine = replace(efimm.KERNELS["3.8"], name="mine", **BROKEN[what])
+    with pytest.raises(KernelError) as caught:
+        efimm.run(efimm.machine("4G"), mine)
+    [trial] = gauntlet(mine, scenarios=[Scenario("4G", {"ram": "4G"})], executor=ThreadPoolExecutor(1)).trials
+
+    assert str(caught.value).startswith("broken: kernel 'mine': ")
+    assert len(str(caught.value).splitlines()) == 1
+    assert ("broken", "kernel 'mine': ") == (trial.verdict, trial.reason[:15])
+
+
+def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\nfrom efimm.kernels import v3_8\n"
+        "KERNEL = replace(v3_8.KERNEL, name='mine', memmap_pointer=lambda linux, va: None)\n"
+    )
+    command = [sys.executable, "-m", "efimm", "run", "--ram", "4G", "--kernel", "mine.py"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+
+    assert (2, "") == (ended.returncode, ended.stdout)
+    assert ended.stderr.splitlines()[-1] == (
+        "efimm: broken: kernel 'mine': memmap_pointer gave None; expected a number of 64 bits"
+    )

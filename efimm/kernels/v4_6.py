@@ -3,8 +3,6 @@
 Sources: arch/x86/platform/efi/efi_64.c and efi.c, v4.9 (the nearest release that was read; 4.6 is recalled to be the
 first one with efi_pgd).  Slots of the kernel's half are shared, but for the last: there the table has a page of its own
 whose entries are the kernel's, except those of the firmware's 64 GiB.
-
-`OLD_MAP` is the same kernel started with efi=old_map, as SGI's UV machines were until v5.8: Nathan Zimmer's loop.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux import efi, efi_old_map, kexec
+from ..linux import efi, kexec
 from ..linux.efi import BOOT_SERVICES, can_free_region, should_map_region
 from ..linux.efi_map import efi_map_region
 from ..linux.i386.pgtable import clone_pgd_range
@@ -23,7 +21,7 @@ from ..linux.state import Linux, Linux32
 from ..uefi import EfiStatus
 from ..uefi.memmap import EFI_MEMORY_RUNTIME, EfiMemoryDescriptor
 from ..x86 import PageTable
-from . import v3_8, v3_14
+from . import v3_14
 
 PTRS_PER_PUD = 512
 
@@ -128,24 +126,4 @@ KERNEL = replace(
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
     i386=I386,
-)
-
-
-def old_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
-    """3.5's addresses, for a direct map with holes."""
-    return efi_old_map.old_map_regions(linux, efi_old_map.pfn_range_is_mapped)
-
-
-OLD_MAP = replace(
-    KERNEL,
-    name="4.6 efi=old_map",
-    title="Linux 4.6 started with efi=old_map",
-    efi_alloc_page_tables=v3_8.KERNEL.efi_alloc_page_tables,
-    efi_enter_virtual_mode=v3_8.KERNEL.efi_enter_virtual_mode,
-    efi_map_regions=old_map_regions,
-    efi_setup_page_tables=v3_8.KERNEL.efi_setup_page_tables,
-    efi_call_phys=v3_8.KERNEL.efi_call_phys,
-    efi_call_virt=v3_8.KERNEL.efi_call_virt,
-    efi_runtime_update_mappings=v3_8.KERNEL.efi_runtime_update_mappings,
-    efi_runtime_map=v3_8.KERNEL.efi_runtime_map,
 )

@@ -15,14 +15,13 @@ from ..linux import efi, kexec, setup
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_executable
 from ..linux.head import V6_1_IMAGE
-from ..linux.layout import KERNPG_TABLE, PGDIR_SIZE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
+from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
 from ..linux.map_in_pgd import kernel_map_pages_in_pgd
 from ..linux.page_alloc import alloc_pages
-from ..linux.realmode import write_real_mode_header
+from ..linux.realmode import trampoline_pgd_entry, write_real_mode_header
 from ..linux.state import Linux
 from ..uefi import EfiStatus
 from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
-from ..x86 import PageTable
 from ..x86.modes import NX, RW
 from . import v3_5, v4_6
 
@@ -73,18 +72,6 @@ def setup_real_mode(linux: Linux) -> None:
         linux.trampoline_pgd[index] = linux.swapper_pg_dir[index]
 
 
-def trampoline_pgd_entry(linux: Linux) -> int:
-    """The direct map's first slot; under KASLR, when that is not 1:1, a table for the first GiB (init_trampoline)."""
-    offset = linux.layout.page_offset
-    pgd = linux.swapper_pg_dir[pgd_index(offset)]
-    if linux.machine.kaslr is None:
-        return pgd
-    pud = PageTable(linux.memory, pgd.address, f"pud@{pgd.address:#x}", linux.trace)
-    pud_tramp = PageTable(linux.memory, alloc_pages(linux, 1), "pud_page_tramp", linux.trace)
-    pud_tramp[0] = pud[v4_6.pud_index(offset)]
-    return pud_tramp.pa | KERNPG_TABLE
-
-
 def region_flags(md: EfiMemoryDescriptor) -> int:
     """Only code is executable."""
     return writable_and_executable(md) if md.type in CODE else writable_and_executable(md) | NX
@@ -125,7 +112,7 @@ def efi_call(linux: Linux) -> Iterator[None]:
 KERNEL = replace(
     v4_6.KERNEL,
     name="6.1",
-    order=8,
+    order=9,
     title="Linux 6.1 (December 2022)",
     source="arch/x86/platform/efi/efi_64.c, v6.1 (Debian's 6.1.192-2)",
     layout=V6_1_LAYOUT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..machines import Machine
+from ..machines import Machine, MachineError
 from ..trace import Trace
 from ..uefi.firmwares import find_firmware
 from ..uefi.runtime import Firmware
@@ -23,7 +23,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
 
     Raises ValueError for a map without runtime regions, MemoryError where the kernel finds no room.
     """
-    layout = kernel.layout if machine.kaslr is None else randomized(kernel, machine.kaslr)
+    layout = kernel.layout if machine.kaslr is None else randomized(kernel, machine)
     memory, trace = PhysMemory(), Trace()
     cpu = Cpu(memory, trace, maxphyaddr=machine.maxphyaddr)
     firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace)
@@ -49,11 +49,18 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
     return linux
 
 
-def randomized(kernel: Kernel, page_offset: int) -> Layout:
-    """The kernel's layout with the direct map moved; ValueError where the image's own tables fix its place."""
-    if kernel.image.level3_ident_pgt is not None:
-        raise ValueError(f"Linux {kernel.name} cannot move its direct map: its image brings page tables for it")
-    return kernel.layout.moved(page_offset)
+def randomized(kernel: Kernel, machine: Machine) -> Layout:
+    """The kernel's layout with the direct map moved; MachineError where it never moves, or has no room there."""
+    if not kernel.layout.randomize_memory:
+        raise MachineError(f"Linux {kernel.name} does not move its direct map: memory KASLR came with 4.8")
+    assert machine.kaslr is not None  # the caller has looked
+    layout, end = kernel.layout.moved(machine.kaslr), machine.kaslr + machine.highest_ram
+    area = layout.region("vmalloc").start
+    if end > area:
+        raise MachineError(
+            f"kaslr {machine.kaslr:#x}: the direct map would end at {end:#x}, behind {area:#x} (vmalloc)"
+        )
+    return layout
 
 
 def e820_ram(machine: Machine) -> list[tuple[int, int]]:

@@ -27,16 +27,17 @@ def writable_and_executable(md: EfiMemoryDescriptor) -> int:
 def efi_map_region(linux: Linux, place: int, flags: RegionFlags = writable_and_executable) -> EfiMemoryDescriptor:
     """Map descriptor `place` 1:1, for firmware that keeps using physical addresses, and at the next address below.
 
-    Where the window of 64 GiB is used up, the region keeps virtual address 0 and is passed to the firmware with it.
+    Where the window of 64 GiB is used up, this region and all that follow keep virtual address 0, and are passed to the
+    firmware with it.
     """
     md = linux.memmap[place]
     map_region(linux, md, md.physical_start, flags(md))
     linux.efi_va = next_efi_va(linux.efi_va, md.physical_start, md.size)
     if linux.efi_va < EFI_VA_END:
         linux.trace.printk("[Firmware Warn]: VA address range overflow!")
-        return md
-    map_region(linux, md, linux.efi_va, flags(md))
-    md = linux.memmap[place] = replace(md, virtual_start=linux.efi_va)
+    else:
+        map_region(linux, md, linux.efi_va, flags(md))
+        md = linux.memmap[place] = replace(md, virtual_start=linux.efi_va)
     get_systab_virt_addr(linux, md)
     return md
 

@@ -51,12 +51,14 @@ class Region:
 class Layout:
     """Where a kernel keeps what: its direct map from `page_offset` on, and the table of all regions.
 
-    `phys_base` is how far the kernel's text lies above the physical address it was linked for.
+    `phys_base` is how far the kernel's text lies above the physical address it was linked for.  `randomize_memory`:
+    memory KASLR (CONFIG_RANDOMIZE_MEMORY, since 4.8) may move the direct map.
     """
 
     page_offset: int
     regions: tuple[Region, ...]
     phys_base: int = 0
+    randomize_memory: bool = False
 
     @property
     def kernel_pgd_boundary(self) -> int:
@@ -110,6 +112,8 @@ V3_5_LAYOUT = Layout(
     ),
 )
 
+V4_9_LAYOUT = replace(V3_5_LAYOUT, randomize_memory=True)
+
 V6_1_LAYOUT = Layout(
     0xFFFF_8880_0000_0000,
     (
@@ -130,6 +134,7 @@ V6_1_LAYOUT = Layout(
         Region("EFI and kernel text", 0xFFFF_FF80_0000_0000, 1 << 64),
     ),
     phys_base=0x60_0000,
+    randomize_memory=True,
 )
 
 

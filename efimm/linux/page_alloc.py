@@ -15,6 +15,7 @@ mm/mempolicy.c, v3.5), so any node is possible: to try another one, give the mac
 
 from __future__ import annotations
 
+from ..machines import MachineError
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
 from .processors import this_processor
 from .state import Linux
@@ -27,6 +28,10 @@ ARRAY_ROOM = 1 << 20
 TABLE_POOL = 64 << 20
 SECTION_SIZE = 128 << 20
 STRUCT_PAGE_SHIFT = 6
+
+
+class TablesUsedUp(MemoryError):
+    """A kernel has asked for more pages for tables than any needs."""
 
 
 def mem_init(linux: Linux, struct_pages: int) -> None:
@@ -44,12 +49,12 @@ def mem_init(linux: Linux, struct_pages: int) -> None:
 def alloc_pages(linux: Linux, count: int) -> int:
     """`count` zeroed pages in a row; the physical address of the first.  They lie just below the array's block.
 
-    MemoryError when the 64 MiB that the model keeps for them are used up.
+    TablesUsedUp when the 64 MiB that the model keeps for them are used up.
     """
     this_processor().step("alloc_pages", "zone->lock")
     first = linux.page_alloc_next - count * PAGE_SIZE
     if first < linux.page_alloc_base - TABLE_POOL:
-        raise MemoryError(f"the kernel's {TABLE_POOL >> 20} MiB for page tables are used up")
+        raise TablesUsedUp(f"the kernel's {TABLE_POOL >> 20} MiB for page tables are used up")
     linux.page_alloc_next = first
     return first
 
@@ -57,19 +62,19 @@ def alloc_pages(linux: Linux, count: int) -> int:
 def kmalloc_memmap(linux: Linux, size: int) -> int:
     """The physical address of the descriptor array of `size` bytes: the machine's `buffer`, or the slab's choice.
 
-    Raises ValueError where there is no free RAM at the address asked for, or where it is not aligned to 8 bytes.
+    Raises MachineError where there is no free RAM at the address asked for, or where it is not aligned to 8 bytes.
     """
     wanted = linux.machine.buffer
     if wanted is None:
         return linux.page_alloc_base + ARRAY_OFFSET
     if wanted % 8:
-        raise ValueError(f"buffer {wanted:#x}: expected a multiple of 8, as kmalloc gives")
+        raise MachineError(f"buffer {wanted:#x}: expected a multiple of 8, as kmalloc gives")
     if not any(start <= wanted and wanted + size <= end for start, end in linux.memblock.memory):
         end = linux.max_pfn << PAGE_SHIFT
-        raise ValueError(f"buffer {wanted:#x}: this machine has no RAM there (its RAM ends at {end:#x})")
+        raise MachineError(f"buffer {wanted:#x}: this machine has no RAM there (its RAM ends at {end:#x})")
     own_tables = wanted < linux.page_alloc_base and linux.page_alloc_base - TABLE_POOL < wanted + size
     if own_tables or linux.memblock.is_region_reserved(wanted, size):
-        raise ValueError(f"buffer {wanted:#x}: the kernel or the firmware keeps something else there")
+        raise MachineError(f"buffer {wanted:#x}: the kernel or the firmware keeps something else there")
     return wanted
 
 

@@ -5,6 +5,7 @@ Source: arch/x86/kernel/setup.c and init/main.c, v3.5.
 
 from __future__ import annotations
 
+from ..machines import MachineError
 from ..x86.memory import PAGE_SHIFT
 from .page_alloc import mem_init
 from .realmode import reserve_real_mode
@@ -19,6 +20,8 @@ EBDA = 0x9F000, 0x100000
 def setup_memory(linux: Linux) -> None:
     """Find the end of RAM, and reserve what the kernel image, the boot services and the real-mode blob take of it."""
     memblock, image = linux.memblock, linux.kernel.image
+    if memblock.memory[0][0] >= FOUR_GIB:
+        raise MachineError("this machine has no RAM below 4 GiB, where kernel and trampoline have to lie")
     linux.max_pfn = memblock.memory[-1][1] >> PAGE_SHIFT
     linux.max_low_pfn = max(min(end, FOUR_GIB) for start, end in memblock.memory if start < FOUR_GIB) >> PAGE_SHIFT
     memblock.reserve(image.text, image.end)

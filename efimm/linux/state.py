@@ -23,6 +23,13 @@ from .memblock import Memblock
 from .pgd_list import Mm, PgdList
 
 
+class KernelError(ValueError):
+    """A kernel whose own functions gave or did what cannot be, in one line; the machine is not at fault."""
+
+    def __init__(self, kernel: Kernel, problem: str) -> None:
+        super().__init__(f"broken: kernel {kernel.name!r}: {problem}")
+
+
 @dataclass(frozen=True, slots=True)
 class KnownBug:
     """A failure that a kernel is known for: what it is, a machine that shows it, and who says so."""
