@@ -303,7 +303,7 @@ def test_a_device_of_more_than_the_window_gets_no_address() -> None:
 
 @pytest.mark.parametrize(("kernel", "who"), [("4.6", "kernel"), ("6.1", "firmware")])
 def test_when_the_last_region_uses_the_window_up_the_first_later_call_goes_wrong(kernel: str, who: str) -> None:
-    """From the last region to the first: no other has an address, and get_systab_virt_addr computes with 0 all the same.
+    """From the last region to the first: no other has an address; get_systab_virt_addr computes with 0 all the same.
 
     4.6's kernel reads the system table at an offset of 0; 6.1 has mapped page 0, and calls what it finds there.
     """
