@@ -42,7 +42,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
         trampoline_pgd=PageTable(memory, TRAMPOLINE_PGD, "trampoline_pgd", trace),
         efi_pgd=swapper_pg_dir,
         pgd_list=PgdList(trace),
-        memmap=list(machine.map.descriptors),
+        memmap=list(firmware.kind.get_memory_map(machine.map)),
     )
     kernel.setup_arch(linux)
     kernel.mm_init(linux)

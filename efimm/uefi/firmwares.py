@@ -13,8 +13,9 @@ from ..x86 import Cpu
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
 from ..x86.modes import PS, RW, A, D, P
 from . import services, switch
+from .memmap import EfiMemoryDescriptor, EfiMemoryType, MemoryMap
 from .runtime import EfiStatus, Firmware, FirmwareKind
-from .tables import X64
+from .tables import SYSTEM_TABLE_SIGNATURE, X64
 
 EDK2 = FirmwareKind(
     name="edk2",
@@ -50,6 +51,27 @@ def get_time_beside_the_code(firmware: Firmware, cpu: Cpu, bias: int, time: int,
     return EfiStatus.EFI_SUCCESS
 
 
+def data_in_two_regions(memory_map: MemoryMap) -> tuple[EfiMemoryDescriptor, ...]:
+    """The map with its runtime data cut in two behind the first pages: same type, same attribute, touching."""
+    regions: list[EfiMemoryDescriptor] = []
+    for md in memory_map.descriptors:
+        cut = min(md.number_of_pages, _FIRST_PAGES) if md.runtime and md.type == _RUNTIME_DATA else md.number_of_pages
+        regions.append(replace(md, number_of_pages=cut))
+        if cut < md.number_of_pages:
+            start = md.physical_start + (cut << PAGE_SHIFT)
+            regions.append(replace(md, physical_start=start, number_of_pages=md.number_of_pages - cut))
+    return tuple(regions)
+
+
+def get_time_across_regions(firmware: Firmware, cpu: Cpu, bias: int, time: int, _capabilities: int = 0) -> EfiStatus:
+    """GetTime that first looks at the system table, at its distance from the clock, in the region that touches."""
+    rtc = firmware.layout.image("PcRtc")
+    clock = cpu.read_uint(rtc.data_pointer + bias, firmware.tables.word)
+    if cpu.read_u64(clock - rtc.buffer + firmware.layout.system_table) != SYSTEM_TABLE_SIGNATURE:
+        return EfiStatus.EFI_DEVICE_ERROR
+    return services.get_time(firmware, cpu, bias, time)
+
+
 def get_time_in_virtual_mode_only(
     firmware: Firmware, cpu: Cpu, bias: int, time: int, capabilities: int = 0
 ) -> EfiStatus:
@@ -69,6 +91,9 @@ def switch_on_its_own_table(firmware: Firmware, cpu: Cpu, *arguments: int) -> Ef
     cpu.write_cr3(systems)
     return status
 
+
+# Behind tables and records, before the buffers of the drivers (image.py).
+_RUNTIME_DATA, _FIRST_PAGES = EfiMemoryType.EfiRuntimeServicesData, 3
 
 # The firmware's own tables, 64 TiB by 1 GiB pages: one top-level page and 128 below it, just under 4 GiB.
 _OWN_TABLES, _OWN_SLOTS, _FLAGS = 0xFFE0_0000, 128, P | RW | A | D
@@ -109,8 +134,16 @@ _KINDS = (
     replace(
         EDK2,
         name="contiguous",
-        title="needs regions that touch to stay together (Apple)",
+        title="needs what lies in touching regions of one type to stay together (Apple)",
         source="Matthew Garrett, mjg59.dreamwidth.org/137093 (2011): contiguous flash regions of some Macs",
+        get_memory_map=data_in_two_regions,
+        get_time=get_time_across_regions,
+    ),
+    replace(
+        EDK2,
+        name="properties-table",
+        title="its code and data, in regions of their own, refer to each other by distance (UEFI 2.5)",
+        source="Linux a5caa209ba9c (Matt Fleming, 2015): EFI_PROPERTIES_TABLE splits images in the memory map",
         get_time=get_time_beside_the_code,
     ),
     replace(

@@ -13,7 +13,7 @@ from enum import IntEnum
 from ..trace import Trace
 from ..x86 import Cpu, PhysMemory
 from .image import Layout, lay_out
-from .memmap import MemoryMap
+from .memmap import EfiMemoryDescriptor, MemoryMap
 from .tables import X64, TableLayout
 
 _ERROR = 1 << 63
@@ -42,12 +42,18 @@ class WildCall(Exception):
         return f"call of {self.address:#x} (physical {self.pa:#x}): no firmware function there"
 
 
+def whole_map(memory_map: MemoryMap) -> tuple[EfiMemoryDescriptor, ...]:
+    """The descriptors as they are."""
+    return memory_map.descriptors
+
+
 @dataclass(frozen=True)
 class FirmwareKind:
     """One kind of firmware: what it is called, who met it, and its services as functions.
 
-    Each service takes (firmware, cpu, bias, the call's arguments ...); `bias` is how far the address that its code runs
-    at is from the physical one.  Services that are not here answer EFI_UNSUPPORTED: this suite never calls them.
+    `get_memory_map` gives the descriptors that the kernel is told of, from those of the machine.  Each other service
+    takes (firmware, cpu, bias, the call's arguments ...); `bias` is how far the address that its code runs at is from
+    the physical one.  Services that are not here answer EFI_UNSUPPORTED: this suite never calls them.
     """
 
     name: str
@@ -56,6 +62,7 @@ class FirmwareKind:
     set_virtual_address_map: Callable[..., EfiStatus]
     get_time: Callable[..., EfiStatus]
     get_variable: Callable[..., EfiStatus]
+    get_memory_map: Callable[[MemoryMap], tuple[EfiMemoryDescriptor, ...]] = whole_map
 
 
 class Firmware:

@@ -53,7 +53,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux32:
         trampoline_pgd=initial_page_table,
         efi_pgd=initial_page_table,
         pgd_list=PgdList(trace),
-        memmap=list(machine.map.descriptors),
+        memmap=list(firmware.kind.get_memory_map(machine.map)),
         layout=layout,
     )
     setup_arch(linux, brk)
