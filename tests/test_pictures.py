@@ -13,7 +13,7 @@ import pytest
 
 import efimm
 from efimm.exercises.answers import Feedback, Question, number
-from efimm.linux.efi_old_map import early_code_mapping_set_exec
+from efimm.linux.efi_map import early_code_mapping_set_exec
 from efimm.linux.layout import PAGE_OFFSET
 from efimm.show.moments import decisive, moments, table_at
 from efimm.show.places import places

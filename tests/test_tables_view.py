@@ -8,9 +8,8 @@ import pytest
 from test_pictures import corners
 
 import efimm
-from efimm.linux.hotplug import arch_add_memory
-from efimm.linux.pgd_alloc import pgd_alloc
-from efimm.linux.staleness import stale_slots
+from efimm.linux.direct_map import arch_add_memory
+from efimm.linux.pgtable import pgd_alloc, stale_slots
 from efimm.show.frames import pack
 from efimm.show.shapes import Circle, Rect, Text
 from efimm.show.strips import unpacked

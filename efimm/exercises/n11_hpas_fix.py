@@ -5,10 +5,10 @@ from __future__ import annotations
 from random import Random
 
 from ..linux import Kernel, Linux
-from ..linux.hotplug import arch_add_memory
+from ..linux.direct_map import arch_add_memory
 from ..linux.i386.vmalloc import ioremap as ioremap_32
 from ..linux.layout import PGDIR_SIZE
-from ..linux.staleness import stale_slots
+from ..linux.pgtable import stale_slots
 from ..linux.state import Linux32
 from ..linux.vmalloc import ioremap
 from ..machines import Machine, machine

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..linux.hotplug import arch_add_memory
+from ..linux.direct_map import arch_add_memory
+from ..linux.fault import read_as, vmalloc_sync_all
 from ..linux.i386.vmalloc import ioremap as ioremap_32
 from ..linux.layout import PGDIR_SIZE
-from ..linux.pgd_alloc import pgd_alloc
-from ..linux.pgd_list import Mm
-from ..linux.staleness import stale_slots_of
-from ..linux.state import Kernel, Linux, Linux32
+from ..linux.pgtable import pgd_alloc, stale_slots_of
+from ..linux.state import Kernel, Linux, Linux32, Mm
 from ..linux.vmalloc import ioremap
-from ..linux.vmalloc_fault import read_as, vmalloc_sync_all
 from ..machines import Machine, machine
 from ..run import boot, enter, find_kernel
 from ..trace import Fault

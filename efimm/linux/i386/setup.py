@@ -12,16 +12,14 @@ from ...uefi.runtime import Firmware
 from ...uefi.tables import IA32
 from ...x86 import PAGING_OFF, Cpu, PhysMemory
 from ...x86.memory import PAGE_SHIFT, PAGE_SIZE
-from ..boot import e820_ram
 from ..efi import efi_reserve_boot_services
 from ..memblock import Memblock
-from ..pgd_list import PgdList
-from ..setup import EBDA
-from ..state import Kernel, Linux32
+from ..setup import EBDA, e820_ram
+from ..state import Kernel, Linux32, PgdList
 from .direct_map import init_memory_mapping, kernel_tables, mem_init
 from .head import BRK_BASE, KERNEL_TEXT, load_kernel_image
 from .layout import THREE_LEVEL, TWO_LEVEL
-from .pgtable import clone_pgd_range
+from .tables import clone_pgd_range
 from .vmalloc import ioremap, vmalloc_init
 
 HPET_ADDRESS = 0xFED0_0000
