@@ -38,7 +38,6 @@ LAYERS = [
 MAY_ALSO_IMPORT = {
     "efimm.x86.batch": {"numpy"},
     "efimm.x86.compiled": {"numpy"},
-    "efimm.x86.levels": {"numpy"},
     "efimm.x86.tablefile": {"numpy"},
     "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.show.export": {"nbclient", "nbconvert", "nbformat"},
