@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 from .kernels import KERNELS
 from .linux import Kernel
 from .machines import Machine, MachineError, data_files, machine
+from .maps.contradictions import Contradiction, contradictions
+from .maps.formats import Reading, read
 from .run import Outcome, run
-from .uefi.contradictions import Contradiction, contradictions
-from .uefi.formats import Reading, read
 from .x86.memory import PAGE_SIZE
 
 PART = 512 << 30  # as much as one top-level entry covers

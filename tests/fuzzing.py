@@ -19,9 +19,9 @@ LONGEST_MESSAGE = 1000
 
 def read_a_map(data: bytes) -> None:
     """Bytes as a log: read, told in printable lines of at most 72 columns, and the same when written and read again."""
+    from efimm.maps.formats import write_map
     from efimm.show.text import text
     from efimm.uefi import MapError, read_map
-    from efimm.uefi.formats import write_map
 
     try:
         found = read_map(io.BytesIO(data))

@@ -15,9 +15,9 @@ import pytest
 
 import efimm
 from efimm.check import check
+from efimm.maps.formats import MapError, read, read_map
 from efimm.show.checked import checked
 from efimm.show.text import COLUMNS
-from efimm.uefi.formats import MapError, read, read_map
 
 LOGS = Path(__file__).parents[2] / "shared" / "data"
 GIB = 1 << 30

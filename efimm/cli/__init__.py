@@ -13,8 +13,8 @@ from typing import NoReturn
 import click
 
 from .. import __version__
+from ..maps.errors import printable
 from ..show import text
-from ..uefi.errors import printable
 from .check import check_command
 from .doctor import doctor_command
 from .files import map_command

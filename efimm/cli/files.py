@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from ..machines import load_map
+from ..maps.formats import read_map
 from ..show import text
-from ..uefi.formats import read_map
 from ..uefi.memmap import MemoryMap
 from .options import JSON, standard_input
 

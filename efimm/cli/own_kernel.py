@@ -14,7 +14,7 @@ from types import ModuleType
 import click
 
 from ..linux import Kernel
-from ..uefi.errors import printable
+from ..maps.errors import printable
 
 _loaded: list[str] = []
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from ..check import Check, KernelCheck
-from ..uefi.errors import printable
-from ..uefi.lists import FoundList
+from ..maps.errors import printable
+from ..maps.lists import FoundList
 from .text import COLUMNS, gib, notes, size, table
 from .words import verdict_line
 

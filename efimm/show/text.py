@@ -7,9 +7,9 @@ from itertools import groupby
 from textwrap import wrap
 
 from ..linux.layout import PGDIR_SHIFT, V3_5_LAYOUT, Layout
+from ..maps.errors import printable
 from ..run import Outcome
 from ..trace import Access, Enter, Event, Leave, Trace
-from ..uefi.errors import printable
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
 from ..x86 import Entry, Walk
 

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from ..machines import MachineError, parse_address, parse_size
-from ..uefi.errors import shortened
+from ..maps.errors import shortened
 
 _OPTIONS = ("--kernel", "--ram", "--map", "--buffer", "--page-size")
 

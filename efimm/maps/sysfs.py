@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
 from .entries import check_range, efi_descriptor
 from .errors import MapError, shortened
+from .iomem import RESOURCES
 from .lists import MOST_ENTRIES, RUNTIME_MAP, SYSFS, Lists
-from .memmap import E820Entry, EfiMemoryDescriptor
-from .readers.iomem import RESOURCES
 
 _NUMBER = re.compile(r"0x([0-9a-f]{1,16})")
 _LONGEST_VALUE = 256

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 
-from ..entries import check_range, efi_descriptor
-from ..errors import MapError, shortened
-from ..lists import CHUNKS, FREEBSD_EFI, SMAP, Lists
-from ..memmap import E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType
-from .attributes import attribute_from_words
+from ..uefi.memmap import E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType
+from .entries import attribute_from_words, check_range, efi_descriptor
+from .errors import MapError, shortened
+from .lists import CHUNKS, FREEBSD_EFI, SMAP, Lists
 
 MARKS = ("SMAP type=", "hunk(s):", "#Pages", "0x0", " 000")
 

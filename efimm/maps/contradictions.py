@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import TypeVar
 
+from ..uefi.memmap import EFI_MEMORY_SP, E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
+from ..uefi.synthetic import e820_type_of
 from .entries import E820_WORDS
-from .memmap import EFI_MEMORY_SP, E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
-from .synthetic import e820_type_of
 
 _Entry = TypeVar("_Entry")
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from ..uefi.memmap import E820Entry, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
 from .entries import E820_WORDS, e820_entry, efi_descriptor
 from .errors import MapError, shortened
-from .memmap import E820Entry, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
 
 _Row = TypeVar("_Row")
 

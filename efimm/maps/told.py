@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..errors import printable
-from ..lists import Lists
+from .errors import printable
+from .lists import Lists
 
 MARKS = ("Linux version ", "DMI: ", "Hardware name: ", "EFI v", "last_pfn = ")
 

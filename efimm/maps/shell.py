@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from ..entries import efi_descriptor
-from ..errors import MapError, shortened
-from ..lists import SHELL, Lists
+from .entries import efi_descriptor
+from .errors import MapError, shortened
+from .lists import SHELL, Lists
 
 MARKS = (" 000", "# Pages")
 

@@ -1,4 +1,10 @@
-"""Memory maps from text: logs and listings of several systems, directories of sysfs, and this project's own files.
+"""Readers of single lines, one module a family of formats: each module has `MARKS`, `read` and what it is told by.
+
+`read(line, lists)` puts what the line says into `lists`, and is True for a line that it knows.  It is only asked about
+lines with one of `MARKS` in them.  A line that starts like an entry and is none is an error, and no gap: a log may be
+cut or damaged anywhere.
+
+Memory maps from text: logs and listings of several systems, directories of sysfs, and this project's own files.
 
 The formats of single lines stand in `readers`, each with its source.
 """
@@ -8,19 +14,39 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NamedTuple, TextIO
 
+from ..uefi.memmap import MemoryMap
+from . import freebsd, iomem, linux, shell, told, xen
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
-from .lines import decoded, numbered_lines
-from .lists import FoundList, Lists
-from .memmap import MemoryMap
-from .readers import read_line
+from .lists import FoundList, Lists, decoded, numbered_lines
 from .sysfs import read_sysfs
+
+
+class LineReader(NamedTuple):
+    """A reader, and the words without which no line is for it."""
+
+    marks: tuple[str, ...]
+    read: Callable[[str, Lists], bool]
+
+
+READERS = tuple(LineReader(module.MARKS, module.read) for module in (linux, xen, iomem, shell, freebsd, told))
+
+
+def read_line(line: str, lists: Lists) -> None:
+    """Put what `line` says into `lists`; MapError for a damaged entry."""
+    for marks, read in READERS:
+        for mark in marks:
+            if mark in line:
+                if read(line, lists):
+                    return
+                break
+
 
 __all__ = ["MapError", "Reading", "read", "read_map", "write_map"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 
-from ..entries import e820_entry, efi_descriptor
-from ..errors import MapError, shortened
-from ..lists import HOST, HOST_EFI, Lists
-from ..memmap import E820Entry
+from ..uefi.memmap import E820Entry
+from .entries import e820_entry, efi_descriptor
+from .errors import MapError, shortened
+from .lists import HOST, HOST_EFI, Lists
 
 MARKS = ("(XEN)", ", 000", " RAM map:", " attr=")
 

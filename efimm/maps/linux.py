@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import re
 
-from ..entries import e820_entry, efi_descriptor
-from ..errors import MapError, shortened
-from ..lists import BIOS, GUEST, KERNEL_EFI, Lists
-from ..memmap import E820Entry, EfiMemoryDescriptor
-from .attributes import attribute_from_columns
+from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
+from .entries import attribute_from_columns, e820_entry, efi_descriptor
+from .errors import MapError, shortened
+from .lists import BIOS, GUEST, KERNEL_EFI, Lists
 
 MARKS = ("BIOS-e820", "efi: mem", "EFI: mem", ": type=", "user: ", "Xen: ", "BIOS-EFI", "BIOS-provided physical")
 

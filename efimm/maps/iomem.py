@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from ..entries import check_range
-from ..errors import MapError, shortened
-from ..lists import IOMEM, Lists
-from ..memmap import E820Entry, E820Type
+from ..uefi.memmap import E820Entry, E820Type
+from .entries import check_range
+from .errors import MapError, shortened
+from .lists import IOMEM, Lists
 
 RESOURCES = {
     "System RAM": E820Type.RAM,
