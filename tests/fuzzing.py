@@ -20,7 +20,7 @@ LONGEST_MESSAGE = 1000
 def read_a_map(data: bytes) -> None:
     """Bytes as a log: read, told in printable lines of at most 72 columns, and the same when written and read again."""
     from efimm.maps.formats import write_map
-    from efimm.show.text import text
+    from efimm.text import text
     from efimm.uefi import MapError, read_map
 
     try:
@@ -36,9 +36,8 @@ def read_a_map(data: bytes) -> None:
 
 def check_a_log(data: bytes) -> None:
     """Bytes as a log given to `efimm check`: an answer in printable lines, or one line that says what is wrong."""
-    from efimm.check import check
+    from efimm.check import check, checked
     from efimm.machines import MachineError
-    from efimm.show.checked import checked
     from efimm.uefi import MapError
 
     try:

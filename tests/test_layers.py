@@ -144,7 +144,7 @@ def test_the_check_itself_complains():
     assert complaints("efimm.x86.cpu", {"efimm.trace", "efimm.x86.paging", "dataclasses"}) == []
     assert complaints("efimm.x86.batch", {"numpy"}) == []
     assert len(complaints("efimm.x86.cpu", {"efimm.uefi", "numpy"})) == 2
-    assert len(complaints("efimm.show.text", {"efimm", "efimm.cli", "matplotlib"})) == 3
+    assert len(complaints("efimm.text", {"efimm", "efimm.cli", "matplotlib"})) == 3
 
 
 def test_import_efimm_brings_no_third_party_module():

@@ -18,7 +18,7 @@ from markupsafe import Markup
 import efimm
 from efimm.show.series import notebooks_folder
 from efimm.show.svg import css, picture
-from efimm.show.text import size
+from efimm.text import size
 from efimm.x86 import LONG4
 
 HERE = Path(__file__).resolve().parent

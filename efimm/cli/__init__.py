@@ -14,7 +14,7 @@ import click
 
 from .. import __version__
 from ..maps.errors import printable
-from ..show import text
+from ..text import COLUMNS
 from .check import check_command
 from .doctor import doctor_command
 from .files import map_command
@@ -28,7 +28,7 @@ from .thread import claims_command
 from .trials import gauntlet_command, locks_command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": text.COLUMNS})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS})
 @click.version_option(__version__, prog_name="efimm")
 def cli() -> None:
     """Watch a Linux/UEFI page-table bug of June 2012, and try fixes on it."""

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from ..check import check
-from ..show.checked import checked
+from ..check import check, checked
 from .options import JSON, placement_options, standard_input
 
 

@@ -5,10 +5,10 @@ Source: Intel SDM, volume 3A, chapter 4 (recalled); the error code's names are L
 
 from __future__ import annotations
 
+from ..text import size
 from ..x86 import PAE, Level, PagingMode
 from ..x86.memory import PAGE_SHIFT
 from ..x86.modes import PCD, PWT
-from .text import size
 
 _PAT_SMALL, _PAT_LARGE = 1 << 7, 1 << 12
 

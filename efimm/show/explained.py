@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..text import size
 from ..x86 import PAE, TlbEntry, Walk
 from ..x86.memory import PHYSICAL_BITS
 from ..x86.modes import NX, RW, US, P, pdpte_reserved, reserved_masks
@@ -12,7 +13,6 @@ from ..x86.rights import FETCH, WRITE, Request
 from .bit_words import manual_name
 from .bits import Field, address_fields, code_fields, entry_fields
 from .cached import cached_words, served_otherwise
-from .text import size
 
 _BIT_OF = {"P": P, "RW": RW, "US": US, "NX": NX}
 

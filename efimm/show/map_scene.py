@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..linux.layout import PGDIR_SHIFT, PGDIR_SIZE
+from ..text import GIB, map_title, slot_numbers
 from .map_state import ACPI, CODE, DATA, KINDS, MMIO, NOTHING, RAM, RESERVED, Area, Blocks, MapState
 from .map_strip import BAR, BAR_END, areas, box, place, ticks
 from .shapes import Path, Rect, Scene, Shape, Text, points
-from .text import GIB, map_title
-from .words import slot_numbers
 
 WIDTH, MARGIN = 960, 16
 FOUR_GIB = 4 * GIB

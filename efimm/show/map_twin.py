@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from ..linux.layout import PGDIR_SHIFT
+from ..text import COLUMNS, map_title
 from .map_scene import LARGEST, amount, area_line, block_name, words
 from .map_state import KINDS, NOTHING, MapState
-from .text import COLUMNS, map_title
 
 
 def describe(state: MapState) -> str:

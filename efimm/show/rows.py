@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ..linux.layout import PGDIR_SHIFT, PTRS_PER_PGD
+from ..text import some_slots
 from .state import Slot, State
-from .words import some_slots
 
 SHOW_ALL = 5
 _DIRECT_MAP_SLOTS = 128

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..text import gib, slot_numbers
 from .places import BODY_TOP, LADDER, MARGIN, PANEL, WIDTH, Places, places
 from .rows import slot_rows
 from .scene_story import arrow, beads, panel
 from .scene_table import HATCHED, bands, blocks, ladder
 from .shapes import Circle, Path, Rect, Scene, Shape, Text, points
 from .state import State
-from .text import gib
-from .words import slot_numbers
 
 _LEGEND_STEP = 20
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..linux.layout import PGDIR_SHIFT, pgd_address
+from ..text import gib, ram_words, slot_numbers
 from ..uefi.memmap import DESCRIPTOR_SIZE
 from ..x86 import Entry
 from .places import (
@@ -23,8 +24,6 @@ from .places import (
 from .rows import BlockRow, SlotRow
 from .shapes import Circle, Path, Rect, Shape, Text, curve, points
 from .state import Slot, State
-from .text import gib
-from .words import ram_words, slot_numbers
 
 HATCHED = {"identity": "identity", "direct map": "direct"}
 _SMALLEST_RAM, _SMALLEST_HOLE, _HOLE_WORTH_DRAWING = 4.0, 2.5, 1 << 30

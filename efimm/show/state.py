@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 from ..linux.layout import PGDIR_SHIFT, Layout, pgd_address
 from ..run import Outcome
+from ..text import map_title, verdict_line
 from ..trace import Access, EntryWrite, Fault
 from ..x86.modes import ADDRESS_MASK, LONG4, P
 from .moments import Moment, find_moment, moments, table_at
 from .reach import reach, walk_below
-from .text import map_title
-from .words import verdict_line
 
 _LOWER_HALF = range(256)
 

@@ -16,12 +16,12 @@ from typing import Any
 from ..linux.state import Kernel
 from ..machines import PAGE_SIZES, Machine, MachineError, machine, parse_size
 from ..run import Outcome, run
+from ..text import gib
 from ..uefi import MemoryMap
 from .places import WIDTH
 from .scene import draw
 from .shapes import PATTERNS, Plain
 from .state import State, state_of
-from .text import gib
 from .twin import describe
 
 GIB = 1 << 30

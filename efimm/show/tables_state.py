@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from ..text import slot_numbers
 from ..x86.modes import ADDRESS_MASK
 from .tables_story import Table, TablesStory
-from .words import slot_numbers
 
 # What a cell is.  "none": the table does not exist yet.
 NONE, EMPTY, INIT, SAME, OWN, LACKS, DIFFERS = "none", "empty", "init", "same", "own", "lacks", "differs"

@@ -17,9 +17,9 @@ from ..linux.state import Kernel, Linux, Linux32, Mm
 from ..linux.vmalloc import ioremap
 from ..machines import Machine, machine
 from ..run import boot, enter, find_kernel
+from ..text import map_title
 from ..trace import Fault
 from ..x86 import LONG4, PageTable
-from .text import map_title
 
 _DEVICE, _DEVICE_SIZE = 0xFEC0_0000, 4096
 _NEW_VMALLOC_32 = 0xFC00_0000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
+from ..text import COLUMNS
 from .tables_scene import WORDS, sentences
 from .tables_state import EMPTY, INIT, NONE, Cell, TablesState
-from .text import COLUMNS
 
 _NUMBERS, _REGION = 9, 20
 _MARK = 9

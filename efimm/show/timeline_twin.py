@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-from .text import COLUMNS
+from ..text import COLUMNS
 from .timeline_scene import sentence
 from .timeline_state import Timeline
 

@@ -7,11 +7,10 @@ from textwrap import wrap
 
 from ..linux.layout import PGDIR_SHIFT
 from ..run import Outcome
+from ..text import COLUMNS, gib, ram_words, slot_numbers
 from .moments import Moment
 from .rows import BlockRow, SlotRow, block_rows, slot_rows
 from .state import State, state_of
-from .text import COLUMNS, gib
-from .words import ram_words, slot_numbers
 
 
 def twin(outcome: Outcome, moment: Moment | str | None = None) -> str:

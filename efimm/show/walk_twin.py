@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
+from ..text import COLUMNS
 from .bits import Field
 from .explained import Explained
-from .text import COLUMNS
 
 _BITS, _NAME = 7, 8
 

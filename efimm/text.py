@@ -1,4 +1,9 @@
-"""Plain text of at most 72 columns: a trace, a walk, an outcome, a map, to be pasted into a mail."""
+"""Plain text of at most 72 columns: a trace, a walk, an outcome, a map, to be pasted into a mail.
+
+The words that picture, twin and widget share: the verdict, places in memory, what a slot is.
+
+One outcome explained as the answer to a mail would explain it: the address, the walk, and what stands in the way.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from ..linux.layout import PGDIR_SHIFT, V3_5_LAYOUT, Layout
-from ..maps.errors import printable
-from ..run import Outcome
-from ..trace import Access, Enter, Event, Leave, Trace
-from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
-from ..x86 import Entry, Walk
+from .linux.layout import PGDIR_SHIFT, V3_5_LAYOUT, Layout, pgd_index
+from .maps.errors import printable
+from .run import Outcome
+from .trace import Access, Enter, Event, Fault, Leave, Trace
+from .uefi.memmap import E820Type, EfiMemoryType, MemoryMap
+from .x86 import LONG4, Entry, PageTable, Step, Walk
+from .x86.modes import ADDRESS_MASK
 
 COLUMNS = 72
 GIB = 1 << 30
@@ -232,3 +238,142 @@ def _e820_name(kind: int) -> str:
 
 def _efi_name(kind: int) -> str:
     return EfiMemoryType(kind).name if kind in set(EfiMemoryType) else f"type {kind:#x}"
+
+
+def verdict_line(outcome: Outcome) -> str:
+    """What became of the call, in one sentence that names the slot."""
+    linux, fault = outcome.linux, outcome.fault
+    slot = pgd_index(outcome.pointer)
+    if outcome.verdict == "success":
+        return f"Success: the firmware read the array through slot {slot}, and it works at its new addresses."
+    if fault is not None:
+        entry = fault.walk.steps[-1]
+        where = f"slot {fault.index}" if fault.level == "pgd" else f"{fault.level}[{fault.index}]"
+        state = "is empty" if not entry.entry else f"({entry.entry:#x}) does not allow it"
+        return f"Page fault: the firmware's {fault.kind} of {fault.cr2:#x} needs {where}, which {state}."
+    if outcome.status is None:
+        return f"Wrong address: {linux.trace.console[-1]}."
+    if outcome.verdict == "refused":
+        return f"Refused: the firmware answered {outcome.status.name}."
+    after = "a page fault" if any(isinstance(event, Fault) for event in linux.trace.events) else "no sense"
+    return f"Wrong memory: the firmware answered {outcome.status.name}, but the next call, GetTime, gave {after}."
+
+
+def ram_words(count: int) -> str:
+    """An amount of RAM in a block: "all RAM", "2 GiB of RAM", "no RAM"."""
+    if not count:
+        return "no RAM"
+    return "all RAM" if count == 1 << 39 else f"{_rounded(count)} of RAM"
+
+
+def _rounded(count: int) -> str:
+    return f"{count / (1 << 30):.4g} GiB"
+
+
+def some_slots(numbers: Iterable[int]) -> str:
+    """Slots as at most two runs, "0, 272–274"; further ones are only hinted at."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], number
+        else:
+            runs.append((number, number))
+    return ", ".join(slot_numbers(*run) for run in runs[:2]) + (", ..." if len(runs) > 2 else "")
+
+
+def slot_numbers(first: int, last: int) -> str:
+    """One slot or a run of them: "1", "3–271"."""
+    return f"{first}" if first == last else f"{first}–{last}"
+
+
+_KERNEL_HALF = 256
+
+
+def reply(found: Outcome, at_call: Walk | None) -> str:
+    """The outcome and why: the walk that faulted, else that of the array when the firmware was entered (`at_call`).
+
+    None for a kernel that passes no array, and where the call is made without paging.  All numbers are read from the
+    machine's memory as the call has left it; after a fault that is as the firmware met it, since nothing is undone.
+    """
+    parts = [verdict(found)]
+    if found.fault is not None:
+        parts += [_asked(found), _steps(found.fault.walk), _lower_half(found, found.fault.walk)]
+        parts += [_direct_map(found, found.fault.cr2), console(found)]
+    elif at_call is not None:
+        parts += [_entered_with(at_call), _steps(at_call)]
+    elif found.linux.memmap_count:
+        parts += [wrap("The firmware was called without paging, so an address is what it says, and no walk is made.")]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _asked(found: Outcome) -> list[str]:
+    """What the firmware wanted, and where the processor begins to look."""
+    assert found.fault is not None  # the caller has looked
+    offset = found.fault.cr2 - found.pointer
+    size = found.linux.memmap_count * found.linux.machine.descriptor_size
+    place = f", {offset:#x} into the array it was given," if 0 <= offset < size else ""
+    words = f"The firmware's {found.fault.kind} at {found.fault.cr2:#x}{place} failed."
+    return wrap(f"{words} {_taken_for_virtual(found.fault.walk)}", COLUMNS)
+
+
+def _entered_with(at_call: Walk) -> list[str]:
+    words = f"When the firmware was entered, it was given {at_call.va:#x}."
+    return wrap(f"{words} {_taken_for_virtual(at_call)}", COLUMNS)
+
+
+def _taken_for_virtual(found: Walk) -> str:
+    root = f"walks from CR3 = {found.root:#x}"
+    return f"Paging is on, so the processor takes this number for a virtual address, and {root}:"
+
+
+def _steps(found: Walk) -> list[str]:
+    """One step of a walk after the other, with the bits of the address that choose the entry."""
+    lines = [line for step in found.steps for line in _step(step)]
+    if found.pa is not None:
+        return [*lines, f"  which is the physical address {found.pa:#x}"]
+    end = f"  {found.problem}: the walk ends here" if found.problem else "  the rights of these entries do not allow it"
+    return [*lines, end]
+
+
+def _step(step: Step) -> list[str]:
+    level, entry = step.level, Entry(step.entry)
+    bits = f"bits {level.shift + level.bits - 1}-{level.shift} = {step.index}"
+    return [
+        f"  {bits:<19} {level.name}[{step.index}] at {step.pa:#x}",
+        f"{'':<22}= {step.entry:#x}  {entry.flags}".rstrip(),
+    ]
+
+
+def _lower_half(found: Outcome, failed: Walk) -> list[str]:
+    """What the lower half of the table held, where low addresses are looked up, and which slots it shares."""
+    if failed.mode is not LONG4:
+        return []
+    entries = PageTable(found.linux.memory, failed.root, "CR3", found.trace).slots()
+    low = {slot: entry for slot, entry in entries.items() if slot < _KERNEL_HALF}
+    if not low:
+        return ["The lower half of this table is empty."]
+    shared = [
+        f"pgd[{slot}] leads to the same table as pgd[{other}]"
+        for slot, entry in low.items()
+        for other, kernel in entries.items()
+        if other >= _KERNEL_HALF and (entry ^ kernel) & ADDRESS_MASK == 0
+    ]
+    which = f"The lower half of this table has {_many(low)}."
+    return wrap(f"{which} {'; '.join(shared[:1])}{'.' if shared else ''}".strip(), COLUMNS)
+
+
+def _many(slots: Iterable[int]) -> str:
+    """One entry, or how many and which ones first and last."""
+    numbers = sorted(slots)
+    if len(numbers) == 1:
+        return f"one entry, pgd[{numbers[0]}]"
+    return f"{len(numbers)} entries, from pgd[{numbers[0]}] to pgd[{numbers[-1]}]"
+
+
+def _direct_map(found: Outcome, pa: int) -> list[str]:
+    """Where the kernel itself has the memory that the firmware asked for, if the number was a physical address."""
+    own = found.linux.cpu.walk(found.linux.phys_to_virt(pa))
+    if own.pa != pa:
+        return []
+    words = f"The memory is there: the kernel's own address for {pa:#x} is {own.va:#x}, in the same tables."
+    return [*wrap(words, COLUMNS), *walk(own).splitlines()]
