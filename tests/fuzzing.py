@@ -51,7 +51,7 @@ def check_a_log(data: bytes) -> None:
 def read_a_line_of_a_mail(data: bytes) -> None:
     """Bytes as a pasted command: a view that says the same when it is written again."""
     from efimm.machines import MachineError
-    from efimm.show.viewline import view_of
+    from efimm.show.ram.slider import view_of
 
     try:
         view = view_of(data.decode("utf-8", "replace"))

@@ -12,10 +12,10 @@ import pytest
 
 import efimm
 from benchmarks.views import lab as views_lab
-from efimm.show.moments import moments
-from efimm.show.state import state_of
-from efimm.show.strips import STOPS, Packer
-from efimm.show.svg import STATIC, css, picture
+from efimm.show.drawing.svg import STATIC, css, picture
+from efimm.show.ram.moments import moments
+from efimm.show.ram.slider import STOPS, Packer
+from efimm.show.ram.state import state_of
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"

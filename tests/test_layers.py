@@ -45,9 +45,9 @@ MAY_ALSO_IMPORT = {
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.show.widgets": {"anywidget", "ipywidgets", "IPython", "traitlets"},
     "efimm.show.exercise": {"anywidget", "traitlets"},
-    "efimm.show.slider": {"anywidget", "traitlets"},
-    "efimm.show.frames": {"anywidget", "traitlets"},
-    "efimm.show.explorer": {"anywidget", "traitlets"},
+    "efimm.show.ram.slider": {"anywidget", "traitlets"},
+    "efimm.show.drawing.frames": {"anywidget", "traitlets"},
+    "efimm.show.explorer.widget": {"anywidget", "traitlets"},
     "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
     "efimm.cli": {"click"},
 }

@@ -15,15 +15,13 @@ import efimm
 from efimm.exercises.answers import Feedback, Question, number
 from efimm.linux.efi_map import early_code_mapping_set_exec
 from efimm.linux.layout import PAGE_OFFSET
-from efimm.show.moments import decisive, moments, table_at
-from efimm.show.places import places
-from efimm.show.rows import block_rows, slot_rows
-from efimm.show.scene import draw
-from efimm.show.shapes import Circle, Path, Rect, Text
-from efimm.show.state import state_of
-from efimm.show.strips import STOPS, unpacked
-from efimm.show.svg import css, inline_svg, picture, svg
-from efimm.show.twin import describe, twin
+from efimm.show.drawing.shapes import Circle, Path, Rect, Text
+from efimm.show.drawing.svg import css, inline_svg, picture, svg
+from efimm.show.ram.moments import decisive, moments, table_at
+from efimm.show.ram.scene import draw
+from efimm.show.ram.slider import STOPS, unpacked
+from efimm.show.ram.state import block_rows, places, slot_rows, state_of
+from efimm.show.ram.twin import describe, twin
 from efimm.trace import EntryWrite, LoadCr3
 
 KERNELS = ("3.5", "va-patch", "hpa-sync")

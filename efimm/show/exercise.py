@@ -9,8 +9,7 @@ import anywidget
 import traitlets
 
 from ..exercises import Feedback, Question, ask
-from .mimebundle import with_text
-from .svg import STATIC, script
+from .drawing.svg import STATIC, script, with_text
 
 _SEEDS = 10_000
 _MOST_TRIES = 4  # then the numbers change: who tries one answer after the other finds no end

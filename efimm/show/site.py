@@ -19,9 +19,9 @@ from typing import Any
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from ..trials import SupportTable, support_table
+from .drawing.svg import STATIC
 from .export import executed, page
 from .series import chapters, notebooks_folder
-from .svg import STATIC
 
 AT_ONCE = 2  # kernels: each takes some 150 MB
 REFERENCE = "api"

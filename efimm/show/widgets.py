@@ -8,9 +8,8 @@ import anywidget
 import traitlets
 
 from ..exercises.answers import Answer, Hints, Question
-from .mimebundle import with_text
-from .slider import RamSlider, ram_slider
-from .svg import STATIC, script
+from .drawing.svg import STATIC, script, with_text
+from .ram.slider import RamSlider, ram_slider
 
 __all__ = ["Predict", "RamSlider", "predict", "ram_slider"]
 

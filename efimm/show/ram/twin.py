@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
-from ..linux.layout import PGDIR_SHIFT
-from ..run import Outcome
-from ..text import COLUMNS, gib, ram_words, slot_numbers
+from ...linux.layout import PGDIR_SHIFT
+from ...run import Outcome
+from ...text import COLUMNS, gib, ram_words, slot_numbers
 from .moments import Moment
-from .rows import BlockRow, SlotRow, block_rows, slot_rows
-from .state import State, state_of
+from .state import BlockRow, SlotRow, State, block_rows, slot_rows, state_of
 
 
 def twin(outcome: Outcome, moment: Moment | str | None = None) -> str:

@@ -1,4 +1,7 @@
-"""Pictures as SVG: text for a file, and an object that a notebook shows, with the text twin folded below it."""
+"""Pictures as SVG: text for a file, and an object that a notebook shows, with the text twin folded below it.
+
+What a widget shows where widgets cannot be shown.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from html import escape
 from pathlib import Path as File
 from typing import Any
 
-from ..run import Outcome
-from .moments import Moment
-from .scene import draw
+from ...run import Outcome
+from ..ram.moments import Moment
+from ..ram.scene import draw
+from ..ram.state import state_of
+from ..ram.twin import describe
 from .shapes import PATTERNS, Circle, Path, Rect, Scene, Shape, Text
-from .state import state_of
-from .twin import describe
 
 STATIC = File(__file__).parent / "static"
 
@@ -132,3 +135,11 @@ def _geometry(shape: Rect | Path | Circle) -> str:
     names = ("x", "y", "width", "height") if isinstance(shape, Rect) else ("cx", "cy", "r")
     pairs = " ".join(f'{key}="{value}"' for key, value in zip(names, numbers, strict=False))
     return f"{_TAGS[type(shape)]} {pairs}"
+
+
+def with_text(bundle: Any, words: str) -> Any:
+    """A widget's representation, with `words` for those who cannot show it."""
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    if data is not None:
+        data["text/plain"] = words
+    return bundle

@@ -16,7 +16,7 @@ function sceneStore() {
   };
 }
 
-// A view as the command that shows the same (efimm/show/viewline.py), and back; undefined where it is another machine.
+// A view as the command that shows the same (efimm/show/ram/slider.py), and back; undefined where it is another machine.
 function viewLines(model) {
   const { stops, kernels, placements, page_sizes, map } = model.get("choices");
   const size = (ram) => (ram % 2 ** 40 ? `${ram / 2 ** 30}G` : `${ram / 2 ** 40}T`);

@@ -1,6 +1,6 @@
 """Scenes that a browser turns the pages of: all are computed once in Python and sent once.
 
-The packed form is that of efimm/show/strips.py: shapes and lines in pools, each scene a list of places in them.
+The packed form is that of efimm/show/ram/slider.py: shapes and lines in pools, each scene a list of places in them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any
 import anywidget
 import traitlets
 
-from .mimebundle import with_text
+from ..ram.slider import packed
 from .shapes import PATTERNS, Scene
-from .strips import packed
-from .svg import STATIC, script
+from .svg import STATIC, script, with_text
 
 
 @dataclass(frozen=True, slots=True)

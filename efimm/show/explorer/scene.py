@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 
+from ..drawing.shapes import Path, Rect, Scene, Shape, Text, points
 from .bits import ADDRESS, IGNORED, RESERVED, UNREACHED, Field
 from .explained import Explained
-from .shapes import Path, Rect, Scene, Shape, Text, points
 
 WIDTH = 960
 _MARGIN, _END = 14, 946

@@ -24,7 +24,7 @@ function addTip(node, tip) {
   return node;
 }
 
-// One shape, as efimm/show/shapes.py writes it: a letter, numbers, a role, a tip.
+// One shape, as efimm/show/drawing/shapes.py writes it: a letter, numbers, a role, a tip.
 function drawShape(shape, id, onMoment) {
   const paint = (role) => (role.startsWith("hatch ") ? { fill: `url(#${id}-${role.split(" ")[1]})` } : {});
   const [kind, a, b, c, d, e, f] = shape;
@@ -47,7 +47,7 @@ function drawShape(shape, id, onMoment) {
   return button;
 }
 
-// The SVG of a packed scene (efimm/show/strips.py); `pools` holds its shapes.
+// The SVG of a packed scene (efimm/show/ram/slider.py); `pools` holds its shapes.
 export function drawScene(scene, pools, onMoment) {
   const [height, title, description, shapes] = scene;
   const id = `efimm-live-${++drawn}`;

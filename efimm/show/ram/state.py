@@ -2,20 +2,33 @@
 
 Everything about top-level entries is as it was at the moment.  The tables below them are read as they are at the end
 of the run: the kernels of this story share them and extend them, and write no slot's meaning anew.
+
+How 512 slots and up to 128 blocks become some twenty rows: what may be folded, and what must stay apart.
+
+Blocks, the identity slots (0 up) and the direct map's slots (272 up) fold at the same places, so that a row of one
+stands for the same 512-GiB pieces as a row of the others.
+
+Where things stand in the picture: columns that never move, and the heights of rows.
+
+    | 512-GiB blocks | lower tables |  bands  | slots of the top-level table | who asks |
+    | the story so far: a lane for the kernel, a lane for the firmware                 |
+
+The kernel's slots hang from the top, the identity slots stand at the bottom beside their blocks, and the empty slots
+between them take what is left: so the picture keeps its size while RAM and slots come and go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from ..linux.layout import PGDIR_SHIFT, Layout, pgd_address
-from ..run import Outcome
-from ..text import map_title, verdict_line
-from ..trace import Access, EntryWrite, Fault
-from ..x86.modes import ADDRESS_MASK, LONG4, P
-from .moments import Moment, find_moment, moments, table_at
-from .reach import reach, walk_below
+from ...linux.layout import PGDIR_SHIFT, PGDIR_SIZE, PTRS_PER_PGD, Layout, pgd_address
+from ...run import Outcome
+from ...text import map_title, some_slots, verdict_line
+from ...trace import Access, EntryWrite, Fault
+from ...x86.modes import ADDRESS_MASK, LONG4, P
+from .moments import Moment, find_moment, moments, reach, table_at, walk_below
 
 _LOWER_HALF = range(256)
 
@@ -236,3 +249,211 @@ def _by_block(pieces: Iterable[tuple[int, int]]) -> dict[int, list[tuple[int, in
             cut.setdefault(start >> PGDIR_SHIFT, []).append((start, upto))
             start = upto
     return cut
+
+
+SHOW_ALL = 5
+_DIRECT_MAP_SLOTS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """Blocks `first` to `last`, alike; a row of several is a fold."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRow:
+    """Slots `first` to `last`: all empty, or all filled in the same role.  `gap`: the empty slot that is needed."""
+
+    first: int
+    last: int
+    slots: tuple[Slot, ...]
+    gap: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing in these slots."""
+        return not self.slots
+
+    @property
+    def role(self) -> str:
+        """The role of the slots, "" for empty ones."""
+        return self.slots[0].role if self.slots else ""
+
+    @property
+    def what(self) -> str:
+        """The slots in words: their role, and the slots that share their lower tables."""
+        if self.gap:
+            return "empty, and needed now"
+        if self.empty:
+            return "empty"
+        shared = {other for slot in self.slots for other in slot.shared}
+        return f"{self.role}, shared with {some_slots(shared)}" if shared else self.role
+
+
+def block_rows(state: State) -> list[BlockRow]:
+    """The blocks from 0 up, equal neighbours folded when there are more than five.
+
+    The first two, the last one, and those that the story is about stay apart.
+    """
+    count = len(state.blocks)
+    if count <= SHOW_ALL:
+        return [BlockRow(index, index) for index in range(count)]
+    apart = {0, 1, count - 1, *_blocks_of_the_story(state)}
+
+    def alike(index: int) -> object:
+        block, slots = state.blocks[index], state.slots
+        low, high = slots.get(index), slots.get(state.kernel_pgd_boundary + index)
+        looks = (low and low.role, high and high.role, bool(low and low.shared))
+        return (
+            index if index in apart else (block.ram_bytes >> PGDIR_SHIFT, bool(block.ram), bool(block.runtime), looks)
+        )
+
+    return [BlockRow(run[0], run[-1]) for run in ([*group] for _, group in groupby(range(count), alike))]
+
+
+def slot_rows(state: State) -> list[SlotRow]:
+    """All 512 slots from 0 up, folded: with the blocks where they mirror them, else equal neighbours together."""
+    blocks = block_rows(state)
+    rows: list[SlotRow] = []
+    boundary = state.kernel_pgd_boundary
+    for base, end in ((0, boundary), (boundary, boundary + _DIRECT_MAP_SLOTS)):
+        for row in blocks:
+            rows += _runs(state, range(base + row.first, base + row.last + 1))
+        rows += _runs(state, range(base + len(state.blocks), end), blocks)
+    rows += _runs(state, range(boundary + _DIRECT_MAP_SLOTS, PTRS_PER_PGD))
+    return _join_empty(rows, keep_below=len(state.blocks))
+
+
+def _runs(state: State, indexes: Iterable[int], blocks: Sequence[BlockRow] = ()) -> list[SlotRow]:
+    """Equal neighbours together; slots that lead to different rows of `blocks` are not equal."""
+
+    def alike(index: int) -> object:
+        slot = state.slots.get(index)
+        if slot is None:
+            return index if index == state.gap else None
+        target = slot.low >> PGDIR_SHIFT
+        return slot.role, next((row.first for row in blocks if row.first <= target <= row.last), None)
+
+    rows = []
+    for _, group in groupby(indexes, alike):
+        run = [*group]
+        slots = tuple(state.slots[index] for index in run if index in state.slots)
+        rows.append(SlotRow(run[0], run[-1], slots, gap=run[0] == state.gap))
+    return rows
+
+
+def _join_empty(rows: list[SlotRow], keep_below: int) -> list[SlotRow]:
+    """Join empty rows that touch; those beside a block (slots below `keep_below`) stay as they are."""
+    joined: list[SlotRow] = []
+    for row in rows:
+        last = joined[-1] if joined else None
+        if last and last.empty and row.empty and not last.gap and not row.gap and last.first >= keep_below:
+            joined[-1] = SlotRow(last.first, row.last, ())
+        else:
+            joined.append(row)
+    return joined
+
+
+def _blocks_of_the_story(state: State) -> set[int]:
+    """The blocks of the array, of the address asked for, and of the slot that is needed."""
+    addresses = [*(state.array[:1] if state.array else ())]
+    if state.ask and state.ask.pa is not None:
+        addresses.append(state.ask.pa)
+    story = {address >> PGDIR_SHIFT for address in addresses}
+    for slot in (state.ask.slot if state.ask else None, state.gap):
+        if slot is not None:
+            story.add(slot - state.kernel_pgd_boundary if slot >= state.kernel_pgd_boundary else slot)
+    return story
+
+
+WIDTH = 960
+BODY_TOP = 60
+MARGIN = 16
+LABEL_END = 116
+BAR, BAR_END = 124, 300
+NODE, NODE_END = 306, 318
+LADDER, LADDER_END = 420, 704
+GUTTER = 728
+PANEL, PANEL_END = 752, 948
+ROW, THIN_ROW, LINE_GAP = 26, 18, 16
+LEGEND_HEIGHT = 176
+BODY_HEIGHT = 432
+LANES_HEIGHT = 138
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From `top` to `bottom`, downwards."""
+
+    top: float
+    bottom: float
+
+    @property
+    def middle(self) -> float:
+        """Half-way."""
+        return (self.top + self.bottom) / 2
+
+    @property
+    def height(self) -> float:
+        """How high it is."""
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The rows of a picture, from the bottom up, each with its span; `bottom` is where both stacks stand."""
+
+    blocks: tuple[tuple[BlockRow, Span], ...]
+    slots: tuple[tuple[SlotRow, Span], ...]
+    line: float
+    bottom: float
+
+    @property
+    def height(self) -> int:
+        """The height of the whole picture."""
+        return int(self.bottom + LANES_HEIGHT)
+
+    def block(self, pa: int) -> tuple[BlockRow, Span]:
+        """The row of the block around physical address `pa`."""
+        index = pa // PGDIR_SIZE
+        return next((row, span) for row, span in self.blocks if row.first <= index <= row.last)
+
+    def slot(self, index: int) -> tuple[SlotRow, Span]:
+        """The row of slot `index`."""
+        return next((row, span) for row, span in self.slots if row.first <= index <= row.last)
+
+
+def bar_x(pa: int) -> float:
+    """The x of physical address `pa` in its block's bar."""
+    return BAR + pa % PGDIR_SIZE / PGDIR_SIZE * (BAR_END - BAR)
+
+
+def places(state: State) -> Places:
+    """Where every row of `state` stands."""
+    blocks, slots = block_rows(state), slot_rows(state)
+    count = len(state.blocks)
+    # A slot beside a block is as high as the block: that is what makes an identity map a level band.
+    heights = [ROW if row.slots or row.gap or row.first < count else THIN_ROW for row in slots]
+    wanted = max(BODY_HEIGHT, sum(heights) + LINE_GAP, len(blocks) * ROW + LINE_GAP + LEGEND_HEIGHT)
+    spare = wanted - sum(heights) - LINE_GAP
+    stretch = next(k for k, row in enumerate(slots) if row.first >= count and row.empty)
+    heights[stretch] += spare
+    bottom = float(BODY_TOP + wanted)
+    return Places(
+        blocks=tuple(zip(blocks, _stack(bottom, [ROW] * len(blocks)), strict=True)),
+        slots=tuple(zip(slots, _stack(bottom, heights), strict=True)),
+        line=bottom - ROW - LINE_GAP / 2,
+        bottom=bottom,
+    )
+
+
+def _stack(bottom: float, heights: list[int]) -> list[Span]:
+    """Spans on top of one another, with room for the 512-GiB line above the first."""
+    spans: list[Span] = []
+    for height in heights:
+        spans.append(Span(bottom - height, bottom))
+        bottom -= height + (LINE_GAP if len(spans) == 1 else 0)
+    return spans
