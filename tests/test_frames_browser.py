@@ -9,8 +9,8 @@ from test_map_view import MAPS
 from test_tables_view import CASES
 
 from benchmarks.views.lab import run_all
+from efimm.course.export import _live, executed, page
 from efimm.show.drawing.frames import pack
-from efimm.show.export import _live, executed, page
 from efimm.show.map_view import frame as map_frame
 from efimm.show.map_view import map_view
 from efimm.show.tables_view.picture import frame, state_of, tables_view
@@ -195,7 +195,7 @@ def test_axe_finds_nothing_serious(chromium, view, theme):
 CELLS = (
     "from efimm.show.tables_view import tables_view\ntables_view()",
     'from efimm.show.map_view import map_view\nmap_view("hp-superdome2-3tib")',
-    "from efimm.show.widgets import ram_slider\nram_slider()",
+    "from efimm.course.boxes import ram_slider\nram_slider()",
 )
 
 

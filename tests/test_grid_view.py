@@ -10,9 +10,9 @@ from test_frames_browser import complaints_of
 
 import efimm
 from efimm.cli import cli
+from efimm.course.export import _live
 from efimm.scenarios import SCENARIOS
 from efimm.show.drawing.shapes import Rect, Text
-from efimm.show.export import _live
 from efimm.show.grid_view import LOOKS, MEANING, command, draw, grid_view, tip
 from efimm.trials import Report, SupportTable, Trial, try_scenario
 

@@ -7,9 +7,9 @@ from test_browser import chromium
 from test_frames_browser import complaints_of
 
 import efimm
+from efimm.course.export import _live
 from efimm.locks import search_history
 from efimm.show.drawing.shapes import Rect, Text
-from efimm.show.export import _live
 from efimm.show.timeline_view import (
     CALL,
     IRQS_OFF,

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from ..show.series import notebooks_folder
+from ..course.series import notebooks_folder
 
 
 @click.command("lab", context_settings={"ignore_unknown_options": True})

@@ -12,7 +12,7 @@ import click
 @click.option("-o", "--output", default="site", show_default=True, metavar="DIR", help="Where to write the pages.")
 def export_command(notebooks: tuple[Path, ...], output: str) -> None:
     """Run NOTEBOOKS and write them as web pages whose sliders work without Python."""
-    from ..show.export import executed, page  # noqa: PLC0415 - nbconvert takes longer to import than other commands take
+    from ..course.export import executed, page  # noqa: PLC0415 - nbconvert takes longer to import than other commands take
 
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def site_command(output: str) -> None:
 
     Opens from the file system, and asks nothing of the network.  Takes about two minutes.
     """
-    from ..show.site import make_site  # noqa: PLC0415 - as above
+    from ..course.site import make_site  # noqa: PLC0415 - as above
 
     for written in make_site(Path(output)):
         click.echo(f"{written}: {written.stat().st_size:,} bytes")
