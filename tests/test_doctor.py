@@ -30,7 +30,7 @@ def test_everything_is_here_and_said_in_72_columns():
 
 
 def test_the_report_as_json(monkeypatch, capsys):
-    from efimm.cli.doctor import doctor_command
+    from efimm.cli.notebooks import doctor_command
 
     monkeypatch.setattr("efimm.doctor.SLOW", ())
     with pytest.raises(SystemExit) as ended:

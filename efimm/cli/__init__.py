@@ -15,17 +15,13 @@ import click
 from .. import __version__
 from ..maps.errors import printable
 from ..text import COLUMNS
-from .check import check_command
-from .doctor import doctor_command
-from .files import map_command
+from .files import check_command, map_command
 from .judge import judge_command
-from .notebooks import dashboard_command, lab_command
-from .own_kernel import is_own, mistake
-from .pages import export_command, site_command
+from .notebooks import dashboard_command, doctor_command, export_command, lab_command, site_command
+from .options import is_own, mistake
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
-from .thread import claims_command
-from .trials import gauntlet_command, locks_command
+from .trials import claims_command, gauntlet_command, locks_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS})
