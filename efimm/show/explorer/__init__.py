@@ -1,1 +1,1 @@
-"""TODO."""
+"""One address through the tables, bit by bit."""
