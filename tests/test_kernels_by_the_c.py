@@ -16,11 +16,9 @@ import pytest
 
 import efimm
 from efimm.linux import KernelError
-from efimm.linux.direct_map import init_memory_mapping
-from efimm.linux.early_tables import one_block_3_5
-from efimm.linux.hotplug import arch_add_memory
+from efimm.linux.direct_map import arch_add_memory, init_memory_mapping, one_block_3_5
 from efimm.linux.page_alloc import alloc_pages
-from efimm.linux.pgd_alloc import pgd_alloc
+from efimm.linux.pgtable import pgd_alloc
 from efimm.linux.realmode import do_boot_cpu
 from efimm.scenarios import Scenario, after_kexec
 from efimm.trials import gauntlet

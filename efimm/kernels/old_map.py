@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..linux import efi_old_map
+from ..linux import efi_map
 from ..linux.layout import V4_9_LAYOUT
 from ..linux.realmode import trampoline_pgd_entry, write_real_mode_header
 from ..linux.state import Linux
@@ -31,7 +31,7 @@ def setup_real_mode(linux: Linux) -> None:
 
 def old_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
     """3.5's addresses, for a direct map with holes."""
-    return efi_old_map.old_map_regions(linux, efi_old_map.pfn_range_is_mapped)
+    return efi_map.old_map_regions(linux, efi_map.pfn_range_is_mapped)
 
 
 KERNEL = replace(

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux import efi, kexec
+from ..linux import efi, efi_map
 from ..linux.efi import BOOT_SERVICES, can_free_region, should_map_region
 from ..linux.efi_map import efi_map_region
-from ..linux.i386.pgtable import clone_pgd_range
+from ..linux.i386.tables import clone_pgd_range
 from ..linux.layout import EFI_VA_END, EFI_VA_START, PAGE_TABLE, PUD_SHIFT, pgd_index
 from ..linux.page_alloc import alloc_pages
 from ..linux.state import Linux, Linux32
@@ -71,7 +71,7 @@ def efi_sync_low_kernel_mappings(linux: Linux) -> None:
 def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     """As in 3.14; after kexec the call has its table, in which there is still no 1:1 map (v4.8-rc8)."""
     if linux.efi_setup:
-        kexec.kexec_enter_virtual_mode(linux, one_to_one=False)
+        efi_map.kexec_enter_virtual_mode(linux, one_to_one=False)
         return None
     return efi.set_virtual_address_map(linux)
 

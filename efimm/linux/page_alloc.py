@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from ..machines import MachineError
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from .processors import this_processor
+from .smp import this_processor
 from .state import Linux
 
 NODE_BYTES = 64 << 30
