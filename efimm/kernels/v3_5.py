@@ -18,6 +18,7 @@ from ..linux.head import V3_5_IMAGE
 from ..linux.i386.efi import efi_map_regions as efi_map_regions_32
 from ..linux.i386.tables import clone_pgd_range
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, pgd_index
+from ..linux.pageattr import kernel_map_pages_in_pgd
 from ..linux.pti import set_pgd
 from ..linux.realmode import write_real_mode_header
 from ..linux.smp import SpinLock
@@ -186,6 +187,7 @@ KERNEL = Kernel(
     efi_alloc_page_tables=efi_alloc_page_tables,
     efi_map_regions=old_map_regions,
     efi_setup_page_tables=efi_setup_page_tables,
+    kernel_map_pages_in_pgd=kernel_map_pages_in_pgd,
     memmap_pointer=memmap_pointer,
     efi_call_phys=efi_call_phys,
     efi_call_virt=efi_call_virt,

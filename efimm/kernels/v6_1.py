@@ -17,14 +17,15 @@ from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_
 from ..linux.head import V6_1_IMAGE
 from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
 from ..linux.page_alloc import alloc_pages
-from ..linux.pageattr import kernel_map_pages_in_pgd
 from ..linux.realmode import trampoline_pgd_entry, write_real_mode_header
 from ..linux.state import Linux
 from ..uefi import EfiStatus
-from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
+from ..uefi.memmap import DESCRIPTOR_SIZE, EFI_MEMORY_RO, EFI_MEMORY_XP, EfiMemoryDescriptor, EfiMemoryType
+from ..x86 import PageTable
 from ..x86.modes import NX, RW
 from . import v3_5, v4_6
 
+SIZEOF_MEMATTR = 16  # efi_memory_attributes_table_t without its entries
 CODE = (EfiMemoryType.EfiRuntimeServicesCode, EfiMemoryType.EfiBootServicesCode)
 
 
@@ -32,6 +33,13 @@ def setup_arch(linux: Linux) -> None:
     """The trampoline is left for later: an early_initcall sets it up."""
     setup.setup_memory(linux)
     setup.init_mem_mapping(linux)
+
+
+def efi_reserve_boot_services(linux: Linux) -> None:
+    """As in 4.6; but the memory attributes table, somewhere in boot data, is reserved before (efi_memattr_init)."""
+    if start := linux.map.memattr_table:
+        linux.memblock.reserve(start, start + SIZEOF_MEMATTR + DESCRIPTOR_SIZE * len(linux.map.memattr))
+    v4_6.efi_reserve_boot_services(linux)
 
 
 def mm_init(linux: Linux) -> None:
@@ -44,7 +52,8 @@ def mm_init(linux: Linux) -> None:
         preallocate_pages(linux, "vmalloc")
     with linux.trace.span("kernel", "setup_cpu_entry_areas, init_espfix_bsp"):
         preallocate_pages(linux, "cpu entry area")
-        preallocate_pages(linux, "espfix stacks")
+        if linux.kernel.image.espfix:
+            preallocate_pages(linux, "espfix stacks")
     setup.hpet_enable(linux)
     setup.setup_real_mode(linux)
 
@@ -72,6 +81,12 @@ def setup_real_mode(linux: Linux) -> None:
         linux.trampoline_pgd[index] = linux.swapper_pg_dir[index]
 
 
+def efi_alloc_page_tables(linux: Linux) -> PageTable:
+    """As in 4.6, with a second page behind the first, for page-table isolation (PGD_ALLOCATION_ORDER)."""
+    alloc_pages(linux, 1)
+    return v4_6.efi_alloc_page_tables(linux)
+
+
 def region_flags(md: EfiMemoryDescriptor) -> int:
     """Only code is executable."""
     return writable_and_executable(md) if md.type in CODE else writable_and_executable(md) | NX
@@ -94,7 +109,29 @@ def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
 def efi_setup_page_tables_and_page_0(linux: Linux, pa_memmap: int, num_pages: int) -> None:
     """Map the array 1:1, and page 0 too: some firmware writes there although it has given it away."""
     efi_setup_page_tables(linux, pa_memmap, num_pages)
-    kernel_map_pages_in_pgd(linux, linux.efi_pgd, 0, 0, 1, NX | RW)
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, 0, 0, 1, NX | RW)
+
+
+def efi_runtime_update_mappings(linux: Linux) -> None:
+    """What the memory attributes table says of each part of runtime code and data (efi_memattr_apply_permissions).
+
+    It applies after the switch alone: until then, the firmware relocates its code.  Without such a table everything
+    stays as it is.
+    """
+    for entry in linux.map.memattr:
+        if (md := covering_region(linux, entry)) is not None:
+            flags = (NX if entry.attribute & EFI_MEMORY_XP else 0) | (0 if entry.attribute & EFI_MEMORY_RO else RW)
+            for va in (entry.physical_start, entry.physical_start - md.physical_start + md.virtual_start):
+                linux.kernel.kernel_map_pages_in_pgd(
+                    linux, linux.efi_pgd, entry.physical_start, va, entry.number_of_pages, flags
+                )
+
+
+def covering_region(linux: Linux, entry: EfiMemoryDescriptor) -> EfiMemoryDescriptor | None:
+    """The runtime region of the same type that holds all of `entry`, None where there is no such (entry_is_valid)."""
+    regions = (md for md in linux.memmap if md.runtime and md.physical_start <= entry.physical_start < md.end)
+    md = next(regions, None)
+    return md if md is not None and entry.end <= md.end and entry.type == md.type else None
 
 
 @contextmanager
@@ -118,12 +155,15 @@ KERNEL = replace(
     layout=V6_1_LAYOUT,
     image=V6_1_IMAGE,
     setup_arch=setup_arch,
+    efi_reserve_boot_services=efi_reserve_boot_services,
     setup_real_mode=setup_real_mode,
     sync_global_pgds=sync_global_pgds,
     mm_init=mm_init,
     efi_enter_virtual_mode=efi_enter_virtual_mode,
+    efi_alloc_page_tables=efi_alloc_page_tables,
     efi_map_regions=efi_map_regions,
     efi_setup_page_tables=efi_setup_page_tables_and_page_0,
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
+    efi_runtime_update_mappings=efi_runtime_update_mappings,
 )

@@ -25,7 +25,7 @@ from ..x86.modes import NX, RW
 from .direct_map import init_memory_mapping
 from .efi import get_systab_virt_addr, should_map_region
 from .layout import EFI_VA_END, PAGE_CACHE_UC_MINUS, PMD_SIZE, pfn_up
-from .pageattr import kernel_map_pages_in_pgd, set_memory_nx, set_memory_uc, set_memory_x
+from .pageattr import set_memory_nx, set_memory_uc, set_memory_x
 from .state import Linux
 from .vmalloc import ioremap
 
@@ -57,7 +57,7 @@ def efi_map_region(linux: Linux, place: int, flags: RegionFlags = writable_and_e
 
 def map_region(linux: Linux, md: EfiMemoryDescriptor, va: int, flags: int) -> None:
     """`__map_region`: the region's pages at `va` in the table that the firmware runs on."""
-    kernel_map_pages_in_pgd(linux, linux.efi_pgd, md.physical_start, va, md.number_of_pages, flags)
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, md.physical_start, va, md.number_of_pages, flags)
 
 
 def next_efi_va(efi_va: int, pa: int, size: int) -> int:
@@ -72,7 +72,7 @@ def next_efi_va(efi_va: int, pa: int, size: int) -> int:
 def efi_setup_page_tables(linux: Linux, pa_memmap: int, num_pages: int) -> None:
     """Map the array 1:1 for the call: the direct fix of the bug of 2012, since it may lie where nothing else is."""
     start = pa_memmap & PAGE_MASK
-    kernel_map_pages_in_pgd(linux, linux.efi_pgd, start, start, num_pages, NX | RW)
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, start, start, num_pages, NX | RW)
 
 
 IsMapped = Callable[[Linux, EfiMemoryDescriptor], bool]

@@ -1,7 +1,7 @@
 """A page fault: what Linux prints of it, and what it repairs (arch/x86/mm/fault.c, v3.5; see real oopses).
 
-Only the vmalloc area is repaired, one process's table at a time, or all by a sync.  The direct map and vmemmap have to
-be synced before anybody looks; an entry that is missing in the lower half is never put there by the kernel's own faults.
+Only the vmalloc area is repaired, one process's table at a time, or all by a sync.  The direct map and vmemmap have
+to be synced before anybody looks; an entry that is missing in the lower half is never put there by a kernel's fault.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ class KernelImage:
     """Physical addresses in one build of a kernel; another build has others, and nothing depends on them.
 
     `level3_ident_pgt` and `level2_ident_pgt`, the static tables of the first GiB of the direct map, are None where the
-    image has none in use: since 3.9 the direct map begins with empty tables.
+    image has none in use: since 3.9 the direct map begins with empty tables.  `espfix` is CONFIG_X86_ESPFIX64 (and so
+    CONFIG_X86_16BIT): a build for virtual machines has it not, and nothing in that slot.
     """
 
     text: int
@@ -38,6 +39,7 @@ class KernelImage:
     init_stack_top: int
     level3_ident_pgt: int | None = None
     level2_ident_pgt: int | None = None
+    espfix: bool = False
 
 
 def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cpu: Cpu, trace: Trace) -> PageTable:
@@ -112,4 +114,27 @@ V6_1_IMAGE = KernelImage(
     level2_fixmap_pgt=0x301_7000,
     level1_fixmap_pgt=0x301_8000,
     init_stack_top=0x300_4000,
+    espfix=True,
+)
+
+# Debian's 6.12.117+deb13-cloud-amd64 and 7.3.4+deb13-cloud-amd64, in the same way.
+V6_12_IMAGE = KernelImage(
+    text=0x160_0000,
+    end=0x440_0000,
+    init_level4_pgt=0x322_2000,
+    level3_kernel_pgt=0x322_7000,
+    level2_kernel_pgt=0x322_8000,
+    level2_fixmap_pgt=0x322_9000,
+    level1_fixmap_pgt=0x322_A000,
+    init_stack_top=0x320_4000,
+)
+V7_3_IMAGE = KernelImage(
+    text=0x160_0000,
+    end=0x4A0_0000,
+    init_level4_pgt=0x362_A000,
+    level3_kernel_pgt=0x362_D000,
+    level2_kernel_pgt=0x362_E000,
+    level2_fixmap_pgt=0x362_F000,
+    level1_fixmap_pgt=0x363_0000,
+    init_stack_top=0x360_4000,
 )

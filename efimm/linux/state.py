@@ -129,6 +129,7 @@ class Kernel:
     efi_alloc_page_tables          the top-level table that the firmware will run on
     efi_map_regions                the regions the firmware is told of, mapped and with their addresses, in order
     efi_setup_page_tables          what the call needs besides: (linux, physical address of the array, its pages)
+    kernel_map_pages_in_pgd        how pages get into a table that is not the kernel's own
     memmap_pointer                 the number handed to SetVirtualAddressMap for the array, given its kernel address
     efi_call_phys                  the seam around the call before the switch: prepare, `yield`, undo
     efi_call_virt                  the seam around every later call
@@ -156,6 +157,7 @@ class Kernel:
     efi_alloc_page_tables: Callable[[Linux], PageTable]
     efi_map_regions: Callable[[Linux], list[EfiMemoryDescriptor]]
     efi_setup_page_tables: Callable[[Linux, int, int], None]
+    kernel_map_pages_in_pgd: Callable[[Linux, PageTable, int, int, int, int], None]
     memmap_pointer: Callable[[Linux, int], int]
     efi_call_phys: Callable[[Linux], AbstractContextManager[None]]
     efi_call_virt: Callable[[Linux], AbstractContextManager[None]]
