@@ -96,7 +96,7 @@ def test_a_cluster_serves_unchanged():
 def test_the_support_table_says_what_the_reports_say():
     table = efimm.support_table(("3.5", "rhel6", "6.1"), progress=False)
     lines = str(table).splitlines()
-    short = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "ref", "no machine": "-"}
+    short = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "RF", "no machine": "-"}
 
     assert [report.kernel for report in table.reports] == ["3.5", "rhel6", "6.1"]
     for number, scenario in enumerate(SCENARIOS):

@@ -58,16 +58,12 @@ CHANGES = {
         *("efi_map_regions", "i386.sync_initial_page_table", "i386.efi_map_regions"),
     ],
     ("6.1", "4.6"): [
-        "setup_arch",
-        "setup_real_mode",
-        "mm_init",
-        "sync_global_pgds",
-        "efi_enter_virtual_mode",
-        "efi_map_regions",
-        "efi_setup_page_tables",
-        "efi_call_phys",
-        "efi_call_virt",
+        *("setup_arch", "efi_reserve_boot_services", "setup_real_mode", "mm_init", "sync_global_pgds"),
+        *("efi_enter_virtual_mode", "efi_alloc_page_tables", "efi_map_regions", "efi_setup_page_tables"),
+        *("efi_call_phys", "efi_call_virt", "efi_runtime_update_mappings"),
     ],
+    ("6.12", "6.1"): ["kernel_map_pages_in_pgd"],
+    ("7.3", "6.12"): ["efi_alloc_page_tables", "efi_call_virt"],
     ("hpa-offset", "hpa-sync"): [
         *("setup_real_mode", "sync_global_pgds", "efi_enter_virtual_mode", "efi_alloc_page_tables"),
         *("efi_map_regions", "efi_call_virt"),
@@ -144,7 +140,7 @@ def test_the_loop_writes_nothing_but_the_top_level() -> None:
 
 # A table for the firmware: 3.14, 4.6, 6.1 (oracle 11)
 
-OWN_TABLE = ("3.14", "4.6", "6.1")
+OWN_TABLE = ("3.14", "4.6", "6.1", "6.12", "7.3")
 
 
 @pytest.mark.parametrize("buffer", [0x12345000, 0x7FFFFFF000, 0x8000001000, 0xFFFFF000000, None])
@@ -392,7 +388,7 @@ def test_a_slot_copied_whole_shifts_by_what_page_offset_has_beyond_a_slot(
 
 
 @pytest.mark.parametrize("page_offset", [SHIFTED, BY_A_GIB, ALIGNED])
-@pytest.mark.parametrize("kernel", ["6.1"])
+@pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.3"])
 def test_a_table_of_the_firmwares_own_does_not_mind_where_the_direct_map_is(kernel: str, page_offset: int) -> None:
     assert outcome(kernel, kaslr=page_offset, buffer=0x8000001000).verdict == "success"
 
