@@ -34,7 +34,8 @@ class Machine:
     `ram` is in bytes as asked for; `buffer` is the physical address to put the descriptor array at, or None to let the
     kernel's allocator decide; `leaf_shift` is the largest page the kernel may use for its direct map (30, 21 or 12).
     `kaslr` is the address to which memory KASLR moves the direct map, None without it; with `kpti` the kernel isolates
-    its page tables from processes', as on a processor with the Meltdown bug.
+    its page tables from processes', as on a processor with the Meltdown bug.  With `noruntime` it is told not to call
+    the firmware at all (efi=noruntime, since 3.16 as recalled; noefi before; real-time kernels are built so).
     """
 
     ram: int
@@ -47,6 +48,7 @@ class Machine:
     maxphyaddr: int = MAXPHYADDR
     kaslr: int | None = None
     kpti: bool = False
+    noruntime: bool = False
 
     @property
     def highest_ram(self) -> int:
@@ -65,6 +67,7 @@ def machine(
     descriptor_size: int = DESCRIPTOR_SIZE,
     kaslr: int | str | None = None,
     kpti: bool = False,
+    noruntime: bool = False,
 ) -> Machine:
     """A machine with `ram` of memory, or with the memory of `map` (then `ram` is not used).
 
@@ -89,6 +92,7 @@ def machine(
         descriptor_size=_descriptor_size(descriptor_size),
         kaslr=None if kaslr is None else _page_offset(kaslr),
         kpti=kpti,
+        noruntime=noruntime,
     )
 
 

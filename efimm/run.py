@@ -24,7 +24,8 @@ class Outcome:
     """How it went.  `verdict` is one of "success", "page-fault", "wrong-memory" and "refused".
 
     success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime through the new addresses told the firmware's time;
-                  or the kernel does without that call (`status` is None, there is no array), and GetTime told it
+                  or the kernel does without that call (`status` is None, there is no array), and GetTime told it;
+                  or the kernel was told to make no call at all (efi=noruntime)
     page-fault    a page fault on the way into the call or in it; `fault` has it
     wrong-memory  what the firmware was given was not the array: EFI_SUCCESS, but the first call afterwards went wrong;
                   or the processor refused the address altogether (a general protection fault, `status` is None)
@@ -170,7 +171,7 @@ def call_again(first: Outcome, page: int | None = None) -> Outcome:
 
     `page` is the physical address of a page for the answer, without it a new one.
     """
-    if first.verdict != "success":
+    if first.verdict != "success" or first.linux.machine.noruntime:
         return first
     verdict, trouble, who = _get_time(first.linux, alloc_pages(first.linux, 1) if page is None else page)
     return replace(first, verdict=verdict, trouble=trouble, who=who)
@@ -182,7 +183,12 @@ def _running(linux: Linux) -> str:
 
 
 def _after_the_call(linux: Linux, status: EfiStatus | None) -> tuple[str, str, str | None]:
-    """The verdict on a status: a success counts when the firmware can be called at the addresses it was given."""
+    """The verdict on a status: a success counts when the firmware can be called at the addresses it was given.
+
+    Under efi=noruntime nobody calls it, then or later.
+    """
+    if linux.machine.noruntime:
+        return "success", "", None
     if status not in (None, EfiStatus.EFI_SUCCESS):
         return "refused", "", "firmware"
     return _get_time(linux, alloc_pages(linux, 1))

@@ -93,6 +93,8 @@ def console(found: Outcome) -> list[str]:
 
 
 def _verdict_words(found: Outcome) -> str:
+    if found.linux.machine.noruntime:
+        return "success: the firmware is not called at all (efi=noruntime)"
     if found.verdict == "success" and found.status is None:
         return "success: the firmware works at its physical addresses"
     fault = found.fault

@@ -121,6 +121,7 @@ _PLACEMENT_OPTIONS = (
 _OTHER_OPTIONS = (
     click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 4.8)."),
     click.option("--kpti", is_flag=True, help="With page-table isolation, as on a processor with the Meltdown bug."),
+    click.option("--noruntime", is_flag=True, help="With efi=noruntime: the firmware is not called at all."),
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -165,6 +166,7 @@ def machine_from(options: dict[str, Any]) -> Machine:
         map=_given_map(options["map_"]),
         kaslr=options["kaslr"],
         kpti=options["kpti"],
+        noruntime=options["noruntime"],
         descriptor_size=parse_address(options["descriptor_size"]),
     )
 

@@ -46,6 +46,8 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     EFI_SUCCESS makes Linux panic (6.1 goes on without runtime services); here it is the result.  What the console
     prints is 3.5's in every kernel.
     """
+    if linux.machine.noruntime:
+        return None
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         try:
             return _checked_status(linux, linux.kernel.efi_enter_virtual_mode(linux))

@@ -31,11 +31,13 @@ from .vmalloc import ioremap
 KERNEL_DS = 0x68  # __KERNEL_DS of a 32-bit kernel (asm/segment.h): the descriptor at this offset of the GDT
 
 
-def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus:
+def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus | None:
     """Switch the firmware to virtual addresses; the status of SetVirtualAddressMap.
 
     No page fault can come from the firmware here: it runs without paging, on whatever physical address it was given.
     """
+    if linux.machine.noruntime:
+        return None
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         merge_regions(linux.memmap)
         regions = checked_regions(linux, linux.record.efi_map_regions(linux))
