@@ -1,9 +1,7 @@
-"""The options that several commands share, and the machine that they describe.
+"""The options that several commands share, the machine that they describe, and a kernel of the reader's own.
 
-A kernel of the reader's own, from a file: `--kernel ./my_fix.py`.
-
-The file is a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels do.  It is
-executed, with all that this means, and stderr says so beforehand.
+`--kernel ./my_fix.py` names a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels
+do.  It is executed, with all that this means, and stderr says so beforehand.
 """
 
 from __future__ import annotations
