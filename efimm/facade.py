@@ -1,6 +1,6 @@
 """Names that a package gives on demand, so that importing the package costs nothing.
 
-`import efimm` is to be cheap, and `efimm.run` is to be the function, whoever has imported the module of that name before.
+`import efimm` is to be cheap, and `efimm.run` is the function, whoever has imported the module of that name before.
 The import system hangs each module on its package under the module's name; a facade keeps the names it has promised.
 """
 

@@ -47,6 +47,11 @@ class Machine:
     kaslr: int | None = None
     kpti: bool = False
 
+    def __repr__(self) -> str:
+        place = "" if self.buffer is None else f", array at {self.buffer:#x}"
+        memory = f"{self.ram / (1 << 30):.6g} GiB of RAM up to {self.highest_ram:#x}"
+        return f"<Machine {self.arch}, {memory}, firmware {self.firmware}{place}>"
+
     @property
     def highest_ram(self) -> int:
         """End (exclusive) of the highest RAM; above `ram`, since RAM starts again behind the hole below 4 GiB."""
