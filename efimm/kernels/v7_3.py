@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux.head import V7_3_IMAGE
+from ..linux.head import KernelImage
 from ..linux.state import Linux
 from ..x86 import PageTable
 from ..x86.registers import CR4_LASS
@@ -38,13 +38,25 @@ def efi_call_virt(linux: Linux) -> Iterator[None]:
         linux.cpu.write_cr4(linux.cpu.cr4 | efi_cr4_lass)
 
 
+# Debian's 7.3.4+deb13-cloud-amd64 as we booted it on OVMF in November 2026, with nokaslr; _end is rounded up.
+IMAGE = KernelImage(
+    text=0x160_0000,
+    end=0x4A0_0000,
+    init_level4_pgt=0x362_A000,
+    level3_kernel_pgt=0x362_D000,
+    level2_kernel_pgt=0x362_E000,
+    level2_fixmap_pgt=0x362_F000,
+    level1_fixmap_pgt=0x363_0000,
+    init_stack_top=0x360_4000,
+)
+
 KERNEL = replace(
     v6_12.KERNEL,
     name="7.3",
     order=11,
     title="Linux 7.3 (2026)",
     source="arch/x86/platform/efi/efi_64.c, v7.2 (Debian's 7.2.13-1), and page tables of Debian's 7.3.4",
-    image=V7_3_IMAGE,
+    image=IMAGE,
     efi_alloc_page_tables=efi_alloc_page_tables,
     efi_call_virt=efi_call_virt,
 )

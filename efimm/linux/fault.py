@@ -1,7 +1,8 @@
-"""A page fault: what Linux prints of it, and what it repairs (arch/x86/mm/fault.c, v3.5; see real oopses).
+"""What Linux does about a page fault: the oops for the firmware's or its own, a repair for one in the vmalloc area.
 
-Only the vmalloc area is repaired, one process's table at a time, or all by a sync.  The direct map and vmemmap have
-to be synced before anybody looks; an entry that is missing in the lower half is never put there by a kernel's fault.
+Source: arch/x86/mm/fault.c, v3.5; the oops is checked against real ones.  Only the vmalloc area is repaired by a fault.
+The direct map and vmemmap have to be synced before anybody looks; an entry that is missing in the lower half is never
+put there by the kernel's own faults.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from ..x86 import PageFault, walk
 from .i386 import vmalloc as i386
 from .layout import PGDIR_SIZE, pgd_index
 from .state import Linux, Linux32, Mm
+
+PF_PROT, PF_USER, PF_RSVD = 1 << 0, 1 << 2, 1 << 3
 
 
 def do_page_fault(linux: Linux, fault: PageFault) -> None:
@@ -32,14 +35,9 @@ def dump_pagetable(fault: PageFault) -> str:
     return "".join(f"{step.level.name.upper()} {step.entry:x} " for step in fault.walk.steps)
 
 
-PF_PROT, PF_USER, PF_RSVD = 1 << 0, 1 << 2, 1 << 3
-TASK_SIZE_MAX, TASK_SIZE_MAX_32 = (1 << 47) - 4096, 0xC000_0000
-
-
 def kernel_fault(linux: Linux, mm: Mm, fault: PageFault) -> bool:
     """The start of do_page_fault: True when the fault was one of these, and the access can be made again."""
-    top = TASK_SIZE_MAX_32 if isinstance(linux, Linux32) else TASK_SIZE_MAX
-    if fault.cr2 < top or fault.error_code & (PF_RSVD | PF_USER | PF_PROT):
+    if fault.cr2 < linux.layout.task_size_max or fault.error_code & (PF_RSVD | PF_USER | PF_PROT):
         return False
     return vmalloc_fault(linux, mm, fault.cr2)
 
