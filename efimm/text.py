@@ -12,6 +12,7 @@ from itertools import groupby
 from textwrap import wrap
 
 from .linux.layout import PGDIR_SHIFT, V3_5_LAYOUT, Layout, pgd_index
+from .linux.page_alloc import another_node
 from .maps.errors import printable
 from .run import Outcome
 from .trace import Access, Enter, Event, Fault, Leave, Trace
@@ -112,7 +113,9 @@ def _given(found: Outcome) -> list[tuple[str, str]]:
     count = found.linux.memmap_count
     if not count:
         return [("array", "none: SetVirtualAddressMap is not called")]
-    array = ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)})")
+    other = another_node(found.linux)
+    inferred = f"; inferred, another node may get it: --buffer {other:#x}" if other is not None else ""
+    array = ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)}){inferred}")
     if found.fault and found.who == "kernel":  # it did not get so far as to pass it
         return [array]
     return [array, ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}")]

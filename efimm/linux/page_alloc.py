@@ -21,6 +21,7 @@ from .smp import this_processor
 from .state import Linux
 
 NODE_BYTES = 64 << 30
+LINE = 512 << 30
 TAKEN_AT_THE_TOP = (8 << 20) + (64 << 10)
 MAX_ORDER_BLOCK = 4 << 20
 ARRAY_OFFSET = 0x38000
@@ -76,6 +77,21 @@ def kmalloc_memmap(linux: Linux, size: int) -> int:
     if own_tables or linux.memblock.is_region_reserved(wanted, size):
         raise MachineError(f"buffer {wanted:#x}: the kernel or the firmware keeps something else there")
     return wanted
+
+
+def another_node(linux: Linux) -> int | None:
+    """An address in a node that could have got the array as well, on the other side of 512 GiB where there is one.
+
+    None where the place was chosen, and on a machine of one node, whose rule is measured.
+    """
+    if linux.machine.buffer is not None or linux.map.ram_bytes <= NODE_BYTES:
+        return None
+    array = linux.virt_to_phys(linux.new_memmap)
+    below = [(start, min(end, LINE)) for start, end in linux.memblock.memory if start < LINE]
+    above = [(max(start, LINE), end) for start, end in linux.memblock.memory if end > LINE]
+    pieces = (above if array < LINE else below) or linux.memblock.memory
+    start, end = max(pieces, key=lambda piece: piece[1] - piece[0])
+    return (start + (end - start) // 2) // PAGE_SIZE * PAGE_SIZE
 
 
 def struct_pages_size(start: int, end: int) -> int:
