@@ -61,7 +61,7 @@ def test_each_entry_has_the_type_that_its_line_says(logs: Path, name: str) -> No
     lines = re.findall(r"(?<!user: )BIOS-e820: \[mem 0x(\w+)-0x(\w+)\] (.+)", text)
     expected = [(int(start, 16), int(end, 16) + 1, kind(words)) for start, end, words in lines]
     if not expected:
-        pytest.skip("an older form of the lines; test_formats.py has those")
+        pytest.skip("this log has an older form of the lines, which test_formats.py reads")
 
     assert expected == [(entry.start, entry.end, entry.type) for entry in read_map(logs / name).e820]
 
