@@ -16,10 +16,9 @@ import pytest
 from captures import INDEX, listings, text_of
 
 import efimm
-from efimm.check import check
-from efimm.show.checked import checked
-from efimm.show.text import COLUMNS
-from efimm.uefi.formats import MapError, read, read_map
+from efimm.check import check, checked
+from efimm.maps.formats import MapError, read, read_map
+from efimm.text import COLUMNS
 
 GIB = 1 << 30
 TYPE_WORDS = {"usable": 1, "reserved": 2, "ACPI data": 3, "ACPI NVS": 4, "unusable": 5, "persistent (type 7)": 7}

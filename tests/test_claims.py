@@ -12,7 +12,7 @@ import efimm
 from efimm import locks
 from efimm.claims import CLAIMS, overview, report
 from efimm.linux import Linux
-from efimm.linux.pgd_list import Mm
+from efimm.linux.state import Mm
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
 V3_5, HPA_SYNC = efimm.KERNELS["3.5"], efimm.KERNELS["hpa-sync"]
