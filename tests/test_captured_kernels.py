@@ -11,17 +11,14 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from captures import TABLES, text_of
 
 import efimm
 from efimm.uefi import EfiMemoryDescriptor, read_map
-
-TABLES = Path(__file__).parents[2] / "shared" / "facts" / "tables"
-pytestmark = pytest.mark.skipif(not TABLES.is_dir(), reason="the tables of real kernels (../shared/facts) are not here")
 
 KERNELS = {
     **dict.fromkeys(("a-2g-nokaslr", "b-600g-nokaslr"), "6.1"),
@@ -57,7 +54,7 @@ class Leaf(NamedTuple):
 @cache
 def captured(name: str) -> tuple[dict[str, int], dict[int, list[int]]]:
     """The roots of a capture, and its table pages by frame number."""
-    facts = json.loads((TABLES / name / "tables.json").read_text())
+    facts = json.loads(text_of(TABLES / name / "tables.json"))
     with np.load(TABLES / name / "tables.npz") as file:
         pages = dict(zip(file["pfns"].tolist(), file["pages"].tolist(), strict=True))
     return {root: int(pa, 16) for root, pa in facts["roots"].items()}, pages
@@ -65,13 +62,13 @@ def captured(name: str) -> tuple[dict[str, int], dict[int, list[int]]]:
 
 @cache
 def modelled(name: str) -> efimm.Outcome:
-    array = json.loads((TABLES / name / "tables.json").read_text())["efi_memmap"]["phys_map"]
+    array = json.loads(text_of(TABLES / name / "tables.json"))["efi_memmap"]["phys_map"]
     return efimm.run(efimm.machine(map=read_map(log(name)), buffer=int(array, 16)), KERNELS[name])
 
 
 def log(name: str) -> str:
     """The boot's log; 7.x has other words for the e820 list, and tells of its gaps (4a7a13e04c05, 4d8e5a682be4)."""
-    lines = (TABLES / name / "dmesg.txt").read_text().splitlines()
+    lines = text_of(TABLES / name / "dmesg.txt").splitlines()
     words = ((r"\]  ", "] "), (r"System RAM$", "usable"), (r"device reserved$", "reserved"))
     for old, new in words:
         lines = [re.sub(old, new, line) if re.search(r"(?:BIOS-e820|user): \[mem 0x", line) else line for line in lines]
@@ -129,8 +126,7 @@ def covered(found: Iterable[Leaf]) -> list[tuple[int, int, int]]:
 
 
 def descriptors(name: str) -> list[EfiMemoryDescriptor]:
-    with (TABLES / name / "efi_memmap.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(text_of(TABLES / name / "efi_memmap.csv").splitlines()))
     keys = ("type", "phys", "virt", "pages", "attribute")
     return [EfiMemoryDescriptor(*(int(row[key], 0) for key in keys)) for row in rows]
 
@@ -150,7 +146,7 @@ def test_every_region_has_the_virtual_address_that_the_real_kernel_gave_it(name:
 
 @pytest.mark.parametrize("name", CAPTURES)
 def test_the_next_address_is_where_the_real_kernels_variable_stands(name: str) -> None:
-    variables = json.loads((TABLES / name / "tables.json").read_text())["variables"]
+    variables = json.loads(text_of(TABLES / name / "tables.json"))["variables"]
 
     assert int(variables["efi_va"], 16) == modelled(name).linux.efi_va
     assert int(variables["page_offset_base"], 16) == modelled(name).linux.layout.page_offset
@@ -286,8 +282,8 @@ def test_the_trampolines_1_to_1_map_is_the_direct_map_from_0(name: str) -> None:
 def test_the_oracle_of_qemu_agrees_with_the_model_on_what_the_firmware_sees(name: str) -> None:
     """QEMU's own walker on the real tables (its gva2gpa), the model's on its own: addresses of the firmware's half."""
     linux = modelled(name).linux
-    with (TABLES / name / "oracle.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["root"] == "efi_mm.pgd"]
+    oracle = csv.DictReader(text_of(TABLES / name / "oracle.csv").splitlines())
+    rows = [row for row in oracle if row["root"] == "efi_mm.pgd"]
     asked = [(int(row["va"], 16), row["pa"]) for row in rows]
     window = range(0xFFFF_FFEF_0000_0000, 0xFFFF_FFFF_0000_0000)
     firmware = [(va, pa) for va, pa in asked if va < 1 << 47 or va in window]
@@ -305,4 +301,4 @@ def test_the_oracle_of_qemu_agrees_with_the_model_on_what_the_firmware_sees(name
 def test_the_verdict_is_what_happened(name: str) -> None:
     """The real kernels went on with their runtime services."""
     assert modelled(name).verdict == "success"
-    assert "Unable to switch EFI" not in (TABLES / name / "dmesg.txt").read_text()
+    assert "Unable to switch EFI" not in text_of(TABLES / name / "dmesg.txt")
