@@ -109,7 +109,8 @@ def randomized(kernel: Kernel, machine: Machine) -> Layout:
     if not kernel.layout.randomize_memory:
         raise MachineError(f"Linux {kernel.name} does not move its direct map: memory KASLR came with 4.8")
     assert machine.kaslr is not None  # the caller has looked
-    layout, end = kernel.layout.moved(machine.kaslr), machine.kaslr + machine.highest_ram
+    layout = kernel.layout.moved(machine.kaslr, machine.kaslr_areas)
+    end = machine.kaslr + machine.highest_ram
     area = layout.region("vmalloc").start
     if end > area:
         raise MachineError(
