@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import tomllib
@@ -126,3 +127,44 @@ def test_jupyterlab_starts_without_a_pop_up():
     settings = json.loads((ROOT / "jupyter" / "overrides.json").read_text(encoding="utf-8"))
 
     assert settings["@jupyterlab/apputils-extension:notification"] == {"fetchNews": "false", "checkForUpdates": False}
+
+
+# commit messages
+
+
+MESSAGES = runpy.run_path(str(ROOT / ".ci" / "subjects"))
+
+
+def test_every_commit_since_the_house_says_what_and_why():
+    history = MESSAGES["history"]()
+    if history is None:
+        pytest.skip(f"no git history back to {MESSAGES['SINCE'][:7]}: there is nothing to look at")
+
+    assert {name[:12]: wrong for name, message in history if (wrong := MESSAGES["complaints"](message))} == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "trouble"),
+    [
+        ("x" * 72 + "\n\nWhy.\n", []),
+        ("Add\n\nWhy.\n# git's comment\n", []),
+        ("Merge branch 'x'\n", []),
+        ("x" * 73 + "\n\nWhy.", ["the subject has 73 characters: expected 1 to 72"]),
+        ("Add\nWhy.", ["expected an empty line below the subject"]),
+        ("Add\n\n# Why.\n", ["expected a body that says why"]),
+        (f"Add\n{MESSAGES['SCISSORS']}\n+ line\n", ["expected a body that says why"]),
+        ("\n", ["the subject has 0 characters: expected 1 to 72", "expected a body that says why"]),
+    ],
+)
+def test_a_message_needs_a_short_subject_and_a_body(message, trouble):
+    assert MESSAGES["complaints"](message) == trouble
+
+
+def test_the_hook_refuses_a_message(tmp_path):
+    (tmp_path / "good").write_text("Add\n\nWhy.\n", encoding="utf-8")
+    (tmp_path / "bad").write_text("Add\n", encoding="utf-8")
+    hook = [str(ROOT / ".ci" / "subjects")]
+
+    assert subprocess.run([*hook, tmp_path / "good"], check=False).returncode == 0
+    refused = subprocess.run([*hook, tmp_path / "bad"], check=False, capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr) == (1, f"{tmp_path / 'bad'}: expected a body that says why\n")
