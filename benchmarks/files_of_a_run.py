@@ -6,11 +6,17 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-loaded_before = set(sys.modules)
-import efimm  # noqa: E402 - what this line loads is one of the two figures
+import efimm
 
-loaded = [name for name in sys.modules.keys() - loaded_before if name.partition(".")[0] == "efimm"]
 
+def loaded() -> int:
+    """How many modules of efimm are loaded by now."""
+    return sum(name.partition(".")[0] == "efimm" for name in sys.modules)
+
+
+LOADED_BY_IMPORT = loaded()
+machine, run = efimm.machine, efimm.run  # asking for them loads what a run needs
+LOADED_FOR_A_RUN = loaded()
 PACKAGE = Path(efimm.__file__).parent
 
 
@@ -28,7 +34,7 @@ def files_of_a_run(ram: str = "1T", kernel: str = "3.5") -> dict[str, int]:
 
     sys.setprofile(note)
     try:
-        efimm.run(efimm.machine(ram), kernel)
+        run(machine(ram), kernel)
     finally:
         sys.setprofile(None)
     inside = {Path(name): count for name, count in calls.items() if Path(name).is_relative_to(PACKAGE)}
@@ -41,7 +47,8 @@ def main() -> int:
     for name, count in found.items():
         print(f"{count:8,}  {name}")
     print(f'{len(found)} files of efimm are touched by run(machine("1T"), "3.5"); at most 28 is the aim')
-    print(f"{len(loaded)} modules are loaded by `import efimm`; at most 65 is the aim")
+    print(f"{LOADED_BY_IMPORT} modules are loaded by `import efimm`; at most 65 is the aim")
+    print(f"{LOADED_FOR_A_RUN} modules are loaded once efimm.run and efimm.machine have been asked for")
     return 0
 
 
