@@ -96,6 +96,31 @@ def test_the_readme_names_every_notebook():
     assert set(re.findall(r"\bnotebooks/([\w-]+)\.ipynb", readme)) >= series
 
 
+def test_the_readme_is_short_and_starts_with_a_picture():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    _, _, picture, *rest = lines
+
+    assert len(lines) <= 90
+    assert [line for line in lines if len(line) > 120] == []
+    path = ROOT / re.fullmatch(r"!\[.+\]\((.+)\)", picture)[1]
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size < 200_000
+    assert "RAM *above* 512 GiB" in rest[1], "it is the address that counts, and not how much RAM there is"
+
+
+def links(page):
+    """The files that a page in Markdown leads to, without those of the network."""
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    return [target for target in targets if "://" not in target]
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in ("reading", "design", "command"))])
+def test_every_link_of_a_page_leads_to_a_file(page):
+    path = ROOT / page
+
+    assert [target for target in links(path) if not (path.parent / target).exists()] == []
+
+
 # commands
 
 

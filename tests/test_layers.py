@@ -1,6 +1,7 @@
 """The layering: each part of efimm imports only what stands to its left, and little else."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -169,6 +170,15 @@ def test_the_package_was_found():
 def test_every_module_imports_only_what_stands_to_its_left(module):
     assert layer_of(module) in LAYERS, f"give {module} its place in LAYERS"
     assert complaints(module, IMPORTS[module]) == []
+
+
+def test_the_page_on_the_design_lists_the_layers_in_their_order():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|", page[page.index("| layer |") : page.index("### Inside")], re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)]
+    here = {layer_of(module) for module in MODULES}
+
+    assert listed == [layer or "__init__" for layer in LAYERS if layer in here]
 
 
 def test_no_module_imports_itself_by_a_detour():
