@@ -6,6 +6,7 @@ import runpy
 import shutil
 import subprocess
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,19 @@ def test_every_link_of_a_page_leads_to_a_file(page):
     path = ROOT / page
 
     assert [target for target in links(path) if not (path.parent / target).exists()] == []
+
+
+PAGES = sorted(path for folder in ("docs", "data", "benchmarks", "workshop") for path in (ROOT / folder).rglob("*.md"))
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md", *tracked_notebooks()], ids=lambda path: path.name)
+def test_a_page_names_no_file_that_has_moved(path):
+    text = path.read_text(encoding="utf-8")
+    names = set(re.findall(r"\befimm/[\w/]+\.(?:py|js|css|c)\b", text))
+
+    assert [name for name in names if not (ROOT / name).exists()] == []
+    for module, imported in re.findall(r"^from (efimm[\w.]*) import ([\w, ]+)$", text, re.MULTILINE):
+        assert [name for name in imported.split(", ") if not hasattr(import_module(module), name)] == [], module
 
 
 # commands
