@@ -100,7 +100,7 @@ def read_table_files(data: bytes) -> None:
 
 def hear_a_witness(data: bytes) -> None:
     """Bytes as what a guest said on its serial port before it died."""
-    from efimm.judges.errors import JudgeError
+    from efimm.judges.host import JudgeError
     from efimm.judges.testimony import read_testimony
 
     try:

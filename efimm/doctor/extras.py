@@ -7,8 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from ..judges.errors import NotInstalledError
-from ..judges.host import require
+from ..judges.host import NotInstalledError, require
 from .finding import Finding
 
 _SPACE = 200 << 20  # for a kernel's temporary files and saved notebooks; a guess on the safe side

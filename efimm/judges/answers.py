@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .cases import ask_all, named_case
-from .errors import NotInstalledError
 from .guest import TIMEOUT
-from .host import firmware_arch, require
+from .host import NotInstalledError, firmware_arch, require
 from .judgement import Judgement
 from .recorded import recall
 

@@ -15,10 +15,9 @@ from ..linux import Kernel
 from ..machines import parse_size
 from . import odd_entries
 from .broken import Breaker, one_gib_wrong
-from .errors import JudgeError
 from .firmware_map import learn
 from .guest import TIMEOUT, Guest
-from .host import FirmwareImage, firmware_arch, require
+from .host import FirmwareImage, JudgeError, firmware_arch, require
 from .judgement import Judgement
 from .session import Case, ask
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .build import witness
-from .errors import JudgeError
-from .host import QEMU, FirmwareImage
+from .host import QEMU, FirmwareImage, JudgeError
 
 VENDORS = {"intel": "GenuineIntel", "amd": "AuthenticAMD"}
 REQUEST_FILE = "opt/org.efimm/request"

@@ -16,7 +16,7 @@ from ..uefi.tables import SERVICES
 from ..x86 import Cpu, GeneralProtection, PageFault, PagingMode
 from ..x86.memory import PAGE_MASK
 from ..x86.registers import CR0_PG, Registers
-from .errors import JudgeError
+from .host import JudgeError
 from .tables import Tables, reachable
 
 SWITCH = "SetVirtualAddressMap"

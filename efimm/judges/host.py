@@ -7,7 +7,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import NotInstalledError
+
+class JudgeError(ValueError):
+    """The question could not be put to the firmware, or got no answer; the message says why in one line."""
+
+
+class NotInstalledError(JudgeError):
+    """A program or a firmware file is not on this computer; the message names the Debian packages that bring them."""
+
 
 # Debian's names of the packages, and of the firmware files in them.
 PACKAGES = {

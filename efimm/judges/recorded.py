@@ -18,9 +18,8 @@ from typing import Any
 
 from ..machines import answers_file
 from .cases import NamedCase
-from .errors import JudgeError
 from .firmware_map import map_of
-from .host import PACKAGES, FirmwareImage
+from .host import PACKAGES, FirmwareImage, JudgeError
 from .judgement import Judgement, Mismatch, judge
 from .probes import Prediction
 from .session import put

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import mapped_ranges, walk
 from ..x86.memory import PAGE_SIZE
-from .errors import JudgeError
 from .firmware_map import FirmwareMap
 from .handover import Handover, Moment
+from .host import JudgeError
 from .probes import Prediction
 from .tables import Tables, memory_of
 

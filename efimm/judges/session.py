@@ -10,10 +10,10 @@ from ..linux import Kernel
 from ..machines import MAXPHYADDR, machine
 from ..run import find_kernel
 from .broken import Breaker
-from .errors import JudgeError
 from .firmware_map import FirmwareMap, learn, map_of, qemu_version
 from .guest import TIMEOUT, Guest, boot
 from .handover import hand_over
+from .host import JudgeError
 from .judgement import Judgement, judge
 from .probes import addresses, predict
 from .request import Question

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from ..x86.memory import PAGE_MASK, PAGE_SIZE, PhysMemory
 from ..x86.modes import ADDRESS_MASK, P, PagingMode, reserved_masks
-from .errors import JudgeError
+from .host import JudgeError
 
 MOST_TABLES = 8192
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from ..uefi.memmap import EfiMemoryDescriptor
-from .errors import JudgeError
+from .host import JudgeError
 
 Fields = dict[str, str]
 
