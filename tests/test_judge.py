@@ -23,8 +23,7 @@ from nbclient import NotebookClient
 import efimm
 from efimm import judges
 from efimm.judges import build, firmware_map, guest, handover, probes, request, session, testimony
-from efimm.judges.broken import WRONG_GIB, entry_changed
-from efimm.judges.cases import CONTROLS
+from efimm.judges.cases import CONTROLS, WRONG_GIB, entry_changed
 from efimm.judges.handover import hand_over
 from efimm.judges.judgement import Judgement, answered, fits
 from efimm.judges.tables import memory_of
