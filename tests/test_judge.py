@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 
 import efimm
 from efimm import judges
-from efimm.judges import build, firmware_map, guest, handover, probes, request, session, testimony
+from efimm.judges import build, firmware_map, guest, handover, request, session, testimony
 from efimm.judges.cases import CONTROLS, WRONG_GIB, entry_changed
 from efimm.judges.handover import hand_over
 from efimm.judges.judgement import Judgement, answered, fits
@@ -152,7 +152,7 @@ def test_too_many_tables_are_refused_in_one_line():
 
 def test_every_gib_of_both_maps_has_a_probe_in_it():
     moment = hand_over(efimm.machine("768G"), "3.5").call
-    vas = probes.addresses(moment.tables, moment.cr3, moment.mode)
+    vas = request.addresses(moment.tables, moment.cr3, moment.mode)
     mapped = {va // GIB for va in vas if walk(memory_of(moment.tables), moment.cr3, va).pa is not None}
 
     assert set(range(4, 512)) <= mapped
@@ -165,7 +165,7 @@ def test_both_sides_of_every_boundary_are_probed(chain):
     for page in (3, 4, 6):  # 5 is empty, and 6 goes elsewhere
         chain(memory, page << 12, 0x2063, 0x3063, 0x4063, (page + 8 * (page == 6)) << 12 | flags)
     tables = {pa: memory.read(pa, 4096) for pa in range(0x1000, 0x5000, 0x1000)}
-    vas = set(probes.addresses(tables, 0x1000, LONG4))
+    vas = set(request.addresses(tables, 0x1000, LONG4))
 
     assert {0x2FF8, 0x3000, 0x4FF8, 0x5000, 0x5FF8, 0x6000, 0x6FF8, 0x7000} <= vas
     assert {index << 39 for index in range(256)} <= vas
@@ -197,9 +197,9 @@ def test_a_table_where_the_firmware_has_something_else_is_refused():
 
 # the answer
 
-WANT = probes.Prediction(va=0x5000, pa=0x9000, read=0, write=0, fetch=0x10E11)
+WANT = request.Prediction(va=0x5000, pa=0x9000, read=0, write=0, fetch=0x10E11)
 GOT = testimony.Finding(read=0, write=0, fetch=0x10E11, seen=testimony.SEEN_TAG, offset=0x4000, cr2_offset=0)
-FAULT = probes.Prediction(va=0x5000, pa=None, read=0x10E00, write=0x10E02, fetch=0x10E10)
+FAULT = request.Prediction(va=0x5000, pa=None, read=0x10E00, write=0x10E02, fetch=0x10E10)
 FAULTED = testimony.Finding(read=0x10E00, write=0x10E02, fetch=0x10E10, seen=0, offset=0, cr2_offset=0)
 
 

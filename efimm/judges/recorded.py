@@ -22,7 +22,7 @@ from .firmware_map import map_of
 from .guest import TIMEOUT
 from .host import PACKAGES, FirmwareImage, JudgeError, NotInstalledError, firmware_arch, require
 from .judgement import Judgement, Mismatch, judge
-from .probes import Prediction
+from .request import Prediction
 from .session import put
 from .testimony import Finding, read_testimony
 

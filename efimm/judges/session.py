@@ -14,8 +14,7 @@ from .guest import TIMEOUT, Guest, boot
 from .handover import Handover, hand_over
 from .host import JudgeError
 from .judgement import Judgement, judge
-from .probes import addresses, predict
-from .request import Question
+from .request import Question, addresses, predict
 from .tables import Tables
 from .testimony import read_testimony
 
