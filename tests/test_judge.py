@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 
 import efimm
 from efimm import judges
-from efimm.judges import build, firmware_map, guest, handover, request, session, testimony
+from efimm.judges import build, guest, handover, request, session, testimony
 from efimm.judges.cases import CONTROLS, WRONG_GIB, entry_changed
 from efimm.judges.handover import hand_over
 from efimm.judges.judgement import Judgement, answered, fits
@@ -123,7 +123,7 @@ def test_a_kernel_that_never_switches_is_asked_about_its_other_calls(monkeypatch
     monkeypatch.setattr(handover, "enter", only_get_time)
     case = BY_NAME["3.5, array above 512 GiB"]
     answer = RECORDED["answers"][case.name]
-    known = firmware_map.map_of(testimony.read_testimony([*RECORDED["maps"][answer["map"]], *answer["lines"]]))
+    known = testimony.map_of(testimony.read_testimony([*RECORDED["maps"][answer["map"]], *answer["lines"]]))
     question = session.put(case.case(judges.FirmwareImage(Path("none.fd"))), known)
     header = request._HEADER.unpack_from(question.pack())
 
@@ -189,7 +189,7 @@ def test_python_and_c_have_the_same_request():
 def test_a_table_where_the_firmware_has_something_else_is_refused():
     handover = hand_over(efimm.machine("1T"), "3.5")
     descriptors = tuple(d for d in handover.machine.map.descriptors if d.physical_start < 1 << 32)
-    known = firmware_map.FirmwareMap(descriptors, 0x1000, "test", 0)
+    known = testimony.FirmwareMap(descriptors, 0x1000, "test", 0)
 
     with pytest.raises(judges.JudgeError, match="where this firmware has no memory"):
         request.Question(handover, known, handover.call.tables, []).pack()
@@ -330,7 +330,7 @@ def test_the_notebook_runs_without_qemu_and_marks_what_is_recorded(no_qemu):
 def test_a_map_that_is_no_longer_true_is_learnt_again(monkeypatch):
     answer = RECORDED["answers"][HIGH.name]
     lines = [*RECORDED["maps"][answer["map"]], *answer["lines"]]
-    known = firmware_map.map_of(testimony.read_testimony(lines))
+    known = testimony.map_of(testimony.read_testimony(lines))
     learnt = [replace(known, descriptors=known.descriptors[1:]), known]
     monkeypatch.setattr(session, "learn", lambda *_, **__: learnt.pop(0))
     monkeypatch.setattr(session, "boot", lambda *_, **__: lines)

@@ -17,12 +17,11 @@ from ..linux.page_alloc import alloc_pages
 from ..machines import parse_size
 from ..x86 import walk
 from ..x86.modes import LONG4, NX, PS, RW, US, A, D, P
-from .firmware_map import learn
 from .guest import TIMEOUT, Guest
 from .handover import Handover
 from .host import FirmwareImage, JudgeError, firmware_arch, require
 from .judgement import Judgement
-from .session import Breaker, Case, ask
+from .session import Breaker, Case, ask, learn
 from .tables import Tables, memory_of
 
 # Each guest keeps one core busy and takes some 200 MB.

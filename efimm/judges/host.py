@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -86,6 +88,13 @@ def cache_folder() -> Path:
     folder = Path(base) / "efimm"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@lru_cache
+def qemu_version() -> str:
+    """QEMU's own line about itself, such as "QEMU emulator version 7.2.22"."""
+    done = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout.partition("\n")[0].partition(" (")[0]
 
 
 def _existing(image: FirmwareImage, setting: str) -> FirmwareImage:

@@ -18,13 +18,12 @@ from typing import Any
 
 from ..machines import answers_file
 from .cases import NamedCase, ask_all, named_case
-from .firmware_map import map_of
 from .guest import TIMEOUT
 from .host import PACKAGES, FirmwareImage, JudgeError, NotInstalledError, firmware_arch, require
 from .judgement import Judgement, Mismatch, judge
 from .request import Prediction
 from .session import put
-from .testimony import Finding, read_testimony
+from .testimony import Finding, map_of, read_testimony
 
 _HOW = "efimm judge --all --record data/firmware-answers.json"
 

@@ -17,11 +17,10 @@ from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import Cpu, GeneralProtection, PageFault, mapped_ranges, walk
 from ..x86.memory import PAGE_SIZE
 from ..x86.modes import P, PagingMode
-from .firmware_map import FirmwareMap
 from .handover import Handover, Moment
 from .host import JudgeError
 from .tables import Tables, canonical, entries, memory_of, places
-from .testimony import FAULTED
+from .testimony import FAULTED, FirmwareMap
 
 MAGIC = int.from_bytes(b"EFMREQ01", "little")
 _HEADER = struct.Struct("<18Q")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from ..linux import Kernel
 from ..machines import MAXPHYADDR, machine
 from ..run import find_kernel
-from .firmware_map import FirmwareMap, learn, map_of, qemu_version
+from ..uefi.memmap import EfiMemoryDescriptor
+from .build import source_hash
 from .guest import TIMEOUT, Guest, boot
 from .handover import Handover, hand_over
-from .host import JudgeError
+from .host import JudgeError, cache_folder, qemu_version
 from .judgement import Judgement, judge
 from .request import Question, addresses, predict
 from .tables import Tables
-from .testimony import read_testimony
+from .testimony import FirmwareMap, map_of, read_testimony
 
 LEAST_RAM = 512 << 20
 
@@ -61,6 +65,19 @@ def ask(
     raise JudgeError("the firmware's memory map is another one at every boot: the model cannot boot on it")
 
 
+def learn(guest: Guest, *, timeout: float, afresh: bool = False) -> FirmwareMap:
+    """The map of `guest`'s firmware: from the cache, or from a boot (always from one when `afresh`)."""
+    kept = cache_folder() / f"map-{_key(guest)}.json"
+    known = None if afresh else _load(kept)
+    if known is not None:
+        return known
+    found = map_of(read_testimony(boot(guest, timeout=timeout)))
+    waiting = kept.with_suffix(f".{id(found)}")
+    waiting.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    waiting.replace(kept)
+    return found
+
+
 def _check(case: Case) -> None:
     """Refuse what cannot be asked before any firmware is booted for it; raises MachineError, JudgeError."""
     find_kernel(case.kernel)
@@ -103,3 +120,21 @@ def _teller(progress: Progress) -> Callable[[str], None]:
             progress(word)
 
     return hear
+
+
+def _load(path: Path) -> FirmwareMap | None:
+    """What an earlier boot left there; None where there is nothing, or nothing that this version can read."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data["descriptors"] = tuple(EfiMemoryDescriptor(**each) for each in data["descriptors"])
+        return FirmwareMap(**data)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _key(guest: Guest) -> str:
+    """A name that changes with whatever the map may depend on."""
+    files = [path for path in (guest.firmware.code, guest.firmware.variables) if path is not None]
+    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    what = (guest.hardware(), stamps, qemu_version(), source_hash(guest.arch))
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
