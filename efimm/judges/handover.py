@@ -14,33 +14,14 @@ from ..machines import Machine
 from ..run import Outcome, boot, enter
 from ..uefi import EfiStatus, Firmware
 from ..uefi.tables import SERVICES
-from ..x86 import Cpu, GeneralProtection, PageFault, PagingMode
+from ..x86 import Cpu, GeneralProtection, PageFault
 from ..x86.memory import PAGE_MASK
-from ..x86.registers import CR0_PG, Registers
+from ..x86.registers import CR0_PG
 from .host import JudgeError
-from .tables import Tables, reachable
+from .tables import Moment, reachable
 
 SWITCH = "SetVirtualAddressMap"
 NO_SWITCH = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The processor and the tables below its CR3, when a service was called with `arguments`.
-
-    `mode` is the one that the tables are made for; a 32-bit kernel has turned paging off (`paging`).
-    """
-
-    registers: Registers
-    cr3: int
-    mode: PagingMode
-    tables: Tables
-    arguments: tuple[int, ...] = ()
-
-    @property
-    def paging(self) -> bool:
-        """True when the tables are in force."""
-        return bool(self.registers.cr0 & CR0_PG)
 
 
 @dataclass(frozen=True, slots=True)

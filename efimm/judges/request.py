@@ -17,9 +17,9 @@ from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import Cpu, GeneralProtection, PageFault, mapped_ranges, walk
 from ..x86.memory import PAGE_SIZE
 from ..x86.modes import P, PagingMode
-from .handover import Handover, Moment
+from .handover import Handover
 from .host import JudgeError
-from .tables import Tables, canonical, entries, memory_of, places
+from .tables import Moment, Tables, canonical, entries, memory_of, places
 from .testimony import FAULTED, FirmwareMap
 
 MAGIC = int.from_bytes(b"EFMREQ01", "little")
