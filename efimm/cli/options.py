@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
 from ..kernels import KERNELS
 from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, machine, parse_address
@@ -56,6 +57,11 @@ def _with(options: tuple[Callable[[_Command], _Command], ...], command: _Command
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def given(name: str) -> bool:
+    """True when the option was typed, and is not just its default."""
+    return click.get_current_context().get_parameter_source(name) == ParameterSource.COMMANDLINE
 
 
 def standard_input(name: str) -> str | BinaryIO:

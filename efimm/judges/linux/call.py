@@ -11,7 +11,7 @@ import re
 import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...uefi.tables import NEVER_CONVERTED, RUNTIME_SERVICES_SIGNATURE, SERVICES, SYSTEM_TABLE_SIGNATURE, X64
 from ...x86.memory import PAGE_SIZE
@@ -20,6 +20,7 @@ from ...x86.registers import Registers
 from ..host import JudgeError
 from ..qemu import ram_ranges
 from ..tables import Moment, reachable
+from .changes import Change
 from .gdb import GuestEnded
 from .guest import LinuxGuest, Running, started
 from .told import Answer, Call, Fault, Told
@@ -31,7 +32,9 @@ _BOUNDARY = 4 << 20  # EFI_SYSTEM_TABLE_POINTER lies at such an address, near th
 _BOOT_SERVICES_SIGNATURE = 0x5652_4553_544F_4F42
 _BOOT_SERVICES = X64.runtime_services + X64.word
 _EXIT_BOOT_SERVICES = 0xE8  # offset of the pointer in EFI_BOOT_SERVICES
-_TOO_LATE = ("Freeing unused kernel", "Kernel panic")  # what a kernel prints only after the place of the call
+# What a kernel prints only after the place of the call: it has looked for a root file system, and starts init.
+_TOO_LATE = ("Freeing unused kernel", "Unable to mount root fs", "Cannot open root device")
+_PANIC = "Kernel panic"
 
 # Exceptions at which a call may end: invalid opcode, double fault, general protection, page fault.
 _VECTORS = (6, 8, 13, 14)
@@ -41,8 +44,6 @@ _LONGEST_ARRAY = 1 << 20
 _MOST_STEPS = 5000
 
 Progress = Callable[[str], None]
-# Changes the stopped machine before the call goes on, and says in words what it did.
-Change = Callable[[Running, Call], str]
 
 
 class NotReachedError(JudgeError):
@@ -64,16 +65,16 @@ def ask_kernel(
     with started(guest) as running:
         patience = _Patience(running, began + timeout, progress)
         try:
-            call = before = _run_to_the_call(running, _firmware_tables(running, patience), patience)
-            done: tuple[str, ...] = ()
-            answer = None
-            if before is not None:
-                done = tuple(change(running, before) for change in changes)
-                call = _call(running) if done else before
-                answer = _through_the_call(running, call, patience)
+            before = _run_to_the_call(running, _firmware_tables(running, patience), patience)
+            if before is None:
+                return Told(guest, running.console, patience.where, time.monotonic() - began)
+            done = tuple(change.on_guest(running, before) for change in changes)
+            call = replace(before, moment=_call(running).moment) if done else before
+            answer = _through_the_call(running, call, patience)
         except GuestEnded as ended:
             raise NotReachedError(running.complaint or patience.words(f"the guest ended: {ended}")) from ended
-        return Told(guest, running.console, patience.where, time.monotonic() - began, done, before, call, answer)
+        seconds = time.monotonic() - began
+        return Told(guest, running.console, patience.where, seconds, done, before, call, answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,10 @@ class _Patience:
         self.progress(where)
 
     def words(self, why: str) -> str:
-        """`why`, how far it came, and the last line on the console."""
+        """`why`, how far it came, and the last line on the console, or the panic there."""
         lines = [line for line in map(printable_line, self.running.console.splitlines()) if line]
-        said = f"the console's last line: {lines[-1][:120]}" if lines else "nothing on the console"
-        return f"{why} (how far it came: {self.where}; {said})"
+        last = next((line for line in lines if _PANIC in line), lines[-1] if lines else "nothing")
+        return f"{why}; how far it came: {self.where}; on the console: {last[:120]}"
 
     def check(self) -> None:
         """NotReachedError when the time is up."""

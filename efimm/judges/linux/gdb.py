@@ -18,6 +18,7 @@ NAMES = (*_GENERAL, *_SELECTORS, *_CONTROL)
 _REGISTERS = struct.Struct(f"<{len(_GENERAL)}Q{len(_SELECTORS)}I{len(_CONTROL)}Q")
 
 _INTERRUPT = b"\x03"
+_EXITED = ("W", "X")  # the first letter of what is said when the guest is no more
 _ANSWER_SECONDS = 30.0  # for anything but a guest that runs
 
 
@@ -70,7 +71,7 @@ class Gdb:
 
     def stop(self) -> None:
         """Stop the running guest where it is."""
-        self._port.sendall(_INTERRUPT)
+        self._write(_INTERRUPT)
         self._packet(_ANSWER_SECONDS)
 
     def step(self) -> None:
@@ -98,10 +99,13 @@ class Gdb:
 
     def _send(self, packet: str) -> None:
         data = packet.encode()
+        self._write(b"$%s#%02x" % (data, sum(data) & 0xFF))
+
+    def _write(self, data: bytes) -> None:
         try:
-            self._port.sendall(b"$%s#%02x" % (data, sum(data) & 0xFF))
+            self._port.sendall(data)
         except OSError as error:
-            raise GuestEnded(str(error)) from error
+            raise GuestEnded(f"QEMU's debug port: {error.strerror}") from error
 
     def _packet(self, seconds: float) -> str | None:
         """The next packet, acknowledged; None where none comes in time."""
@@ -110,9 +114,11 @@ class Gdb:
             start = self._heard.find(b"$")
             end = self._heard.find(b"#", start)
             if 0 <= start < end <= len(self._heard) - 3:
-                packet, self._heard = self._heard[start + 1 : end], self._heard[end + 3 :]
-                self._port.sendall(b"+")
-                return packet.decode("latin-1")
+                packet, self._heard = self._heard[start + 1 : end].decode("latin-1"), self._heard[end + 3 :]
+                if packet[:1] in _EXITED:
+                    raise GuestEnded("it was switched off")
+                self._write(b"+")
+                return packet
             if not self._hear(deadline - time.monotonic()):
                 return None
 
@@ -126,7 +132,7 @@ class Gdb:
         except TimeoutError:
             return False
         except OSError as error:
-            raise GuestEnded(str(error)) from error
+            raise GuestEnded(f"QEMU's debug port: {error.strerror}") from error
         if not heard:
             raise GuestEnded("QEMU closed its debug port")
         self._heard += heard
