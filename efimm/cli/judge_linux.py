@@ -72,7 +72,7 @@ def ask_linux(vmlinuz: str, as_json: bool, progress: Callable[[str], None], opti
     progress("")
     click.echo(json.dumps(found.summary()) if as_json else linux.kernel_judgement(found))
     if options["save"]:
-        linux.save(found, Path(options["save"]))
+        linux.save(told, Path(options["save"]))
     if expect not in (None, told.verdict):
         sys.exit(NOT_THERE if told.verdict == "no-call" else _OTHERWISE)
 

@@ -15,6 +15,7 @@ from .memory import PAGE_SHIFT, PAGE_SIZE, PHYSICAL_BITS, PhysMemory
 from .modes import LEGACY, LONG4, LONG5, PAE, PagingMode
 
 MODES = {"legacy32": LEGACY, "pae": PAE, "4level": LONG4, "5level": LONG5}
+TABLES_NPZ, TABLES_JSON = "tables.npz", "tables.json"
 _LARGEST = 1 << 30  # bytes of pages, unpacked
 
 
@@ -31,10 +32,10 @@ def load_tables(path: str | os.PathLike[str]) -> tuple[PhysMemory, dict[str, int
     """
     folder = Path(path)
     folder = folder if folder.is_dir() else folder.parent
-    about = _about(folder / "tables.json")
+    about = _about(folder / TABLES_JSON)
     mode = MODES[about["mode"]]
     memory = PhysMemory()
-    for pfn, page in _pages(folder / "tables.npz", mode.entry_bytes):
+    for pfn, page in _pages(folder / TABLES_NPZ, mode.entry_bytes):
         memory.write(pfn << PAGE_SHIFT, page)
     return memory, about["roots"], mode
 
@@ -112,8 +113,8 @@ def save_tables(folder: str | os.PathLike[str], pages: Mapping[int, bytes], abou
             f"<u{entry_bytes}", (len(frames), PAGE_SIZE // entry_bytes), b"".join(pages[pa] for pa in frames)
         ),
     }
-    _replace(here / "tables.npz", _zipped({f"{name}.npy": data for name, data in arrays.items()}))
-    _replace(here / "tables.json", (json.dumps(about, indent=1) + "\n").encode())
+    _replace(here / TABLES_NPZ, _zipped({f"{name}.npy": data for name, data in arrays.items()}))
+    _replace(here / TABLES_JSON, (json.dumps(about, indent=1) + "\n").encode())
 
 
 def _npy(kind: str, shape: tuple[int, ...], data: bytes) -> bytes:

@@ -5,7 +5,8 @@ from .changes import Change, CopySlot, OtherPointer, ZeroSlot
 from .facts import Facts
 from .guest import LinuxGuest, usual_side
 from .image import KernelFile, installed_kernels, kernel_file
-from .judgement import KernelJudgement, judge_kernel, save
+from .judgement import KernelJudgement, judge_kernel
+from .kept import recall, save
 from .text import kernel_judgement
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "judge_kernel",
     "kernel_file",
     "kernel_judgement",
+    "recall",
     "save",
     "usual_side",
 ]

@@ -17,7 +17,7 @@ from ...uefi.tables import NEVER_CONVERTED, RUNTIME_SERVICES_SIGNATURE, SERVICES
 from ...x86.memory import PAGE_SIZE
 from ...x86.modes import ADDRESS_MASK
 from ...x86.registers import Registers
-from ..host import JudgeError
+from ..host import JudgeError, qemu_version
 from ..qemu import ram_ranges
 from ..tables import Moment, reachable
 from .changes import Change
@@ -61,20 +61,20 @@ def ask_kernel(
 
     Raises NotReachedError where the kernel does not come so far in `timeout` seconds, and JudgeError.
     """
-    began = time.monotonic()
+    began, run_by = time.monotonic(), f"{qemu_version()}, {guest.firmware.code}"
     with started(guest) as running:
         patience = _Patience(running, began + timeout, progress)
         try:
             before = _run_to_the_call(running, _firmware_tables(running, patience), patience)
             if before is None:
-                return Told(guest, running.console, patience.where, time.monotonic() - began)
+                return Told(guest, running.console, patience.where, time.monotonic() - began, run_by)
             done = tuple(change.on_guest(running, before) for change in changes)
             call = replace(before, moment=_call(running).moment) if done else before
             answer = _through_the_call(running, call, patience)
         except GuestEnded as ended:
             raise NotReachedError(running.complaint or patience.words(f"the guest ended: {ended}")) from ended
         seconds = time.monotonic() - began
-        return Told(guest, running.console, patience.where, seconds, done, before, call, answer)
+        return Told(guest, running.console, patience.where, seconds, run_by, "", done, before, call, answer)
 
 
 @dataclass(frozen=True, slots=True)

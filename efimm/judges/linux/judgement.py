@@ -1,23 +1,17 @@
-"""What a real kernel did, beside what the model says that it does; and the tables of both moments, to be kept."""
+"""What a real kernel did, beside what the model says that it does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from ...linux import Kernel
-from ...x86 import LONG5
-from ...x86.tablefile import save_tables
-from ..host import qemu_version
 from .changes import Change
 from .facts import Facts, differing, facts
 from .prediction import nearest_kernel, predict
 from .told import Told
-
-CONSOLE_FILE = "console.txt"
 
 
 @dataclass(frozen=True)
@@ -43,11 +37,6 @@ class KernelJudgement:
         """True when both sides spoke and said the same."""
         return self.model is not None and not self.differences
 
-    @property
-    def run_by(self) -> str:
-        """QEMU's version and the firmware's file."""
-        return f"{qemu_version()}, {self.told.guest.firmware.code}"
-
     def summary(self) -> dict[str, Any]:
         """Everything as plain data, the object that `efimm judge --linux --json` prints; addresses are integers."""
         told, guest = self.told, self.told.guest
@@ -61,7 +50,8 @@ class KernelJudgement:
             "verdict": told.verdict,
             "reached": told.reached,
             "changes": list(told.changes),
-            "run_by": self.run_by,
+            "run_by": told.run_by,
+            "recorded": told.recorded or None,
             "seconds": round(told.seconds, 1),
         }
         if told.call and told.answer and self.real:
@@ -92,29 +82,6 @@ def judge_kernel(told: Told, kernel: Kernel | None = None, changes: Sequence[Cha
         return KernelJudgement(told, record, real, facts(*predict(told, record, changes)))
     except ValueError as error:  # a console that has lost lines, a machine that the model does not have
         return KernelJudgement(told, record, real, None, str(error))
-
-
-def save(found: KernelJudgement, folder: Path) -> None:
-    """Write the tables, the console and the summary into `folder`; the tables in the form of data/tables.
-
-    Where a page was written between the two moments, the table at the call is the one that is kept.
-    """
-    told = found.told
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONSOLE_FILE).write_text(told.console, encoding="utf-8")
-    if told.call is None or told.answer is None:
-        return
-    call, own = told.call.moment, told.answer.own
-    roots = {"at_the_call": hex(call.cr3)} | ({"kernels_own": hex(own.cr3)} if own and own.cr3 != call.cr3 else {})
-    about = {
-        "title": f"Linux {told.guest.kernel.release} at its call of SetVirtualAddressMap",
-        "source": f"stopped at the call by efimm judge --linux; {found.run_by}",
-        "mode": "5level" if call.mode is LONG5 else "4level",
-        "phys_bits": told.guest.phys_bits,
-        "roots": roots,
-        "call": found.summary(),
-    }
-    save_tables(folder, (own.tables if own else {}) | call.tables, about)
 
 
 def _plain(found: Facts) -> dict[str, Any]:

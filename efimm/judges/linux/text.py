@@ -44,7 +44,8 @@ _VECTORS = {6: "invalid opcode", 8: "double fault", 13: "general protection faul
 def kernel_judgement(found: KernelJudgement) -> str:
     """Everything: the guest, the call, the walk of the pointer, both sides, and whether they agree."""
     told = found.told
-    rows = [("kernel", told.guest.kernel.release), ("run by", found.run_by), ("guest", guest_words(told.guest))]
+    rows = [("kernel", told.guest.kernel.release), ("run by", told.run_by), ("guest", guest_words(told.guest))]
+    rows += [("recorded", f"{told.recorded}, by us; this computer was not asked")] if told.recorded else []
     if told.call is None or told.answer is None or found.real is None:
         return "\n".join([*table(rows), *no_call(told)])
     size, step, version, pointer = told.call.moment.arguments

@@ -76,13 +76,16 @@ class Told:
     """All that one boot told.
 
     `reached` says how far it came.  `call` and `answer` are None for a kernel that went on without the call.  `changes`
-    are the words for what was changed at the stop, and `before` is the call as it would have been without.
+    are the words for what was changed at the stop, and `before` is the call as it would have been without.  `run_by`
+    names QEMU and the firmware; `recorded` is the day of the run, "" for one of just now.
     """
 
     guest: LinuxGuest
     console: str
     reached: str
     seconds: float
+    run_by: str
+    recorded: str = ""
     changes: tuple[str, ...] = ()
     before: Call | None = None
     call: Call | None = None
