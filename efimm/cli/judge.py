@@ -12,7 +12,7 @@ import click
 
 from .. import judges
 from ..machines import parse_address, parse_size
-from ..show import text
+from ..text import COLUMNS
 from .judge_linux import NAMES, ask_linux, linux_options, list_kernels
 from .options import JSON, KERNEL, given, machine_options
 
@@ -82,7 +82,7 @@ def _judge_all(timeout: float, as_json: bool, record: str | None) -> None:
 def _progress(what: str) -> None:
     """Show what is being done, on a terminal only; "" takes it away again."""
     if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{what[: text.COLUMNS]}", err=True, nl=False)
+        click.echo(f"\r\x1b[K{what[:COLUMNS]}", err=True, nl=False)
 
 
 def _always(what: str) -> None:

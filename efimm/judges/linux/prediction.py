@@ -10,8 +10,8 @@ from ...kernels import KERNELS
 from ...linux import Kernel
 from ...linux.layout import PMD_SIZE, START_KERNEL_MAP
 from ...machines import Machine, machine
+from ...maps.formats import read_map
 from ...run import find_kernel
-from ...uefi import read_map
 from ...x86 import mapped_ranges
 from ..handover import Handover, hand_over
 from ..tables import Moment, reachable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
-from ...show.text import COLUMNS, table
-from ...show.text import walk as walk_text
+from ...text import COLUMNS, table
+from ...text import walk as walk_text
 from ...uefi import EfiMemoryType, EfiStatus
 from ..text import row
 from .facts import Facts, slot_numbers
