@@ -1,7 +1,7 @@
 """The `efimm` command.  Text for people in at most 72 columns, one JSON object with --json.
 
 Exit status: 0 when the question was answered, whatever the verdict; 2 for bad input, with one line on stderr.  `doctor`
-ends with 1 where something is missing.
+ends with 1 where something is missing; with --expect, 1 is for another verdict and 125 for none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..text import COLUMNS
 from .files import check_command, map_command
 from .judge import judge_command
 from .notebooks import dashboard_command, doctor_command, export_command, lab_command, site_command
-from .options import is_own, mistake
+from .options import Exits, is_own, mistake
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
 from .trials import claims_command, gauntlet_command, locks_command
@@ -52,20 +52,21 @@ for command in (
 
 def main() -> NoReturn:
     """The command itself: bad input becomes one line on stderr and exit status 2."""
+    exits = Exits()
     try:
-        cli(standalone_mode=False, prog_name="efimm")
+        cli(standalone_mode=False, prog_name="efimm", obj=exits)
     except click.ClickException as error:
-        _refuse(error.format_message())
+        _refuse(error.format_message(), exits.refusal)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except (ValueError, MemoryError, OSError) as error:
-        _refuse(mistake(error) if is_own(error) else _words(error))
+        _refuse(mistake(error) if is_own(error) else _words(error), exits.refusal)
     except (Exception, SystemExit) as error:
         if found := mistake(error):  # a reader's own kernel may raise anything
-            _refuse(found)
+            _refuse(found, exits.refusal)
         raise
     sys.exit(0)
 
@@ -76,6 +77,6 @@ def _words(error: Exception) -> str:
     return str(error)
 
 
-def _refuse(message: str) -> NoReturn:
+def _refuse(message: str, status: int) -> NoReturn:
     click.echo(f"efimm: {printable(' '.join(message.split()))}", err=True)
-    sys.exit(2)
+    sys.exit(status)

@@ -10,16 +10,14 @@ from typing import Any
 
 import click
 
-from ..judges import JudgeError, firmware_arch, linux
+from ..judges import JudgeError, linux
 from ..judges.host import require_for_linux
 from ..machines import parse_size
 from ..run import find_kernel
-from .options import given
+from .options import NOT_THERE, as_expected, expect_option, given
 
-VERDICTS = ("success", "page-fault", "wrong-memory", "refused", "reset", "no-call")
-NOT_THERE = 125  # what `git bisect run` takes for "this one cannot be tested"
-_OTHERWISE = 1
 _RAM, _VENDOR = "600G", "amd"
+_LEVELS = {"x86_64": 4, "x86_64-la57": 5}
 
 _OPTIONS = (
     click.option("--linux", "vmlinuz", metavar="VMLINUZ", help="Ask a real kernel instead: the file of a bzImage."),
@@ -31,7 +29,7 @@ _OPTIONS = (
     click.option("--zero-slot", multiple=True, type=int, metavar="N", help="What if this top-level slot were empty?"),
     click.option("--copy-slot", multiple=True, metavar="A:B", help="What if slot B were as slot A is?"),
     click.option("--pointer", metavar="va|pa|ADDR", help="What if the firmware got this pointer?"),
-    click.option("--expect", type=click.Choice(VERDICTS), help="Else exit with 1, or 125 where it gets not there."),
+    expect_option("success", "page-fault", "wrong-memory", "refused", "reset", "no-call"),
     click.option("--save", metavar="DIR", help="Keep the tables, the console and the answer in this folder."),
 )
 NAMES = ("array", "append", "initrd", "smp", "zero_slot", "copy_slot", "pointer", "expect", "save")
@@ -58,29 +56,23 @@ def list_kernels() -> None:
 
 def ask_linux(vmlinuz: str, as_json: bool, progress: Callable[[str], None], options: dict[str, Any]) -> None:
     """Boot the kernel, stop it at the call, and print what it did; exits as --expect wants it."""
-    expect, changes = options["expect"], _changes(options)
-    try:
-        told = linux.ask_kernel(_guest(vmlinuz, options), changes, timeout=_timeout(options), progress=progress)
-    except JudgeError as error:
-        if expect is None:
-            raise
-        progress("")
-        click.echo(f"efimm: {error}", err=True)
-        sys.exit(NOT_THERE)
+    changes = _changes(options)
+    told = linux.ask_kernel(_guest(vmlinuz, options), changes, timeout=_timeout(options), progress=progress)
     progress("asking the model")
     found = linux.judge_kernel(told, find_kernel(options["kernel"]) if given("kernel") else None, changes)
     progress("")
     click.echo(json.dumps(found.summary()) if as_json else linux.kernel_judgement(found))
     if options["save"]:
         linux.save(told, Path(options["save"]))
-    if expect not in (None, told.verdict):
-        sys.exit(NOT_THERE if told.verdict == "no-call" else _OTHERWISE)
+    if told.verdict == "no-call" and options["expect"] not in (None, "no-call"):
+        sys.exit(NOT_THERE)
+    as_expected(told.verdict, options["expect"])
 
 
 def _guest(vmlinuz: str, options: dict[str, Any]) -> linux.LinuxGuest:
     kernel, arch = linux.kernel_file(vmlinuz), options["arch"]
-    if firmware_arch(arch) != "x86_64":
-        raise click.BadOptionUsage("arch", "--arch: expected x86_64 with --linux: 32-bit kernels cannot be asked")
+    if arch not in _LEVELS:
+        raise click.BadOptionUsage("arch", f"--arch: expected {' or '.join(_LEVELS)} with --linux")
     ram = parse_size(options["ram"] if given("ram") else _RAM)
     array = options["array"] or linux.usual_side(ram)
     return linux.LinuxGuest(
@@ -92,7 +84,7 @@ def _guest(vmlinuz: str, options: dict[str, Any]) -> linux.LinuxGuest:
         Path(options["initrd"]) if options["initrd"] else None,
         options["smp"],
         options["vendor"] if given("vendor") else _VENDOR,
-        arch == "x86_64-la57",
+        five_levels=_LEVELS[arch] == 5,
     )
 
 

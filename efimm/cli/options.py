@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -129,6 +130,35 @@ def _with(options: tuple[Callable[[_Command], _Command], ...], command: _Command
     for option in reversed(options):
         command = option(command)
     return command
+
+
+# What `git bisect run` takes for "this one cannot be tested", and for "this one is bad".
+NOT_THERE, OTHERWISE = 125, 1
+
+
+@dataclass
+class Exits:
+    """The command's exit status where it refuses to answer; an option may change it."""
+
+    refusal: int = 2
+
+
+def expect_option(*verdicts: str) -> Callable[[_Command], _Command]:
+    """--expect: with it, whatever keeps a kernel from an answer ends the command with NOT_THERE."""
+
+    def expected(context: click.Context, _option: click.Parameter, verdict: str | None) -> str | None:
+        if verdict is not None and context.obj is not None:
+            context.obj.refusal = NOT_THERE
+        return verdict
+
+    words = "Exit with 1 if the verdict is another, and with 125 if there is none."
+    return click.option("--expect", type=click.Choice(verdicts), is_eager=True, callback=expected, help=words)
+
+
+def as_expected(verdict: str, expect: str | None) -> None:
+    """End the command with OTHERWISE where a verdict was expected and it is another."""
+    if expect not in (None, verdict):
+        sys.exit(OTHERWISE)
 
 
 def given(name: str) -> bool:

@@ -10,21 +10,23 @@ import click
 from ..kernels import KERNELS
 from ..run import run, run_watched
 from ..text import compare, outcome, reply
-from .options import JSON, KERNEL, machine_from, machine_options
+from .options import JSON, KERNEL, as_expected, expect_option, machine_from, machine_options
 
 
 @click.command("run")
 @KERNEL
 @machine_options
 @click.option("--explain", is_flag=True, help="Print the walk that decided, step by step.")
+@expect_option("success", "page-fault", "wrong-memory", "refused")
 @JSON
-def run_command(kernel: str, explain: bool, as_json: bool, **options: Any) -> None:
+def run_command(kernel: str, explain: bool, expect: str | None, as_json: bool, **options: Any) -> None:
     """Boot a kernel and let it call SetVirtualAddressMap."""
     found, at_call = run_watched(machine_from(options), kernel)
     if as_json:
         click.echo(json.dumps(found.summary()))
     else:
         click.echo(reply(found, at_call) if explain else outcome(found))
+    as_expected(found.verdict, expect)
 
 
 @click.command("compare")
