@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -23,8 +24,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, NoReturn
-
-import cloudpickle
 
 TIMEOUT = 20.0  # seconds for one job; the longest of the gauntlet's takes less than half a second
 MEMORY = 2 << 30  # bytes of address space for one worker; one trial needs less than a tenth of that
@@ -159,14 +158,8 @@ class _Worker:
 
     @property
     def end(self) -> str:
-        """How the process ended, in a few words."""
-        status = self.process.wait()
-        if status >= 0:
-            return f"its process ended with status {status}"
-        try:
-            return f"its process was ended by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"its process was ended by signal {-status}"
+        """How the process ended."""
+        return how_it_ended(self.process.wait())
 
     def kill(self) -> None:
         """End it, and what it has started, at once."""
@@ -189,6 +182,16 @@ def _parsed(line: bytes) -> list[Any]:
     except ValueError:
         return []
     return words if isinstance(words, list) else []
+
+
+def how_it_ended(status: int) -> str:
+    """What the return code of a process tells, in a few words."""
+    if status >= 0:
+        return f"its process ended with status {status}"
+    try:
+        return f"its process was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"its process was ended by signal {-status}"
 
 
 def processors() -> int:
@@ -224,7 +227,7 @@ def _quota(*files: Path) -> float:
 
 def work(memory: int | None, parent: int) -> NoReturn:
     """Do the jobs that come on standard input until it ends; what a job prints goes to standard error."""
-    _end_with(parent)
+    end_with(parent)
     limit_memory(memory)
     jobs, replies = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -244,7 +247,7 @@ def work(memory: int | None, parent: int) -> NoReturn:
 
 def _done(data: bytes) -> tuple[Any, str]:
     try:
-        value = cloudpickle.loads(data)()
+        value = pickle.loads(data)()  # what cloudpickle wrote is read by pickle
         json.dumps(value)
     except BaseException as error:  # SystemExit and KeyboardInterrupt are a job's own here
         return None, told(error)
@@ -275,7 +278,7 @@ def _receive(jobs: Any, inbox: SimpleQueue[tuple[int, bytes]]) -> None:
     os._exit(0)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """On Linux the kernel ends this process with its parent, even one that lets no other thread run."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - some Pythons are built without it, and only Linux needs it

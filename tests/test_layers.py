@@ -42,7 +42,6 @@ MAY_ALSO_IMPORT = {
     "efimm.x86.levels": {"numpy"},
     "efimm.x86.tablefile": {"numpy"},
     "efimm.trials": {"cloudpickle", "tqdm"},
-    "efimm.workers": {"cloudpickle"},
     "efimm.show.export": {"nbclient", "nbconvert", "nbformat"},
     "efimm.show.site": {"nbformat", "pdoc"},
     "efimm.show.plots": {"matplotlib", "numpy"},

@@ -6,7 +6,6 @@ ends with 1 where something is missing.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import NoReturn
 
@@ -17,10 +16,11 @@ from ..show import text
 from ..uefi.errors import printable
 from .check import check_command
 from .doctor import doctor_command
+from .ending import Ended, end_by, nowhere, obey_signals, open_streams
 from .files import map_command
 from .judge import judge_command
 from .notebooks import dashboard_command, lab_command
-from .own_kernel import is_own, mistake
+from .own_kernel import Watch, go_below, is_own, mistake, run_below, status_above
 from .pages import export_command, site_command
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
@@ -56,14 +56,19 @@ for command in (
 
 def main() -> NoReturn:
     """The command itself: bad input becomes one line on stderr and exit status 2."""
+    obey_signals()
+    if "standard output" in open_streams():
+        _refuse("standard output is closed: there is nowhere to write the answer")
     try:
-        cli(standalone_mode=False, prog_name="efimm")
+        _answer()
     except click.ClickException as error:
         _refuse(error.format_message())
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except Ended as end:
+        end_by(end.number)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere(sys.stdout.fileno())
         sys.exit(141)
     except (ValueError, MemoryError, OSError) as error:
         _refuse(mistake(error) if is_own(error) else _words(error))
@@ -72,6 +77,23 @@ def main() -> NoReturn:
             _refuse(found)
         raise
     sys.exit(0)
+
+
+def main_below(parent: int) -> NoReturn:
+    """The command in the process below, where the code of a reader's file is executed."""
+    go_below(parent)
+    try:
+        main()
+    except SystemExit as end:
+        sys.exit(status_above(end.code if isinstance(end.code, int) else 1))
+
+
+def _answer() -> None:
+    try:
+        cli(standalone_mode=False, prog_name="efimm")
+    except Watch as order:
+        if status := run_below(order):
+            sys.exit(status)
 
 
 def _words(error: Exception) -> str:

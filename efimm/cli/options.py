@@ -13,7 +13,7 @@ from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, machine, parse_addres
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.formats import read_map
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
-from .own_kernel import from_option
+from .own_kernel import from_option, keep_timeout, one_more, watched
 
 _Command = Callable[..., None]
 
@@ -33,12 +33,42 @@ _OTHER_OPTIONS = (
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-KERNEL = click.option(
-    "--kernel",
-    callback=from_option,
-    default="3.5",
-    show_default=True,
-    help=f"One of: {', '.join(KERNELS)}; or a file ./NAME.py with your own, which is executed.",
+_KERNELS = f"One of: {', '.join(KERNELS)}; or a file ./NAME.py with your own, which is executed."
+
+
+def kernel_option(callback: Callable[..., Any], **attributes: Any) -> Callable[[_Command], _Command]:
+    """The option --kernel; `callback` decides where a file of the reader's is executed."""
+    return click.option("--kernel", callback=callback, **attributes)
+
+
+# A command that prints one answer runs a reader's file in a process of its own, which --timeout ends.
+KERNEL = kernel_option(watched, default="3.5", show_default=True, help=_KERNELS)
+KERNEL_HERE = kernel_option(from_option, default="3.5", show_default=True, help=_KERNELS)
+OWN_KERNEL = kernel_option(one_more, metavar="./NAME.py", help="One more: a file with your own, which is executed.")
+
+
+MOST_SECONDS = 7 * 86400.0
+
+
+def timeout_option(
+    default: float, text: str, keep: Callable[[click.Context, float], None] | None = None, **attributes: Any
+) -> Callable[[_Command], _Command]:
+    """The option --timeout: seconds, more than none and up to a week, which `keep` is told as soon as they are read."""
+
+    def in_reason(context: click.Context, _option: click.Parameter, seconds: float) -> float:
+        if not 0 < seconds <= MOST_SECONDS:  # false for a NaN, too
+            raise click.BadParameter(f"{seconds:g}: expected seconds, more than 0 and at most {MOST_SECONDS:.0f}")
+        if keep is not None:
+            keep(context, seconds)
+        return seconds
+
+    return click.option(
+        "--timeout", type=float, default=default, show_default=True, callback=in_reason, help=text, **attributes
+    )
+
+
+TIMEOUT_OF_OWN = timeout_option(
+    60.0, "Seconds for --kernel ./NAME.py.", keep_timeout, is_eager=True, expose_value=False
 )
 
 

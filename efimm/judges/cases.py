@@ -5,26 +5,26 @@ To add one, add a line.  No answer stands here: the model predicts, the firmware
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ..kernels import KERNELS, hpa_sync, va_patch
 from ..linux import Kernel
 from ..machines import parse_size
+from ..workers import processors
 from . import odd_entries
 from .broken import Breaker, one_gib_wrong
 from .errors import JudgeError
 from .firmware_map import learn
-from .guest import TIMEOUT, Guest
+from .guest import TIMEOUT, Guest, Power
 from .host import FirmwareImage, firmware_arch, require
 from .judgement import Judgement
 from .session import Case, ask
 
 # Each guest keeps one core busy and takes some 200 MB.
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-AT_ONCE = min(max(_CORES, 2), 4)
+AT_ONCE = min(max(processors(), 2), 4)
 
 # Robin's pointer on the table that hpa's plan uses, as 3.5 leaves it: an identity map and no direct map.
 NO_DIRECT_MAP = replace(
@@ -105,14 +105,26 @@ def ask_all(
     """The judgement of each case, in their order; several guests run at a time."""
     cases = [named.case() for named in wanted]
     guests = dict.fromkeys(case.guest for case in cases)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with _bench() as (pool, power):
         progress(f"learning {len(guests)} memory maps, for {len(cases)} cases")
-        learnt = {guest: pool.submit(learn, guest, timeout=timeout) for guest in guests}
+        learnt = {guest: pool.submit(learn, guest, timeout=timeout, power=power) for guest in guests}
 
         def judged(case: Case, named: NamedCase) -> Judgement:
             learnt[case.guest].result()  # in the queue before any case, so it cannot wait for one
-            return ask(case, timeout=timeout, broken=named.broken)
+            return ask(case, timeout=timeout, broken=named.broken, power=power)
 
         for done, (named, judgement) in enumerate(zip(wanted, pool.map(judged, cases, wanted), strict=True), 1):
             progress(f"case {done} of {len(cases)}: {named.name}")
             yield named, judgement
+
+
+@contextmanager
+def _bench() -> Iterator[tuple[ThreadPoolExecutor, Power]]:
+    """Threads that boot guests; at its end, and at an early one, too, no guest runs and no question waits."""
+    power = Power()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            yield pool, power
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            power.off()

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
 from ..uefi.synthetic import e820_from_efi
 from .build import source_hash
-from .guest import Guest, boot
+from .guest import Guest, Power, boot
 from .host import QEMU, cache_folder
 from .testimony import Testimony, read_testimony
 
@@ -51,13 +51,13 @@ class FirmwareMap:
         )
 
 
-def learn(guest: Guest, *, timeout: float, afresh: bool = False) -> FirmwareMap:
+def learn(guest: Guest, *, timeout: float, afresh: bool = False, power: Power | None = None) -> FirmwareMap:
     """The map of `guest`'s firmware: from the cache, or from a boot (always from one when `afresh`)."""
     kept = cache_folder() / f"map-{_key(guest)}.json"
     known = None if afresh else _load(kept)
     if known is not None:
         return known
-    found = map_of(read_testimony(boot(guest, timeout=timeout)))
+    found = map_of(read_testimony(boot(guest, timeout=timeout, power=power)))
     waiting = kept.with_suffix(f".{id(found)}")
     waiting.write_text(json.dumps(asdict(found)), encoding="utf-8")
     waiting.replace(kept)

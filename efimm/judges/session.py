@@ -12,7 +12,7 @@ from ..run import find_kernel
 from .broken import Breaker
 from .errors import JudgeError
 from .firmware_map import FirmwareMap, learn, map_of, qemu_version
-from .guest import TIMEOUT, Guest, boot
+from .guest import TIMEOUT, Guest, Power, boot
 from .handover import hand_over
 from .judgement import Judgement, judge
 from .probes import addresses, predict
@@ -37,26 +37,32 @@ class Case:
 
 
 def ask(
-    case: Case, *, timeout: float = TIMEOUT, progress: Progress = lambda _: None, broken: Breaker | None = None
+    case: Case,
+    *,
+    timeout: float = TIMEOUT,
+    progress: Progress = lambda _: None,
+    broken: Breaker | None = None,
+    power: Power | None = None,
 ) -> Judgement:
     """Put `case` to the real firmware and compare.
 
     `broken` gives the tables to load in place of the kernel's, for those who want to see them caught; the predictions
-    are not changed by it.  Raises JudgeError, MachineError.
+    are not changed by it; `power` ends the guest from another thread.  Raises JudgeError, MachineError.
     """
     _check(case)
     progress("learning the firmware's memory map")
-    found = learn(case.guest, timeout=timeout)
+    found = learn(case.guest, timeout=timeout, power=power)
     for _ in range(2):
         started = time.monotonic()
         question = put(case, found, broken)
         progress("booting the firmware under the kernel's tables")
-        said = read_testimony(boot(case.guest, question.pack(), timeout=timeout, heard=_teller(progress)))
+        heard = _teller(progress)
+        said = read_testimony(boot(case.guest, question.pack(), timeout=timeout, heard=heard, power=power))
         if map_of(said) == found:
             run_by = f"{qemu_version()}, firmware file {case.guest.firmware.code}"
             return judge(case.guest, question, said, run_by, time.monotonic() - started)
         progress("the firmware's memory map has changed: once more")
-        found = learn(case.guest, timeout=timeout, afresh=True)
+        found = learn(case.guest, timeout=timeout, afresh=True, power=power)
     raise JudgeError("the firmware's memory map is another one at every boot: the model cannot boot on it")
 
 
