@@ -22,7 +22,7 @@ from .linux import Kernel
 from .machines import MachineError
 from .run import find_kernel
 from .scenarios import SCENARIOS, Scenario
-from .uefi.errors import printable
+from .maps.errors import printable
 from .workers import TIMEOUT, Answer, told
 
 

@@ -10,8 +10,8 @@ import click
 
 from ..kernels import KERNELS
 from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, machine, parse_address
+from ..maps.formats import read_map
 from ..uefi.firmwares import FIRMWARES
-from ..uefi.formats import read_map
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
 from .own_kernel import from_option, keep_timeout, one_more, watched
 

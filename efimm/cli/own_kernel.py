@@ -17,7 +17,7 @@ from types import ModuleType
 import click
 
 from ..linux import Kernel
-from ..uefi.errors import printable
+from ..maps.errors import printable
 from ..workers import end_with, how_it_ended, limit_memory, told
 
 _loaded: list[str] = []
