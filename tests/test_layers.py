@@ -24,6 +24,7 @@ LAYERS = [
     "text",
     "scenarios",
     "policies",
+    "workers",
     "trials",
     "claims",
     "check",

@@ -6,7 +6,6 @@ ends with 1 where something is missing; with --expect, 1 is for another verdict 
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import NoReturn
 
@@ -15,10 +14,12 @@ import click
 from .. import __version__
 from ..maps.errors import printable
 from ..text import COLUMNS
+from .ending import Ended, end_by, nowhere, obey_signals, open_streams
 from .files import check_command, map_command
 from .judge import judge_command
 from .notebooks import dashboard_command, doctor_command, export_command, lab_command, site_command
-from .options import Exits, is_own, mistake
+from .options import Exits
+from .own_kernel import Watch, go_below, is_own, mistake, run_below, status_above
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
 from .trials import claims_command, gauntlet_command, locks_command
@@ -52,15 +53,20 @@ for command in (
 
 def main() -> NoReturn:
     """The command itself: bad input becomes one line on stderr and exit status 2."""
-    exits = Exits()
+    exits, status = Exits(), 0
+    obey_signals()
+    if "standard output" in open_streams():
+        _refuse("standard output is closed: there is nowhere to write the answer", exits.refusal)
     try:
-        cli(standalone_mode=False, prog_name="efimm", obj=exits)
+        status = _answer(exits)
     except click.ClickException as error:
         _refuse(error.format_message(), exits.refusal)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except Ended as end:
+        end_by(end.number)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere(sys.stdout.fileno())
         sys.exit(141)
     except (ValueError, MemoryError, OSError) as error:
         _refuse(mistake(error) if is_own(error) else _words(error), exits.refusal)
@@ -68,7 +74,24 @@ def main() -> NoReturn:
         if found := mistake(error):  # a reader's own kernel may raise anything
             _refuse(found, exits.refusal)
         raise
-    sys.exit(0)
+    sys.exit(status)
+
+
+def main_below(parent: int) -> NoReturn:
+    """The command in the process below, where the code of a reader's file is executed."""
+    go_below(parent)
+    try:
+        main()
+    except SystemExit as end:
+        sys.exit(status_above(end.code if isinstance(end.code, int) else 1))
+
+
+def _answer(exits: Exits) -> int:
+    """The exit status of a command that has answered: 0, or what it asked for by click's Exit."""
+    try:
+        return cli(standalone_mode=False, prog_name="efimm", obj=exits) or 0
+    except Watch as order:
+        return run_below(order)
 
 
 def _words(error: Exception) -> str:

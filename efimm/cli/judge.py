@@ -14,16 +14,16 @@ from .. import judges
 from ..machines import parse_address, parse_size
 from ..text import COLUMNS
 from .judge_linux import NAMES, ask_linux, linux_options, list_kernels
-from .options import JSON, KERNEL, given, machine_options
+from .options import JSON, KERNEL_HERE, given, machine_options, timeout_option
 
 
 @click.command("judge")
 @click.option("--all", "everything", is_flag=True, help="Every kernel, and the decisive cases.")
 @click.option("--record", type=click.Path(dir_okay=False, writable=True), help="With --all: keep the answers there.")
 @click.option("--vendor", type=click.Choice(list(judges.VENDORS)), default="intel", help="The guest's processor.")
-@click.option("--timeout", default=judges.TIMEOUT, show_default=True, help="Seconds for one boot of the firmware.")
+@timeout_option(judges.TIMEOUT, "Seconds for one boot of the firmware.")
 @linux_options
-@KERNEL
+@KERNEL_HERE
 @machine_options
 @JSON
 def judge_command(everything: bool, record: str | None, as_json: bool, **options: Any) -> None:

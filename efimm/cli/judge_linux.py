@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ def ask_linux(vmlinuz: str, as_json: bool, progress: Callable[[str], None], opti
     if options["save"]:
         linux.save(told, Path(options["save"]))
     if told.verdict == "no-call" and options["expect"] not in (None, "no-call"):
-        sys.exit(NOT_THERE)
+        click.get_current_context().exit(NOT_THERE)
     as_expected(told.verdict, options["expect"])
 
 

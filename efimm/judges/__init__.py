@@ -7,9 +7,10 @@ the kernel would, through the kernel's own mapping of its text.
 """
 
 from .cases import NamedCase, ask_all, named_case, named_cases
-from .guest import TIMEOUT, VENDORS, Guest
+from .guest import TIMEOUT, Guest
 from .host import FirmwareImage, JudgeError, NotInstalledError, firmware_arch, require
 from .judgement import Judgement
+from .qemu import VENDORS
 from .recorded import answers, recall, record
 from .session import Case, ask
 from .text import judgement, overview, side

@@ -5,7 +5,6 @@ To add one, add a line.  No answer stands here: the model predicts, the firmware
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from ..kernels import KERNELS, hpa_sync, v3_5, va_patch
 from ..linux import Kernel, Linux
 from ..linux.page_alloc import alloc_pages
 from ..machines import parse_size
+from ..workers import processors
 from ..x86 import walk
 from ..x86.modes import LONG4, NX, PS, RW, US, A, D, P
-from .guest import TIMEOUT, Guest
+from .guest import TIMEOUT, Guest, Power
 from .handover import Handover
 from .host import FirmwareImage, JudgeError, firmware_arch, require
 from .judgement import Judgement
@@ -25,8 +25,7 @@ from .session import Breaker, Case, ask, learn
 from .tables import Tables, memory_of
 
 # Each guest keeps one core busy and takes some 200 MB.
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-AT_ONCE = min(max(_CORES, 2), 4)
+AT_ONCE = min(max(processors(), 2), 4)
 
 _GIB = 1 << 30
 # Direct map of physical 0x9040000000, far from what the firmware touches in the call.
@@ -179,14 +178,26 @@ def ask_all(
     """The judgement of each case, in their order; several guests run at a time."""
     cases = [named.case() for named in wanted]
     guests = dict.fromkeys(case.guest for case in cases)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with _bench() as (pool, power):
         progress(f"learning {len(guests)} memory maps, for {len(cases)} cases")
-        learnt = {guest: pool.submit(learn, guest, timeout=timeout) for guest in guests}
+        learnt = {guest: pool.submit(learn, guest, timeout=timeout, power=power) for guest in guests}
 
         def judged(case: Case, named: NamedCase) -> Judgement:
             learnt[case.guest].result()  # in the queue before any case, so it cannot wait for one
-            return ask(case, timeout=timeout, broken=named.broken)
+            return ask(case, timeout=timeout, broken=named.broken, power=power)
 
         for done, (named, judgement) in enumerate(zip(wanted, pool.map(judged, cases, wanted), strict=True), 1):
             progress(f"case {done} of {len(cases)}: {named.name}")
             yield named, judgement
+
+
+@contextmanager
+def _bench() -> Iterator[tuple[ThreadPoolExecutor, Power]]:
+    """Threads that boot guests; at its end, and at an early one, too, no guest runs and no question waits."""
+    power = Power()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            yield pool, power
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            power.off()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 from .host import QEMU, FirmwareImage
 
@@ -19,10 +20,9 @@ _DISPLACED, _PCI_WINDOW = 2 * _GIB, 32 * _GIB
 _AMD_HOLE, _AMD_ABOVE = (1 << 40) - 12 * _GIB, 1 << 40
 _BELOW_4G, _Q35_MOST_LOW = 2 * _GIB, 0xB000_0000
 
-# Transparent huge pages would turn each 4 KiB that a probe touches into 2 MiB of this computer's memory.
-_PR_SET_THP_DISABLE = 41
-# The guest ends when we do, even by SIGKILL; if we have ended before it was asked for, there is another parent.
-_PR_SET_PDEATHSIG = 1
+# What QEMU inherits of the process that becomes it (include/uapi/linux/prctl.h).  Transparent huge pages would turn
+# each 4 KiB that a probe touches into 2 MiB of this computer's memory; and QEMU is to end with us, however we end.
+_PR_SET_PDEATHSIG, _PR_SET_THP_DISABLE = 1, 41
 _LAUNCHER = (
     "import ctypes, os, sys\n"
     "prctl = ctypes.CDLL(None).prctl\n"
@@ -33,9 +33,9 @@ _LAUNCHER = (
 )
 
 
-def launched(command: list[str], parent: int) -> list[str]:
-    """The command that starts QEMU without huge pages, and lets it end together with the process `parent`."""
-    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(parent), QEMU, *command]
+def launched(options: Sequence[str]) -> list[str]:
+    """The command that starts QEMU with these options, as a process that ends together with this one."""
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), QEMU, *options]
 
 
 def phys_bits(ram: int, vendor: str) -> int:
@@ -56,16 +56,12 @@ def ram_ranges(ram: int, vendor: str) -> list[tuple[int, int]]:
     return [(0, low), (start, start + ram - low)] if ram > low else [(0, low)]
 
 
-def firmware_options(firmware: FirmwareImage, store: Path | None) -> list[str]:
-    """The options that put `firmware` in its place; `store` is a copy of its variables that it may write to.
-
-    Without a `store` what it writes is thrown away.
-    """
+def firmware_options(firmware: FirmwareImage) -> list[str]:
+    """The options that put `firmware` in its place; what it writes into its variable store is forgotten."""
     if firmware.variables is None:
         return ["-bios", str(firmware.code)]
-    variables = f"file={store}" if store else f"snapshot=on,file={firmware.variables}"
     code = f"if=pflash,format=raw,unit=0,readonly=on,file={firmware.code}"
-    return ["-drive", code, "-drive", f"if=pflash,format=raw,unit=1,{variables}"]
+    return ["-drive", code, "-drive", f"if=pflash,format=raw,unit=1,snapshot=on,file={firmware.variables}"]
 
 
 def _above_the_amd_hole(ram: int, vendor: str) -> bool:

@@ -14,7 +14,7 @@ from ..machines import MAXPHYADDR, machine
 from ..run import find_kernel
 from ..uefi.memmap import EfiMemoryDescriptor
 from .build import source_hash
-from .guest import TIMEOUT, Guest, boot
+from .guest import TIMEOUT, Guest, Power, boot
 from .handover import Handover, hand_over
 from .host import JudgeError, cache_folder, qemu_version
 from .judgement import Judgement, judge
@@ -42,36 +42,42 @@ class Case:
 
 
 def ask(
-    case: Case, *, timeout: float = TIMEOUT, progress: Progress = lambda _: None, broken: Breaker | None = None
+    case: Case,
+    *,
+    timeout: float = TIMEOUT,
+    progress: Progress = lambda _: None,
+    broken: Breaker | None = None,
+    power: Power | None = None,
 ) -> Judgement:
     """Put `case` to the real firmware and compare.
 
     `broken` gives the tables to load in place of the kernel's, for those who want to see them caught; the predictions
-    are not changed by it.  Raises JudgeError, MachineError.
+    are not changed by it; `power` ends the guest from another thread.  Raises JudgeError, MachineError.
     """
     _check(case)
     progress("learning the firmware's memory map")
-    found = learn(case.guest, timeout=timeout)
+    found = learn(case.guest, timeout=timeout, power=power)
     for _ in range(2):
         started = time.monotonic()
         question = put(case, found, broken)
         progress("booting the firmware under the kernel's tables")
-        said = read_testimony(boot(case.guest, question.pack(), timeout=timeout, heard=_teller(progress)))
+        heard = _teller(progress)
+        said = read_testimony(boot(case.guest, question.pack(), timeout=timeout, heard=heard, power=power))
         if map_of(said) == found:
             run_by = f"{qemu_version()}, firmware file {case.guest.firmware.code}"
             return judge(case.guest, question, said, run_by, time.monotonic() - started)
         progress("the firmware's memory map has changed: once more")
-        found = learn(case.guest, timeout=timeout, afresh=True)
+        found = learn(case.guest, timeout=timeout, afresh=True, power=power)
     raise JudgeError("the firmware's memory map is another one at every boot: the model cannot boot on it")
 
 
-def learn(guest: Guest, *, timeout: float, afresh: bool = False) -> FirmwareMap:
+def learn(guest: Guest, *, timeout: float, afresh: bool = False, power: Power | None = None) -> FirmwareMap:
     """The map of `guest`'s firmware: from the cache, or from a boot (always from one when `afresh`)."""
     kept = cache_folder() / f"map-{_key(guest)}.json"
     known = None if afresh else _load(kept)
     if known is not None:
         return known
-    found = map_of(read_testimony(boot(guest, timeout=timeout)))
+    found = map_of(read_testimony(boot(guest, timeout=timeout, power=power)))
     waiting = kept.with_suffix(f".{id(found)}")
     waiting.write_text(json.dumps(asdict(found)), encoding="utf-8")
     waiting.replace(kept)

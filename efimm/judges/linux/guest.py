@@ -99,7 +99,7 @@ class LinuxGuest:
         options += ["-kernel", str(self.kernel.path), "-append", self.command_line]
         options += ["-initrd", str(self.initrd)] if self.initrd else []
         options += ["-serial", f"file:/dev/fd/{console}", "-chardev", f"socket,id=gdb,fd={port}", "-gdb", "chardev:gdb"]
-        return options + firmware_options(self.firmware, None)
+        return options + firmware_options(self.firmware)
 
 
 def usual_side(ram: int) -> str:
@@ -164,11 +164,12 @@ def started(guest: LinuxGuest) -> Iterator[Running]:
         files = (memory.fileno(), console.fileno(), its.fileno())
         with _nameless("complaints") as complaints:
             process = subprocess.Popen(
-                launched(guest.options(*files), os.getpid()),
+                launched(guest.options(*files)),
                 pass_fds=files,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,
+                start_new_session=True,  # Ctrl-C is for us, and we end it
             )
             its.close()  # so that ours ends when QEMU does
             try:
