@@ -128,6 +128,11 @@ def answers_file() -> Path:
     return _data() / "firmware-answers.json"
 
 
+def linux_runs() -> dict[str, Path]:
+    """The recorded runs of real kernels that come with efimm: their names and folders, for `judges.linux.recall`."""
+    return {path.parent.name: path.parent for path in sorted(_data().glob("linux/*/tables.npz"))}
+
+
 def _data() -> Path:
     here = Path(__file__).parent
     return next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")
