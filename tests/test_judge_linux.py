@@ -24,7 +24,7 @@ import pytest
 from efimm import judges
 from efimm.judges import JudgeError, linux
 from efimm.judges.host import FirmwareImage, require_for_linux
-from efimm.judges.linux.facts import slot_numbers
+from efimm.judges.linux.facts import slots_in_words
 from efimm.judges.linux.gdb import Gdb, GuestEnded
 from efimm.judges.linux.guest import LinuxGuest, Running
 from efimm.judges.linux.image import KernelFile
@@ -269,8 +269,8 @@ def test_the_model_of_another_kernel_or_without_the_change_does_not_agree(record
 
 
 def test_slots_are_told_as_runs():
-    assert slot_numbers([0, 1, 273, 510, 511]) == "0-1, 273, 510-511"
-    assert slot_numbers([]) == "none"
+    assert slots_in_words([0, 1, 273, 510, 511]) == "0–1, 273, 510–511"
+    assert slots_in_words([]) == "none"
 
 
 def test_a_run_is_kept_and_found_again(recorded, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from ...text import slot_numbers
 from ...x86 import MappedRange, mapped_ranges
 from ...x86.memory import PAGE_SIZE
 from ..tables import Moment, entries
@@ -97,15 +98,15 @@ def differing(real: Facts, model: Facts) -> list[str]:
     ]
 
 
-def slot_numbers(slots: Iterable[int]) -> str:
-    """Slots as text: "0-1, 273", runs as one."""
+def slots_in_words(slots: Iterable[int]) -> str:
+    """Slots as text: "0–1, 273", runs as one."""
     runs: list[list[int]] = []
     for slot in slots:
         if runs and runs[-1][-1] == slot - 1:
             runs[-1].append(slot)
         else:
             runs.append([slot])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs) or "none"
+    return ", ".join(slot_numbers(run[0], run[-1]) for run in runs) or "none"
 
 
 def _slots(moment: Moment, mapped: list[MappedRange]) -> tuple[tuple[int, ...], ...]:

@@ -118,7 +118,7 @@ class Running:
     @property
     def console(self) -> str:
         """All that the firmware and the kernel have printed so far."""
-        return _text(self._console)
+        return _text(self._console).replace("\r\n", "\n")
 
     @property
     def complaint(self) -> str:

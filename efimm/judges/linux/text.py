@@ -9,7 +9,7 @@ from ...text import COLUMNS, table
 from ...text import walk as walk_text
 from ...uefi import EfiMemoryType, EfiStatus
 from ..text import row
-from .facts import Facts, slot_numbers
+from .facts import Facts, slots_in_words
 from .guest import GIB, LinuxGuest
 from .judgement import KernelJudgement
 from .told import PAGE_FAULT, Answer, Call, Told
@@ -52,7 +52,7 @@ def kernel_judgement(found: KernelJudgement) -> str:
     rows += [
         ("call", f"SetVirtualAddressMap({size:#x}, {step}, {version}, {pointer:#x})"),
         ("array", f"{len(told.call.descriptors)} descriptors at {told.call.array_pa:#x}"),
-        ("CR3", f"{told.call.moment.cr3:#x}, slots {slot_numbers(_filled(found.real))}"),
+        ("CR3", f"{told.call.moment.cr3:#x}, slots {slots_in_words(_filled(found.real))}"),
         *(("WHAT IF", change) for change in told.changes),
     ]
     lines = [*table(rows), "", *walk_text(told.call.moment.walk(pointer)).splitlines()]
@@ -103,7 +103,7 @@ def _shown(name: str, side: Facts) -> str:
     if name == "status":
         return "-" if value is None else EfiStatus(value).name if value in set(EfiStatus) else f"{value:#x}"
     if name in ("low_slots", "direct_slots"):
-        return slot_numbers(value)
+        return slots_in_words(value)
     if name in ("addresses", "one_to_one"):
         return f"{len(value)} {'pairs' if name == 'addresses' else 'ranges'}"
     if name == "moved_by":
