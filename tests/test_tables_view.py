@@ -291,7 +291,7 @@ def test_a_machine_with_a_long_name_is_cut_in_the_picture_only():
 
 def test_titles_name_kernel_and_moment(states):
     for state, moment in every(states):
-        assert state.story.kernel in title(state, moment)
+        assert state.story.whose in title(state, moment)
         assert state.story.moments[moment].label in title(state, moment)
 
 
