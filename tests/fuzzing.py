@@ -108,6 +108,19 @@ def hear_a_witness(data: bytes) -> None:
         one_printable_line(error)
 
 
+def read_a_kernels_file(data: bytes) -> None:
+    """Bytes as the file of a kernel."""
+    from efimm.judges.host import JudgeError
+    from efimm.judges.linux import kernel_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "vmlinuz").write_bytes(data)
+        try:
+            assert kernel_file(Path(folder, "vmlinuz")).release.isprintable()
+        except JudgeError as error:
+            one_printable_line(error)
+
+
 def one_printable_line(error: Exception) -> None:
     """The message can be shown on a terminal: no line break, no escape sequence, and it comes to an end."""
     assert str(error).isprintable(), repr(str(error))
@@ -124,6 +137,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         read_an_answer,
         read_table_files,
         hear_a_witness,
+        read_a_kernels_file,
     )
 }
 
