@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "efimm"
 # "" is efimm/__init__.py, the public names: only the command stands above it.
 LAYERS = [
     "facade",
+    "units",
     "trace",
     "x86",
     "uefi",
