@@ -193,9 +193,9 @@ def test_axe_finds_nothing_serious(chromium, view, theme):
 
 
 CELLS = (
-    "from efimm.show.tables_view import tables_view\ntables_view()",
-    'from efimm.show.map_view import map_view\nmap_view("hp-superdome2-3tib")',
-    "from efimm.course.boxes import ram_slider\nram_slider()",
+    "from efimm.show import tables_view\ntables_view()",
+    'from efimm.show import map_view\nmap_view("hp-superdome2-3tib")',
+    "from efimm.show import ram_slider\nram_slider()",
 )
 
 

@@ -52,10 +52,10 @@ MAY_ALSO_IMPORT = {
     "efimm.course.export": {"nbclient", "nbconvert", "nbformat"},
     "efimm.course.site": {"nbformat", "pdoc"},
     "efimm.show.plots": {"matplotlib", "numpy"},
-    "efimm.course.boxes": {"anywidget", "ipywidgets", "IPython", "traitlets"},
-    "efimm.show.ram.slider": {"anywidget", "traitlets"},
+    "efimm.course.boxes": {"traitlets"},
+    "efimm.show.ram.slider": {"traitlets"},
     "efimm.show.drawing.frames": {"anywidget", "traitlets"},
-    "efimm.show.explorer.widget": {"anywidget", "traitlets"},
+    "efimm.show.explorer.widget": {"traitlets"},
     "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
     "efimm.cli": {"click"},
 }
@@ -124,6 +124,35 @@ def test_the_package_was_found():
 def test_every_module_imports_only_what_stands_to_its_left(module):
     assert layer_of(module) in LAYERS, f"give {module} its place in LAYERS"
     assert complaints(module, IMPORTS[module]) == []
+
+
+VIEWS = {
+    "efimm.show.explorer",
+    "efimm.show.grid_view",
+    "efimm.show.map_view",
+    "efimm.show.plots",
+    "efimm.show.ram",
+    "efimm.show.tables_view",
+    "efimm.show.timeline_view",
+}
+ROOMS_WITH_VIEWS = {"efimm.cli", "efimm.course", "efimm.dashboard"}  # beside the facade, efimm.show
+
+
+def view_of(module: str) -> str:
+    """The view that a module belongs to, "" for none."""
+    return next((view for view in VIEWS if f"{module}.".startswith(f"{view}.")), "")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_facade_the_command_and_the_course_import_a_view(module):
+    views = {view for view in map(view_of, IMPORTS[module]) if view} - {view_of(module)}
+    allowed = any(module == one or module.startswith(f"{one}.") for one in ROOMS_WITH_VIEWS)
+    assert allowed or module == "efimm.show" or views == set()
+
+
+def test_every_view_is_in_the_list_of_views():
+    rooms = {".".join(module.split(".")[:3]) for module in MODULES if module.startswith("efimm.show.")}
+    assert rooms == VIEWS | {"efimm.show.drawing"}
 
 
 def test_no_module_imports_itself_by_a_detour():

@@ -11,8 +11,8 @@ import efimm
 from efimm.linux.direct_map import arch_add_memory
 from efimm.linux.pgtable import pgd_alloc, stale_slots
 from efimm.show.drawing.frames import pack
+from efimm.show.drawing.pack import unpacked
 from efimm.show.drawing.shapes import Circle, Rect, Text
-from efimm.show.ram.slider import unpacked
 from efimm.show.tables_view.picture import (
     BEHIND,
     NONE,
