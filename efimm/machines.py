@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from .maps.errors import printable, shortened
-from .maps.formats import read_map
 from .uefi.firmwares import FIRMWARES
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
 from .uefi.synthetic import efi_from_e820, generated_map
+from .units import GIB, number
 
 ARCHITECTURES = ("x86_64", "i386", "i386-pae")
 PAGE_SIZES = {"4K": 12, "2M": 21, "1G": 30}
 MAXPHYADDR = 46
-SMALLEST_RAM, LARGEST_RAM = 1 << 30, 1 << MAXPHYADDR
-
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)([KMGT]?)(?:i?B)?", re.IGNORECASE)
+SMALLEST_RAM, LARGEST_RAM = GIB, 1 << MAXPHYADDR
 
 
 class MachineError(ValueError):
@@ -46,6 +43,11 @@ class Machine:
     maxphyaddr: int = MAXPHYADDR
     kaslr: int | None = None
     kpti: bool = False
+
+    def __repr__(self) -> str:
+        place = "" if self.buffer is None else f", array at {self.buffer:#x}"
+        memory = f"{self.ram / GIB:.6g} GiB of RAM up to {self.highest_ram:#x}"
+        return f"<Machine {self.arch}, {memory}, firmware {self.firmware}{place}>"
 
     @property
     def highest_ram(self) -> int:
@@ -92,45 +94,52 @@ def machine(
 
 def parse_size(text: str) -> int:
     """A number of bytes from "1.5T", "512G", "4096": K, M, G and T are powers of 1024; MachineError otherwise."""
-    match = _SIZE.fullmatch(text.strip())
-    if not match:
+    size = number(text)
+    if size is None or size < 0:
         raise MachineError(f"size {shortened(text)}: expected a number with K, M, G or T behind it, such as 512G")
-    return int(float(match[1]) * (1 << _UNITS[match[2].upper()]))
+    return size
 
 
 def parse_address(text: str) -> int:
-    """An address from "0x8000001000" or "1234"; MachineError otherwise."""
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise MachineError(f"address {shortened(text)}: expected a number such as 0x8000001000") from None
+    """An address from "0x8000001000", "1234" or "600G"; MachineError otherwise."""
+    address = number(text)
+    if address is None or address < 0:
+        raise MachineError(f"address {shortened(text)}: expected a number such as 0x8000001000")
+    return address
 
 
-def load_map(what: MemoryMap | str | os.PathLike[str]) -> MemoryMap:
-    """The memory map named by `what`: a map itself, a machine of data/, a file, or a log's text."""
+def load_map(what: MemoryMap | str | os.PathLike[str] | BinaryIO) -> MemoryMap:
+    """The memory map named by `what`: a map itself, a machine of data/, a file (its path, or open), or a log's text."""
     if isinstance(what, MemoryMap):
         return what
-    return read_map(data_files().get(str(what), what))
+    from .maps.formats import read_map  # noqa: PLC0415 - a dozen readers, which a generated machine does without
+
+    return read_map(data_files().get(what, what) if isinstance(what, str) else what)
 
 
 def data_files() -> dict[str, Path]:
     """The machines that come with efimm: their names and files."""
-    return {path.stem: path for path in sorted(_data().glob("*.toml"))}
+    return {path.stem: path for path in sorted(installed("data").glob("*.toml"))}
 
 
 def table_files() -> dict[str, Path]:
     """The page tables of real kernels that come with efimm: their names and directories, for `x86.load_tables`."""
-    return {path.parent.name: path.parent for path in sorted(_data().glob("tables/*/tables.npz"))}
+    return {path.parent.name: path.parent for path in sorted(installed("data").glob("tables/*/tables.npz"))}
 
 
 def answers_file() -> Path:
     """What real firmware answered when it was asked for the record: the file that comes with efimm."""
-    return _data() / "firmware-answers.json"
+    return installed("data") / "firmware-answers.json"
 
 
-def _data() -> Path:
-    here = Path(__file__).parent
-    return next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")
+def installed(folder: str) -> Path:
+    """Where `folder` of the project lies: within an installed package, beside the package in a checkout.
+
+    The former where it lies nowhere.
+    """
+    package = Path(__file__).parent
+    within, beside = package / folder, package.parent / folder
+    return beside if beside.is_dir() and not within.is_dir() else within
 
 
 def _one_of(what: str, value: str, allowed: object) -> None:

@@ -17,6 +17,7 @@ from .linux.vmalloc import ioremap
 from .machines import machine
 from .run import Outcome, boot, call_again, enter
 from .uefi.firmwares import FIRMWARES
+from .units import GIB
 from .x86.memory import PAGE_SHIFT, PAGE_SIZE
 
 LINE = 512 << 30  # where the second top-level entry begins
@@ -50,7 +51,7 @@ def with_processes(linux: Linux) -> Outcome:
 def array_in_added_memory(linux: Linux) -> Outcome:
     """RAM is added to the running kernel, in a top-level entry of its own, and the array is put there."""
     start = -(-linux.machine.highest_ram // LINE) * LINE
-    arch_add_memory(linux, start, 1 << 30)
+    arch_add_memory(linux, start, GIB)
     linux.machine = replace(linux.machine, buffer=start + PAGE_SIZE)
     return enter(linux)
 
@@ -73,7 +74,7 @@ def called_with_added_memory(linux: Linux) -> Outcome:
     parent = pgd_alloc(linux, "parent")
     first = enter(linux)
     start = -(-linux.machine.highest_ram // LINE) * LINE
-    arch_add_memory(linux, start, 1 << 30)
+    arch_add_memory(linux, start, GIB)
     return _as_process(linux, parent, lambda: call_again(first, start + PAGE_SIZE))
 
 

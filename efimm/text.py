@@ -11,16 +11,16 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from .linux.layout import PGDIR_SHIFT, V3_5_LAYOUT, Layout, pgd_index
+from .linux.layout import PGDIR_SHIFT, PGDIR_SIZE, V3_5_LAYOUT, Layout, pgd_index
 from .maps.errors import printable
 from .run import Outcome
 from .trace import Access, Enter, Event, Fault, Leave, Trace
 from .uefi.memmap import E820Type, EfiMemoryType, MemoryMap
+from .units import GIB
 from .x86 import LONG4, Entry, PageTable, Step, Walk
 from .x86.modes import ADDRESS_MASK
 
 COLUMNS = 72
-GIB = 1 << 30
 
 _VERDICT_WORDS = {
     "success": "success: EFI_SUCCESS, and the firmware works at its new addresses",
@@ -270,11 +270,11 @@ def ram_words(count: int) -> str:
     """An amount of RAM in a block: "all RAM", "2 GiB of RAM", "no RAM"."""
     if not count:
         return "no RAM"
-    return "all RAM" if count == 1 << 39 else f"{_rounded(count)} of RAM"
+    return "all RAM" if count == PGDIR_SIZE else f"{_rounded(count)} of RAM"
 
 
 def _rounded(count: int) -> str:
-    return f"{count / (1 << 30):.4g} GiB"
+    return f"{count / GIB:.4g} GiB"
 
 
 def some_slots(numbers: Iterable[int]) -> str:

@@ -10,17 +10,14 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from captures import TABLES, opened, text_of
 
 import efimm
 from efimm.uefi import EfiMemoryDescriptor, read_map
-
-TABLES = Path(__file__).parents[2] / "shared" / "facts" / "tables"
-pytestmark = pytest.mark.skipif(not TABLES.is_dir(), reason="the tables of real kernels (../shared/facts) are not here")
 
 CAPTURES = ("a-2g-nokaslr", "b-600g-nokaslr")
 ROOTS = {"init_top_pgt": "swapper_pg_dir", "efi_mm.pgd": "efi_pgd", "trampoline_pgd": "trampoline_pgd"}
@@ -51,7 +48,7 @@ class Leaf(NamedTuple):
 @cache
 def captured(name: str) -> tuple[dict[str, int], dict[int, list[int]]]:
     """The roots of a capture, and its table pages by frame number."""
-    facts = json.loads((TABLES / name / "tables.json").read_text())
+    facts = json.loads(text_of(TABLES / name / "tables.json"))
     with np.load(TABLES / name / "tables.npz") as file:
         pages = dict(zip(file["pfns"].tolist(), file["pages"].tolist(), strict=True))
     return {root: int(pa, 16) for root, pa in facts["roots"].items()}, pages
@@ -59,8 +56,8 @@ def captured(name: str) -> tuple[dict[str, int], dict[int, list[int]]]:
 
 @cache
 def modelled(name: str) -> efimm.Outcome:
-    array = json.loads((TABLES / name / "tables.json").read_text())["efi_memmap"]["phys_map"]
-    return efimm.run(efimm.machine(map=read_map(TABLES / name / "dmesg.txt"), buffer=int(array, 16)), "6.1")
+    array = json.loads(text_of(TABLES / name / "tables.json"))["efi_memmap"]["phys_map"]
+    return efimm.run(efimm.machine(map=read_map(opened(TABLES / name / "dmesg.txt")), buffer=int(array, 16)), "6.1")
 
 
 def real_table(name: str, root: str) -> list[int]:
@@ -114,8 +111,7 @@ def covered(found: Iterable[Leaf]) -> list[tuple[int, int, int]]:
 
 
 def descriptors(name: str) -> list[EfiMemoryDescriptor]:
-    with (TABLES / name / "efi_memmap.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(text_of(TABLES / name / "efi_memmap.csv").splitlines()))
     keys = ("type", "phys", "virt", "pages", "attribute")
     return [EfiMemoryDescriptor(*(int(row[key], 0) for key in keys)) for row in rows]
 
@@ -136,12 +132,12 @@ def test_every_region_has_the_virtual_address_that_the_real_kernel_gave_it(name:
     assert [without_attribute(md) for md in real] == [without_attribute(md) for md in model]
     other = [md for md, mine in zip(real, model, strict=True) if md.attribute != mine.attribute]
     assert [(4, 1)] == [(md.type, md.number_of_pages) for md in other], next(iter(DIFFERENCES))
-    assert f"MEMATTR={other[0].physical_start + 0x18:#x}" in (TABLES / name / "dmesg.txt").read_text()
+    assert f"MEMATTR={other[0].physical_start + 0x18:#x}" in text_of(TABLES / name / "dmesg.txt")
 
 
 @pytest.mark.parametrize("name", CAPTURES)
 def test_the_next_address_is_where_the_real_kernels_variable_stands(name: str) -> None:
-    variables = json.loads((TABLES / name / "tables.json").read_text())["variables"]
+    variables = json.loads(text_of(TABLES / name / "tables.json"))["variables"]
 
     assert int(variables["efi_va"], 16) == modelled(name).linux.efi_va
     assert int(variables["page_offset_base"], 16) == modelled(name).linux.layout.page_offset
@@ -236,8 +232,8 @@ def test_the_oracle_of_qemu_agrees_with_the_model_on_what_the_firmware_sees() ->
     """QEMU's own walker on the real tables (its gva2gpa), the model's on its own: addresses of the firmware's half."""
     name = "b-600g-nokaslr"
     linux = modelled(name).linux
-    with (TABLES / name / "oracle.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["root"] == "efi_mm.pgd"]
+    oracle = csv.DictReader(text_of(TABLES / name / "oracle.csv").splitlines())
+    rows = [row for row in oracle if row["root"] == "efi_mm.pgd"]
     asked = [(int(row["va"], 16), row["pa"]) for row in rows]
     window = range(0xFFFF_FFEF_0000_0000, 0xFFFF_FFFF_0000_0000)
     firmware = [(va, pa) for va, pa in asked if va < 1 << 47 or va in window]
@@ -255,4 +251,4 @@ def test_the_oracle_of_qemu_agrees_with_the_model_on_what_the_firmware_sees() ->
 def test_the_verdict_is_what_happened(name: str) -> None:
     """The real kernels went on with their runtime services."""
     assert modelled(name).verdict == "success"
-    assert "Unable to switch EFI" not in (TABLES / name / "dmesg.txt").read_text()
+    assert "Unable to switch EFI" not in text_of(TABLES / name / "dmesg.txt")

@@ -13,6 +13,7 @@ from ..linux.vmalloc import ioremap
 from ..machines import machine
 from ..run import boot, run
 from ..scenarios import after_kexec
+from ..units import GIB
 from ..x86 import walk
 from .claim import Finding, Kernels, holds, holds_where
 from .pointer import LINE, identity_bytes
@@ -25,7 +26,7 @@ def grown(kernel: Kernel) -> tuple[Linux, Mm]:
     """A machine with one process, to which RAM in a new top-level entry was added."""
     linux = boot(machine("4G"), kernel)
     process = pgd_alloc(linux, "process")
-    arch_add_memory(linux, _NEW_RAM, 1 << 30)
+    arch_add_memory(linux, _NEW_RAM, GIB)
     return linux, process
 
 

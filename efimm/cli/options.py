@@ -17,9 +17,8 @@ import click
 
 from ..kernels import KERNELS
 from ..linux import Kernel
-from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, machine, parse_address
+from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
 from ..maps.errors import printable
-from ..maps.formats import read_map
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
 
@@ -149,4 +148,4 @@ def machine_from(options: dict[str, Any]) -> Machine:
 
 
 def _given_map(name: str | None) -> str | MemoryMap | None:
-    return read_map(sys.stdin.buffer) if name == "-" else name
+    return load_map(sys.stdin.buffer) if name == "-" else name

@@ -155,6 +155,9 @@ class Kernel:
     known_bugs: tuple[KnownBug, ...] = ()
     i386: Kernel32 | None = None
 
+    def __repr__(self) -> str:
+        return f"<Kernel {self.name!r}: {self.title}>"
+
     def has_build_for(self, arch: str) -> bool:
         """True where the suite has this kernel for the architecture, one of those of `efimm.machine`."""
         return not arch.startswith("i386") or self.i386 is not None
@@ -226,6 +229,9 @@ class Linux:
     efi_va: int = EFI_VA_START
     efi_setup: tuple[EfiMemoryDescriptor, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Linux {self.kernel.name} on {self.machine!r}>"
+
     @property
     def map(self) -> MemoryMap:
         """The memory map of the machine."""
@@ -249,7 +255,7 @@ class Linux:
         return self.layout.virt_to_phys(va)
 
 
-@dataclass
+@dataclass(repr=False)
 class Linux32(Linux):
     """A booted 32-bit kernel.
 

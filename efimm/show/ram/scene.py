@@ -18,6 +18,7 @@ from ...linux.layout import PGDIR_SHIFT, PGDIR_SIZE, pgd_address
 from ...run import Outcome
 from ...text import gib, ram_words, slot_numbers
 from ...uefi.memmap import DESCRIPTOR_SIZE
+from ...units import GIB
 from ...x86 import Entry
 from ..drawing.kit import MARGIN, WIDTH, boxed, filled, heads, joined, legend, tick, ticks
 from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, curve, points
@@ -38,7 +39,7 @@ BODY_HEIGHT = 432
 LANES_HEIGHT = 138
 
 HATCHED = {"identity": "identity", "direct map": "direct"}
-_SMALLEST_RAM, _SMALLEST_HOLE, _HOLE_WORTH_DRAWING = 4.0, 2.5, 1 << 30
+_SMALLEST_RAM, _SMALLEST_HOLE, _HOLE_WORTH_DRAWING = 4.0, 2.5, GIB
 _LONE_RAM = 16.0
 _NUMBERS_END, _WORDS = 76, 86
 _BAND_EDGE = 3

@@ -19,8 +19,9 @@ from ...linux.state import Kernel
 from ...machines import PAGE_SIZES, Machine, MachineError, load_map, machine, parse_address, parse_size
 from ...maps.errors import shortened
 from ...run import Outcome, find_kernel, run
-from ...text import GIB, gib
+from ...text import gib
 from ...uefi import MemoryMap
+from ...units import GIB, short_size
 from ..drawing.frames import Widget, one_of, script
 from ..drawing.kit import WIDTH
 from ..drawing.pack import Packer, packed
@@ -207,14 +208,6 @@ def view_of(line: str) -> View:
         buffer=parse_address(said["--buffer"]) if "--buffer" in said else None,
         page_size=said.get("--page-size", "1G"),
     )
-
-
-def short_size(size: int) -> str:
-    """A size as the command takes it: "1T", "513G", "1.5G"; in bytes where that is not exact."""
-    if size % (1 << 40) == 0:
-        return f"{size >> 40}T"
-    short = f"{size / (1 << 30):g}G"
-    return short if "e" not in short and parse_size(short) == size else str(size)
 
 
 class RamSlider(Widget):
