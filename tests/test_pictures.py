@@ -489,7 +489,15 @@ def test_a_slider_begins_where_it_is_told_to():
 
 @pytest.mark.parametrize(
     ("typed", "value"),
-    [("272", 272), (" 0x110 ", 272), ("4K", 4096), ("512 GiB", 512 << 30), ("1_000", 1000), ("-3", -3), ("1.5T", 3 << 39)],
+    [
+        ("272", 272),
+        (" 0x110 ", 272),
+        ("4K", 4096),
+        ("512 GiB", 512 << 30),
+        ("1_000", 1000),
+        ("-3", -3),
+        ("1.5T", 3 << 39),
+    ],
 )
 def test_numbers_are_read_as_people_write_them(typed, value):
     assert number(typed) == value

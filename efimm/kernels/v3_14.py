@@ -88,12 +88,12 @@ def efi_sync_low_kernel_mappings(linux: Linux) -> None:
 @contextmanager
 def efi_call(linux: Linux) -> Iterator[None]:
     """Every call, before the switch and after it, runs on the trampoline's table (efi_callN in efi_stub_64.S)."""
-    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, SWITCH_PGT"):
+    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, SWITCH_PGT", "cr3-switch"):
         efi_sync_low_kernel_mappings(linux)
         prev_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(trampoline_cr3(linux))
     yield
-    with linux.trace.span("kernel", "RESTORE_PGT"):
+    with linux.trace.span("kernel", "RESTORE_PGT", "cr3-back"):
         linux.cpu.write_cr3(prev_cr3)
         linux.cpu.flush_tlb_all()
 

@@ -9,12 +9,11 @@ is a window around the step that is shown, and what has not happened yet is pale
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 
-from ..locks.finding import Finding
+from ..locks.finding import Done, Finding
 from ..run import Outcome
 from ..text import table, wrapped
 from ..trace import Access, Enter, EntryWrite, Event, Fault, Leave, Lock, Printk
@@ -77,9 +76,6 @@ RUN_LANES = ("kernel", "tables", "processor", "firmware")
 CALL, LOCK, IRQS_OFF, WAITS = "call", "lock", "irqs", "waits"
 DONE, TROUBLE = "done", "trouble"
 
-_SPIN_LOCK = re.compile(r"spin_(un)?lock\((.+)\)")
-_IRQ = re.compile(r"local_irq_(save|restore)")
-_CPU = re.compile(r"CPU (\d+)(?: |: )(.+)")
 _START = "efi_enter_virtual_mode"
 
 
@@ -123,9 +119,12 @@ class Timeline:
 
 
 def of_outcome(outcome: Outcome, since: str = _START) -> Timeline:
-    """The run from the kernel's step `since` on; ValueError where the trace has no such step."""
+    """The run from the step `since` on, a key or a step's words; ValueError where the trace has no such step."""
     events = outcome.trace.events
-    start = next((place for place, event in enumerate(events) if event == Enter("kernel", since)), None)
+    start = next(
+        (place for place, event in enumerate(events) if isinstance(event, Enter) and since in (event.key, event.step)),
+        None,
+    )
     if start is None:
         raise ValueError(f"the kernel has no step {since!r} in this run")
     made = outcome.linux.machine
@@ -142,10 +141,10 @@ def of_events(events: Iterable[Event], title: str, ending: str, *, good: bool) -
     for run in folded(events):
         first = run[0]
         if isinstance(first, Leave):
-            _close(spans, held.pop(("call", first.actor, first.step), None), len(steps))
+            _close(spans, held.pop(("call", first.actor, first.key), None), len(steps))
             continue
         if isinstance(first, Enter):
-            held["call", first.actor, first.step] = len(spans)
+            held["call", first.actor, first.key] = len(spans)
             spans.append(Span(_lane(first), CALL, first.step, len(steps), None))
         if isinstance(first, Lock) and first.taken:
             held["lock", first.name] = len(spans)
@@ -163,29 +162,27 @@ def of_finding(found: Finding) -> Timeline:
     end = found.bad_end.splitlines()
     steps = [Step(cpu, text) for cpu, text in found.lines]
     happened = len(steps)
-    steps += [Step(int(match[1]), match[2], TROUBLE) for match in filter(None, map(_CPU.fullmatch, end))]
-    spans = list(_spans_of(found.lines))
+    steps += [Step(cpu, words, TROUBLE) for cpu, words in found.stopped]
+    spans = _spans_of(found.steps)
     spans += [Span(step.lane, WAITS, step.text, place, None) for place, step in enumerate(steps) if place >= happened]
     lanes = tuple(f"CPU {number}" for number in range(len(found.programs)))
     doing = ", ".join(f"{lane}: {program}" for lane, program in zip(lanes, found.programs, strict=True))
     return Timeline(doing, lanes, tuple(steps), tuple(spans), end[0].capitalize() if end else "", good=False)
 
 
-def _spans_of(lines: Iterable[tuple[int, str]]) -> Iterator[Span]:
-    """Locks and interrupts, from the names of the kernel's functions in the steps."""
+def _spans_of(steps: Iterable[Done]) -> list[Span]:
+    """Locks that are held and interrupts that are off, from the steps' keys."""
     spans: list[Span] = []
     held: dict[object, int] = {}
-    for place, (cpu, text) in enumerate(lines):
-        lock, irq = _SPIN_LOCK.fullmatch(text), _IRQ.fullmatch(text)
-        if not (lock or irq):
-            continue
-        key = (cpu, lock[2] if lock else IRQS_OFF)
-        if (lock and lock[1]) or (irq and irq[1] == "restore"):
-            _close(spans, held.pop(key, None), place)
-        else:
-            held[key] = len(spans)
-            spans.append(Span(cpu, LOCK if lock else IRQS_OFF, lock[2] if lock else "interrupts off", place, None))
-    yield from spans
+    for place, step in enumerate(steps):
+        what = (step.cpu, step.thing)
+        if step.key in ("unlock", "irqs-on"):
+            _close(spans, held.pop(what, None), place)
+        elif step.key in ("lock", "irqs-off"):
+            held[what] = len(spans)
+            kind, name = (LOCK, step.thing) if step.key == "lock" else (IRQS_OFF, "interrupts off")
+            spans.append(Span(step.cpu, kind, name, place, None))
+    return spans
 
 
 def _close(spans: list[Span], number: int | None, last: int) -> None:
