@@ -16,7 +16,7 @@ from .maps.errors import printable
 from .run import Outcome
 from .trace import Access, Enter, Event, Fault, Leave, Trace
 from .uefi.memmap import E820Type, EfiMemoryType, MemoryMap
-from .units import GIB
+from .units import GIB, size
 from .x86 import LONG4, Entry, PageTable, Step, Walk
 from .x86.modes import ADDRESS_MASK
 
@@ -201,14 +201,6 @@ def gib(address: int) -> str:
     if address and address % (1 << 40) == 0:
         return f"{address >> 40} TiB"
     return f"{address / GIB:.6g} GiB"
-
-
-def size(count: int) -> str:
-    """A size in the largest whole unit, as the kernel writes it: 4K, 2M, 1G, 512G."""
-    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
-        if count and count % (1 << shift) == 0:
-            return f"{count >> shift}{unit}"
-    return str(count)
 
 
 def _group_key(event: Event) -> object:

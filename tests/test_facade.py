@@ -14,7 +14,7 @@ FIRST = {
     "explorer": "efimm.show.explorer.widget",
     "grid_view": "efimm.show.grid_view",
     "map_view": "efimm.show.map_view",
-    "tables_view": "efimm.show.tables_view.picture",
+    "tables_view": "efimm.show.tables_view",
     "timeline_view": "efimm.show.timeline_view",
 }
 

@@ -25,6 +25,7 @@ LAYERS = [
     "run",
     "text",
     "scenarios",
+    "lives",
     "policies",
     "trials",
     "claims",

@@ -15,6 +15,7 @@ from test_map_view import MAPS
 from test_tables_view import CASES
 
 import efimm
+from efimm.lives import story_of
 from efimm.show.drawing import styles
 from efimm.show.drawing.shapes import PATTERNS, Circle, Path, Rect, Scene, Text
 from efimm.show.drawing.styles import look
@@ -23,9 +24,8 @@ from efimm.show.explorer.widget import explorer
 from efimm.show.map_view import frame as map_frame
 from efimm.show.plots import figure
 from efimm.show.ram.scene import picture
-from efimm.show.tables_view.picture import draw as draw_tables
-from efimm.show.tables_view.picture import state_of
-from efimm.show.tables_view.story import story_of
+from efimm.show.tables_view import draw as draw_tables
+from efimm.show.tables_view import state_of
 
 TAGS = {Rect: "rect", Path: "path", Circle: "circle", Text: "text"}
 

@@ -10,10 +10,11 @@ from test_pictures import corners
 import efimm
 from efimm.linux.direct_map import arch_add_memory
 from efimm.linux.pgtable import pgd_alloc, stale_slots
+from efimm.lives import story_now, story_of
 from efimm.show.drawing.frames import pack
 from efimm.show.drawing.pack import unpacked
 from efimm.show.drawing.shapes import Circle, Rect, Text
-from efimm.show.tables_view.picture import (
+from efimm.show.tables_view import (
     BEHIND,
     NONE,
     WORDS,
@@ -25,7 +26,6 @@ from efimm.show.tables_view.picture import (
     tables_view,
     title,
 )
-from efimm.show.tables_view.story import story_now, story_of
 from efimm.trace import EntryWrite
 from efimm.x86.modes import ADDRESS_MASK
 

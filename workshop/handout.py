@@ -19,7 +19,7 @@ import efimm
 from efimm.course import notebooks_folder
 from efimm.show import picture
 from efimm.show.drawing.styles import css
-from efimm.text import size
+from efimm.units import size
 from efimm.x86 import LONG4
 
 HERE = Path(__file__).resolve().parent

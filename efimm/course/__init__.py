@@ -1,20 +1,17 @@
-"""What makes a course of the notebooks: boxes to answer in, the series, its pages and its site."""
+"""What makes a course of the notebooks: boxes to answer in, the series, its pages and its site.
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+A box needs widgets and a page needs nbconvert: each name brings its module when it is first asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..facade import promise
 
 if TYPE_CHECKING:
     from .boxes import ExerciseBox, Predict, exercise, predict
     from .export import executed, page, standalone
     from .series import Chapter, chapters, notebooks_folder
     from .site import make_site
-
-_WHERE = {
-    **dict.fromkeys(("ExerciseBox", "Predict", "exercise", "predict"), "boxes"),
-    **dict.fromkeys(("executed", "page", "standalone"), "export"),
-    **dict.fromkeys(("Chapter", "chapters", "notebooks_folder"), "series"),
-    "make_site": "site",
-}
 
 __all__ = [
     "Chapter",
@@ -30,9 +27,12 @@ __all__ = [
     "standalone",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """A box needs widgets, a page needs nbconvert: each is imported when it is first asked for."""
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+promise(
+    __name__,
+    {
+        "boxes": ("ExerciseBox", "Predict", "exercise", "predict"),
+        "export": ("executed", "page", "standalone"),
+        "series": ("Chapter", "chapters", "notebooks_folder"),
+        "site": ("make_site",),
+    },
+)

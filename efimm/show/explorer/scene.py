@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 
+from ...x86.fields import ADDRESS, IGNORED, RESERVED, UNREACHED, Field
 from ..drawing.kit import boxed, joined, legend
 from ..drawing.shapes import Path, Rect, Scene, Shape, Text, points
-from .bits import ADDRESS, IGNORED, RESERVED, UNREACHED, Field
 from .explained import Explained
 
 _MARGIN, _END = 14, 946

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...text import size
-from ...x86 import PAE, Level, PagingMode, Walk
-from ...x86.memory import PAGE_SHIFT, PHYSICAL_BITS
-from ...x86.modes import PCD, PWT, P
+from ..units import size
+from .memory import PAGE_SHIFT, PHYSICAL_BITS
+from .modes import PAE, PCD, PWT, Level, P, PagingMode
+from .pagewalk import Walk
 
 _PAT_SMALL, _PAT_LARGE = 1 << 7, 1 << 12
 FLAG, ADDRESS, INDEX, UNREACHED = "flag", "address", "index", "unreached"

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from textwrap import wrap
 
-from ...linux.state import Kernel, Linux
-from ...text import COLUMNS, slot_numbers, wrapped
-from ...x86.modes import ADDRESS_MASK
-from ..drawing.frames import Frame, Frames
-from ..drawing.kit import MARGIN, WIDTH, Mark, boxed, filled, fitted, heads, joined, legend
-from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, points
-from .story import Table, TablesStory, story_now, story_of
+from ..linux.state import Kernel, Linux
+from ..lives import Table, TablesStory, story_now, story_of
+from ..text import COLUMNS, slot_numbers, wrapped
+from ..x86.modes import ADDRESS_MASK
+from .drawing.frames import Frame, Frames
+from .drawing.kit import MARGIN, WIDTH, Mark, boxed, filled, fitted, heads, joined, legend
+from .drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, points
 
 # What a cell is.  "none": the table does not exist yet.
 NONE, EMPTY, INIT, SAME, OWN, LACKS, DIFFERS = "none", "empty", "init", "same", "own", "lacks", "differs"
