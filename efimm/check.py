@@ -16,7 +16,7 @@ from textwrap import wrap
 from typing import Any, BinaryIO
 
 from .kernels import KERNELS
-from .linux import Kernel
+from .linux import Kernel, KernelError
 from .machines import Machine, MachineError, data_files, machine
 from .maps.contradictions import Contradiction, contradictions
 from .maps.errors import printable
@@ -129,8 +129,8 @@ class Check:
         }
 
 
-def check(source: str | os.PathLike[str] | BinaryIO, **options: Any) -> Check:
-    """Read `source` as `read_map` does (or the name of a machine in data/), and run every kernel on it.
+def check(source: str | os.PathLike[str] | BinaryIO, *, own: Kernel | None = None, **options: Any) -> Check:
+    """Read `source` as `read_map` does (or the name of a machine in data/), and run every kernel on it, `own` last.
 
     `options` are those of `efimm.machine` without `ram` and `map`; with `buffer` the array lies there and nowhere else.
     Raises MapError for a source that cannot be read, MachineError for a map that no machine can be made of.
@@ -140,7 +140,7 @@ def check(source: str | os.PathLike[str] | BinaryIO, **options: Any) -> Check:
     made = machine(map=reading.map, **options)
     if len(made.map.ram) > MOST_RANGES:
         raise MachineError(f"{len(made.map.ram)} ranges of RAM; expected one machine's, {MOST_RANGES} at most")
-    return Check(reading, made, tuple(_check(made, kernel) for kernel in KERNELS.values()))
+    return Check(reading, made, tuple(_check(made, kernel) for kernel in (*KERNELS.values(), *((own,) if own else ()))))
 
 
 def _check(made: Machine, kernel: Kernel) -> KernelCheck:
@@ -148,7 +148,7 @@ def _check(made: Machine, kernel: Kernel) -> KernelCheck:
         return KernelCheck(kernel.name, None, f"the suite has no {made.arch} build of it")
     try:
         outcome = run(made, kernel)
-    except MachineError as error:
+    except (MachineError, KernelError) as error:
         return KernelCheck(kernel.name, None, str(error))
     elsewhere = {}
     if made.buffer is None and outcome.linux.memmap_count and len(made.map.ram) <= MOST_RANGES_TO_MOVE_IN:
@@ -164,7 +164,7 @@ def _elsewhere(made: Machine, kernel: Kernel) -> Iterator[tuple[int, str]]:
             place = (start + (end - start) // share) // PAGE_SIZE * PAGE_SIZE
             try:
                 yield part, run(replace(made, buffer=place), kernel).verdict
-            except MachineError:
+            except (MachineError, KernelError):
                 continue
             break
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .maps.errors import printable, shortened
-from .uefi.firmwares import FIRMWARES
+from .uefi.firmwares import find_firmware
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
+from .uefi.runtime import FirmwareKind
 from .uefi.synthetic import efi_from_e820, generated_map
 from .units import GIB, number
 
@@ -30,24 +31,26 @@ class Machine:
     `ram` is in bytes as asked for; `buffer` is the physical address to put the descriptor array at, or None to let the
     kernel's allocator decide; `leaf_shift` is the largest page the kernel may use for its direct map (30, 21 or 12).
     `kaslr` is the address to which memory KASLR moves the direct map, None without it; with `kpti` the kernel isolates
-    its page tables from processes', as on a processor with the Meltdown bug.
+    its page tables from processes', as on a processor with the Meltdown bug.  With `noruntime` it is told not to call
+    the firmware at all (efi=noruntime, since 3.16 as recalled; noefi before; real-time kernels are built so).
     """
 
     ram: int
     map: MemoryMap
     buffer: int | None = None
-    firmware: str = "edk2"
+    firmware: str | FirmwareKind = "edk2"
     arch: str = "x86_64"
     leaf_shift: int = 30
     descriptor_size: int = DESCRIPTOR_SIZE
     maxphyaddr: int = MAXPHYADDR
     kaslr: int | None = None
     kpti: bool = False
+    noruntime: bool = False
 
     def __repr__(self) -> str:
         place = "" if self.buffer is None else f", array at {self.buffer:#x}"
         memory = f"{self.ram / GIB:.6g} GiB of RAM up to {self.highest_ram:#x}"
-        return f"<Machine {self.arch}, {memory}, firmware {self.firmware}{place}>"
+        return f"<Machine {self.arch}, {memory}, firmware {find_firmware(self.firmware).name}{place}>"
 
     @property
     def highest_ram(self) -> int:
@@ -59,21 +62,23 @@ def machine(
     ram: str | int = "1T",
     *,
     buffer: int | str | None = None,
-    firmware: str = "edk2",
+    firmware: str | FirmwareKind = "edk2",
     arch: str = "x86_64",
     page_size: str = "1G",
     map: MemoryMap | str | os.PathLike[str] | None = None,  # noqa: A002 - the contract's name
     descriptor_size: int = DESCRIPTOR_SIZE,
     kaslr: int | str | None = None,
     kpti: bool = False,
+    noruntime: bool = False,
 ) -> Machine:
     """A machine with `ram` of memory, or with the memory of `map` (then `ram` is not used).
 
     `ram` is a number of bytes or a text such as "512G"; `map` is a MemoryMap, the path of a log or of a data file, or
-    the name of a machine in data/.  `kaslr` is an address in whole GiB, such as 0xffff8c7000000000.  Raises
-    MachineError, or MapError for a map that cannot be read.
+    the name of a machine in data/; `firmware` is a name of `uefi.firmwares.FIRMWARES`, or a record of one's own.
+    `kaslr` is an address in whole GiB, such as 0xffff8c7000000000.  Raises MachineError, or MapError for a map that
+    cannot be read.
     """
-    _one_of("firmware", firmware, tuple(FIRMWARES))
+    _firmware(firmware)
     _one_of("arch", arch, ARCHITECTURES)
     if arch != "x86_64" and (kaslr is not None or kpti):
         raise MachineError(f"kaslr and kpti: expected with x86_64, not with {arch}")
@@ -89,6 +94,7 @@ def machine(
         descriptor_size=_descriptor_size(descriptor_size),
         kaslr=None if kaslr is None else _page_offset(kaslr),
         kpti=kpti,
+        noruntime=noruntime,
     )
 
 
@@ -132,6 +138,11 @@ def answers_file() -> Path:
     return installed("data") / "firmware-answers.json"
 
 
+def linux_runs() -> dict[str, Path]:
+    """The recorded runs of real kernels that come with efimm: their names and folders, for `judges.linux.recall`."""
+    return {path.parent.name: path.parent for path in sorted(installed("data").glob("linux/*/tables.npz"))}
+
+
 def installed(folder: str) -> Path:
     """Where `folder` of the project lies: within an installed package, beside the package in a checkout.
 
@@ -140,6 +151,13 @@ def installed(folder: str) -> Path:
     package = Path(__file__).parent
     within, beside = package / folder, package.parent / folder
     return beside if beside.is_dir() and not within.is_dir() else within
+
+
+def _firmware(firmware: str | FirmwareKind) -> None:
+    try:
+        find_firmware(firmware)
+    except ValueError as error:
+        raise MachineError(str(error)) from error
 
 
 def _one_of(what: str, value: str, allowed: object) -> None:

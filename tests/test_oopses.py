@@ -11,7 +11,6 @@ import re
 from captures import listings
 
 import efimm
-from efimm.kernels.v4_6 import OLD_MAP
 from efimm.run import enter
 from efimm.x86 import Cpu
 from efimm.x86.modes import NX, P
@@ -57,7 +56,7 @@ def test_huawei_9032_the_borrowed_slot_was_not_executable():
     said, entries = read(HUAWEI)
     assert entries["PGD"] & NX
     machine = efimm.machine("12T", page_size="4K", buffer=said["R13"], kpti=True)
-    outcome = efimm.run(machine, OLD_MAP)
+    outcome = efimm.run(machine, "old-map")
     fault = outcome.fault
     assert fault is not None
     assert (fault.error_code, fault.kind, fault.level) == (said["Oops"], "fetch", "pte")
@@ -69,6 +68,6 @@ def test_huawei_9032_the_borrowed_slot_was_not_executable():
 
 
 def test_without_the_peculiarity_nothing_faults():
-    for name, kernel, register in ((IBM, "3.8", "RCX"), (HUAWEI, OLD_MAP, "R13")):
+    for name, kernel, register in ((IBM, "3.8", "RCX"), (HUAWEI, "old-map", "R13")):
         array = read(name)[0][register]
         assert efimm.run(efimm.machine("12T", buffer=array), kernel).verdict == "success"

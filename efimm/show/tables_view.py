@@ -17,7 +17,7 @@ from itertools import groupby
 from textwrap import wrap
 
 from ..linux.state import Kernel, Linux
-from ..lives import Table, TablesStory, story_now, story_of
+from ..lives import Saved, Table, TablesStory, story_now, story_of, story_saved
 from ..text import COLUMNS, slot_numbers, wrapped
 from ..x86.modes import ADDRESS_MASK
 from .drawing.frames import Frame, Frames
@@ -243,7 +243,7 @@ def draw(state: TablesState, moment: int) -> Scene:
 def title(state: TablesState, moment: int) -> str:
     """What the picture is of, in one line."""
     story = state.story
-    return f"Top-level tables of kernel {story.kernel} on {story.machine}; moment: {story.moments[moment].label}"
+    return f"Top-level tables of {story.whose} on {story.machine}; moment: {story.moments[moment].label}"
 
 
 def description(state: TablesState, moment: int) -> str:
@@ -276,7 +276,7 @@ def _said(state: TablesState, moment: int) -> Iterator[tuple[str, str]]:
 
 def _heads(state: TablesState, moment: int) -> Iterator[Shape]:
     story = state.story
-    yield from heads(f"Top-level tables of kernel {story.kernel}", fitted(story.machine, _MACHINE))
+    yield from heads(f"Top-level tables of {story.whose}", fitted(story.machine, _MACHINE))
     yield Text(_NUMBERS_END, _BODY_TOP - 10, "slots", "small end strong")
     room = column_x(state, 1) - column_x(state, 0) - _GAP
     for column, name in enumerate(state.names):
@@ -372,7 +372,7 @@ def describe(state: TablesState, moment: int) -> str:
 
 def _parts(state: TablesState, moment: int) -> Iterator[list[str]]:
     story = state.story
-    yield wrapped(f"top-level tables of kernel {story.kernel} on {story.machine}")
+    yield wrapped(f"top-level tables of {story.whose} on {story.machine}")
     for sentence in sentences(state, moment):
         yield wrapped(sentence)
     yield [""]
@@ -400,13 +400,20 @@ def _mark(cell: Cell) -> str:
     return " ".join(part for part in (cell.letter, blank) if part) + ("*" if cell.fresh else "")
 
 
-def tables_view(what: Linux | Kernel | str = "3.5", ram: str | int = "1T", arch: str = "x86_64") -> Frames:
-    """The tables of `what`: a booted kernel as it stands now, or a kernel (a record or its name) led through its life.
+def tables_view(what: Linux | Kernel | str | Saved = "3.5", ram: str | int = "1T", arch: str = "x86_64") -> Frames:
+    """The tables of `what`: a booted kernel as it stands now, a kernel (a record or its name) led through its life, or
+    what `x86.load_tables` gives: tables saved from a real machine.
 
-    `ram` and `arch` are for the latter, as in efimm.machine.  Raises MachineError for a machine that cannot be.
+    `ram` and `arch` are for a kernel, as in efimm.machine.  Raises MachineError for a machine that cannot be.
     """
-    state = state_of(story_now(what) if isinstance(what, Linux) else story_of(what, ram, arch))
+    state = state_of(_story(what, ram, arch))
     return Frames([frame(state, moment) for moment in range(len(state.story.moments))])
+
+
+def _story(what: Linux | Kernel | str | Saved, ram: str | int, arch: str) -> TablesStory:
+    if isinstance(what, tuple):
+        return story_saved(*what)
+    return story_now(what) if isinstance(what, Linux) else story_of(what, ram, arch)
 
 
 def frame(state: TablesState, moment: int) -> Frame:
