@@ -8,6 +8,7 @@ import pytest
 
 import efimm.course
 import efimm.show
+from efimm.show.drawing.frames import Frames
 
 SAME_NAME = ("explorer", "grid_view", "map_view", "tables_view", "timeline_view")
 FIRST = {
@@ -49,7 +50,7 @@ def test_a_view_brings_only_itself():
 WIDGETS = (efimm.show.RamSlider, efimm.show.Explorer, efimm.course.Predict, efimm.course.ExerciseBox)
 
 
-@pytest.mark.parametrize("widget", [*WIDGETS, type(efimm.show.map_view("hp-superdome2-3tib"))])
+@pytest.mark.parametrize("widget", [*WIDGETS, Frames])
 def test_help_begins_with_what_one_may_set_read_and_observe(widget):
     lines = pydoc.plain(pydoc.render_doc(widget)).splitlines()
     start = "\n".join(lines[:24])

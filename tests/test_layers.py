@@ -50,23 +50,23 @@ LAZY = {
 }
 
 # How many lines each wing may have.  A wing that needs more for a new idea gets them in a commit that says why.
-QUESTIONS = ("scenarios", "policies", "trials", "claims", "check")
+QUESTIONS = ("scenarios", "lives", "policies", "trials", "claims", "check")
 BUDGETS = {
     "facade": 45,
-    "trace": 190,
-    "x86": 2140,
+    "trace": 195,
+    "x86": 2440,  # 300 of them fields.py, which was in show
     "uefi": 1050,
     "maps": 1515,
     "machines": 190,
     "linux": 3740,
     "kernels": 1425,
-    "locks": 870,
+    "locks": 890,
     "run": 200,
     "text": 395,
-    "questions": 1370,
+    "questions": 1630,  # 255 of them lives.py, which was in show
     "exercises": 2450,
-    "show": 5300,
-    "course": 440,
+    "show": 4700,
+    "course": 460,
     "judges": 2490,
     "doctor": 325,
     "cli": 690,
