@@ -15,7 +15,7 @@ from ..run import at_call, boot, run
 from ..trace import Trace
 from ..uefi import EfiMemoryType
 from ..uefi.firmwares import FIRMWARES
-from ..uefi.synthetic import e820_from_efi
+from ..uefi.memmap import e820_from_efi
 from ..x86 import Entry, PageTable, load_tables, mapped_ranges
 from ..x86.modes import RW, US, A, D, P
 from ..x86.ranges import MappedRange

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
-from ..uefi.synthetic import e820_from_efi
+from ..uefi.memmap import e820_from_efi
 from .build import source_hash
 from .guest import Guest, boot
 from .host import QEMU, cache_folder

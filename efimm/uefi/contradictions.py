@@ -13,8 +13,15 @@ from heapq import heappop, heappush
 from typing import TypeVar
 
 from .entries import E820_WORDS
-from .memmap import EFI_MEMORY_SP, E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
-from .synthetic import e820_type_of
+from .memmap import (
+    EFI_MEMORY_SP,
+    E820Entry,
+    E820Type,
+    EfiMemoryDescriptor,
+    EfiMemoryType,
+    MemoryMap,
+    e820_type_of,
+)
 
 _Entry = TypeVar("_Entry")
 

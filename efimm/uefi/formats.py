@@ -16,10 +16,12 @@ from typing import BinaryIO, TextIO
 
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
-from .lines import decoded, numbered_lines
-from .lists import FoundList, Lists
+from .boots import Boots, memory_map
+from .lines import numbered_lines, whole_entries
+from .lists import FoundList
 from .memmap import MemoryMap
-from .readers import read_line
+from .readers import read_line, unfinished
+from .sources import decoded
 from .sysfs import read_sysfs
 
 __all__ = ["MapError", "Reading", "read", "read_map", "write_map"]
@@ -30,45 +32,50 @@ LONGEST_DATA_LINE = 1 << 12
 MOST_COMMENTS = 200  # lines that may stand before the name in a data file
 LONGEST_NAME = 1000
 
-_ENDINGS = re.compile(r"(?:\.(?:txt|log|dmesg|iomem|physmem))+$")
+_ENDINGS = re.compile(r"(?:\.(?:txt|log|dmesg|iomem|physmem|gz|xz|bz2|json|html?|eml|mbox))+$")
 _DATA_FILE = re.compile(r'name *= *"')
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A memory map, and the lists in the text that it was made from; no lists for one of the project's own files."""
+    """A memory map, and the lists in the text that it was made from; no lists for one of the project's own files.
+
+    `command_line` is that of the kernel which printed the map, "" where it was not told.
+    """
 
     map: MemoryMap
     lists: tuple[FoundList, ...] = ()
+    command_line: str = ""
 
 
-def read_map(source: str | os.PathLike[str] | BinaryIO) -> MemoryMap:
+def read_map(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> MemoryMap:
     """The memory map in a log, in a listing, in a directory of sysfs, or in one of the project's data files.
 
     A str with a newline is the text itself, any other str a path; a binary file is read to its end.  Read are: boot
     logs of x86 Linux (the EFI list and its reprints, the e820 list of the firmware and the user-defined one), of Xen
-    and of FreeBSD; /proc/iomem; the UEFI shell's memmap; /sys/firmware, or one of the two lists in it.  Where there are
-    several lists, `lists.py` says which counts.  Ends are exclusive in the result, whatever the text had; virtual
-    addresses are 0.  The name is that of the file without its endings.
+    and of FreeBSD; /proc/iomem; the UEFI shell's memmap, GRUB's lsefimmap; /sys/firmware, or one of the two lists in
+    it; each of them packed, in a mail or as JSON, too (`sources.py`).  Where there are several lists, `lists.py` says
+    which counts; of several boots, `boot` is the number of one.  Ends are exclusive in the result, whatever the text
+    had; virtual addresses are 0.  The name is that of the file without its endings.
 
-    MapError when the source cannot be read, holds no map or more than one boot, misses an EFI entry, or has an entry
-    that is damaged.  Does not check that ranges are sorted or apart: EFI lists need not be.
+    MapError when the source cannot be read, holds no map or more than one boot, or no list without damage.  Does not
+    check that ranges are sorted or apart: EFI lists need not be.
     """
-    return read(source).map
+    return read(source, boot).map
 
 
-def read(source: str | os.PathLike[str] | BinaryIO) -> Reading:
+def read(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> Reading:
     """As `read_map`, and which lists there were."""
     if isinstance(source, str) and "\n" in source:
-        return _read_text(io.StringIO(source), "<text>")
+        return _read_text(io.StringIO(source), "<text>", boot)
     if not isinstance(source, str | os.PathLike):
-        return _read_text(decoded(source), "<input>")
+        return _read_stream(source, "<input>", boot)
     path = Path(source)
     try:
         if path.is_dir():
             return _read_directory(path)
         with path.open("rb") as file:
-            return _read_text(decoded(file), str(path))
+            return _read_stream(file, str(path), boot)
     except MapError:
         raise  # it is a ValueError, too
     except (OSError, ValueError) as error:
@@ -79,38 +86,46 @@ def read(source: str | os.PathLike[str] | BinaryIO) -> Reading:
 def _read_directory(path: Path) -> Reading:
     try:
         lists = read_sysfs(path)
-        return Reading(lists.memory_map(path.name), lists.found())
+        return Reading(memory_map(lists, path.name), lists.found())
     except MapError as error:
         raise MapError(f"{_shown(path)}: {error}") from None
 
 
-def _read_text(text: TextIO, where: str) -> Reading:
+def _read_stream(stream: BinaryIO, where: str, boot: int | None) -> Reading:
+    try:
+        text = decoded(stream)
+    except MapError as error:
+        raise MapError(f"{_shown(where)}:{error}") from None
+    return _read_text(text, where, boot)
+
+
+def _read_text(text: TextIO, where: str, boot: int | None) -> Reading:
     shown = _shown(where)
     try:
-        data, lists = _data_or_lists(numbered_lines(text), where.endswith(".toml"))
+        data, boots = _data_or_boots(numbered_lines(text), where.endswith(".toml"))
+        if data:
+            return Reading(read_data_file(data, shown))
+        lists = boots.chosen(boot)
     except MapError as error:
-        raise MapError(f"{shown}:{error}") from None
-    if data:
-        return Reading(read_data_file(data, shown))
-    try:
-        return Reading(lists.memory_map(_ENDINGS.sub("", Path(where).name)), lists.found())
-    except MapError as error:
-        raise MapError(f"{shown}: {error}") from None
+        if str(error).startswith(shown):
+            raise
+        raise MapError(f"{shown}:{'' if str(error)[:1].isdigit() else ' '}{error}") from None
+    return Reading(memory_map(lists, _ENDINGS.sub("", Path(where).name)), lists.found(), lists.command_line)
 
 
-def _data_or_lists(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str, Lists]:
-    """The text of a data file, else the lists of a log; errors begin with the number of the line."""
+def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str, Boots]:
+    """The text of a data file, else the boots of a log; errors begin with the number of the line."""
     head = list(islice(lines, MOST_COMMENTS))
     first = next((line for _, line in head if line.strip() and not line.lstrip().startswith("#")), "")
     if is_data or _DATA_FILE.match(first):
-        return _whole(chain(head, lines)), Lists()
-    lists = Lists()
-    for lists.line, line in chain(head, lines):
+        return _whole(chain(head, lines)), Boots()
+    boots = Boots()
+    for boots.lists.line, line in whole_entries(chain(head, lines), unfinished):
         try:
-            read_line(line, lists)
+            read_line(line, boots)
         except MapError as error:
-            raise MapError(f"{lists.line}: {error}") from None
-    return "", lists
+            raise MapError(f"{boots.lists.line}: {error}") from None
+    return "", boots
 
 
 def _whole(lines: Iterable[tuple[int, str]]) -> str:

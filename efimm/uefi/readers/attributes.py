@@ -28,6 +28,7 @@ _LINUX = _BITS | {
     "CC": memmap.EFI_MEMORY_CPU_CRYPTO,
     "SP": memmap.EFI_MEMORY_SP,
 }
+_GRUB = _BITS | {"RT": memmap.EFI_MEMORY_RUNTIME, "MR": memmap.EFI_MEMORY_MORE_RELIABLE}
 _FREEBSD = _BITS | {"RUNTIME": memmap.EFI_MEMORY_RUNTIME, "MORE_RELIABLE": memmap.EFI_MEMORY_MORE_RELIABLE}
 
 
@@ -39,6 +40,11 @@ def attribute_from_columns(columns: str) -> int:
     if numbered := re.fullmatch("attr=0x([0-9a-f]{1,16})", columns):
         return int(numbered[1], 16)
     return _sum(_LINUX, (word.strip() for word in columns.split("|")))
+
+
+def attribute_from_grub(words: str) -> int:
+    """The attribute from "RT UC WC WT WB", as GRUB prints it."""
+    return _sum(_GRUB, words.split())
 
 
 def attribute_from_words(words: str) -> int:

@@ -1,0 +1,222 @@
+"""Logs as they come: packed, in a mail, as JSON, in HTML, in UTF-16; each is turned into the text that was meant.
+
+Plain text is read as it is needed.  What is encoded is unpacked in memory, at most 32 MiB of it: a file of some kilobytes
+may unpack to a gigabyte.
+"""
+
+from __future__ import annotations
+
+import binascii
+import bz2
+import email
+import gzip
+import io
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from email.message import Message
+from typing import BinaryIO, TextIO
+
+from .errors import MapError
+
+LARGEST_ENCODED = 32 << 20
+_DEEPEST = 4  # a packed attachment of a mail in a packed file
+_XZ_MEMORY = 128 << 20
+
+_HEAD = 4096
+# Byte order mark and one ASCII character: the mark alone may be two stray bytes of a serial line.
+_UTF_16 = re.compile(rb"\xff\xfe[^\x00]\x00|\xfe\xff\x00[^\x00]")
+_UTF_16_LE, _UTF_16_BE = re.compile(rb"(?:[\t\r\n -~]\x00){8}"), re.compile(rb"(?:\x00[\t\r\n -~]){8}")
+_MAIL = re.compile(
+    rb"(?:From [^\n]{1,200}\n|[\w-]{2,40}:[ \t][^\n]{0,998}\n)(?:[\w-]{2,60}:[^\n]{0,998}\n|[ \t][^\n]{0,998}\n)*?"
+    rb"(?i:From|Subject|Message-ID|MIME-Version|Content-Type): "
+)
+_MBOX = re.compile(rb"^(?=From \S{1,200} [^\n]{1,60}\d{4}[^\n]{0,20}\r?\n)", re.MULTILINE)
+_JSON = re.compile(rb"\s*(?:data: )?[\[{]\s*(?:[\[{]\s*)?(?:\"|\{)")
+_HTML = re.compile(rb"\s*(?:<!doctype html|<html|<head|<body)", re.IGNORECASE)
+_MESSAGE = re.compile(
+    r'"(?:MESSAGE|message|msg|log|line|text)"\s*:\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|\[(?P<bytes>[0-9,\s]*)\])'
+)
+_NOT_READ = {
+    b"PK\x03\x04": "a zip archive; expected the log in it",
+    b"\x28\xb5\x2f\xfd": "packed with zstd; expected what `zstdcat` makes of it",
+    b"\x04\x22\x4d\x18": "packed with lz4; expected what `lz4cat` makes of it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; expected the log in it",
+    b"LPKSHHRH": "a journal's own file; expected what `journalctl -k -b --file=` prints of it",
+    b"\x89PNG": "a picture; expected the text on it",
+    b"\xff\xd8\xff": "a picture; expected the text on it",
+    b"%PDF": "a PDF; expected the text in it",
+    b"\x7fELF": "an ELF file; expected a log",
+}
+_TAR = b"ustar"
+
+
+def decoded(stream: BinaryIO) -> TextIO:
+    """`stream` as the text that was meant, read as it is needed; MapError for what is packed otherwise or too large."""
+    return _decoded(_peekable(stream), 0)
+
+
+def _decoded(stream: io.BufferedReader, depth: int) -> TextIO:
+    head = stream.peek(_HEAD)[:_HEAD]
+    for magic, words in _NOT_READ.items():
+        if head.startswith(magic):
+            raise MapError(f" this is {words}")
+    if head[257:262] == _TAR:
+        raise MapError(" this is a tar archive; expected the log in it")
+    for magic, unpack in _PACKED.items():
+        if head.startswith(magic):
+            return _unpacked(stream, unpack, depth)
+    for pattern, turn in _ENCODED:
+        if pattern.match(head):
+            return io.StringIO(turn(_all(stream), depth), newline="\n")
+    return io.TextIOWrapper(stream, encoding=_encoding(head), errors=_errors(head), newline="\n")
+
+
+def _encoding(head: bytes) -> str:
+    if _UTF_16.match(head):
+        return "utf-16"
+    if _UTF_16_LE.match(head):
+        return "utf-16-le"
+    return "utf-16-be" if _UTF_16_BE.match(head) else "utf-8"
+
+
+def _errors(head: bytes) -> str:
+    """Bytes that are no UTF-8 stay told apart, since one of them is the no-break space of Latin-1."""
+    return "surrogateescape" if _encoding(head) == "utf-8" else "replace"
+
+
+def _unpacked(stream: io.BufferedReader, unpack: Callable[[BinaryIO], BinaryIO], depth: int) -> TextIO:
+    """The text in a packed stream, which may be packed or a mail again."""
+    if depth >= _DEEPEST:
+        raise MapError(f" packed more than {_DEEPEST} times; expected a log")
+    try:
+        data = _all(io.BufferedReader(_Raw(unpack(stream))))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise MapError(f" damaged packed file: {error or 'it ends too early'}; expected a whole one") from None
+    return _decoded(_peekable(io.BytesIO(data)), depth + 1)
+
+
+def _all(stream: io.BufferedReader) -> bytes:
+    """Everything in the stream; MapError when that is too much for an encoded log."""
+    data = stream.read(LARGEST_ENCODED + 1)
+    if len(data) > LARGEST_ENCODED:
+        raise MapError(f" more than {LARGEST_ENCODED >> 20} MiB when unpacked; expected the log of one boot, as plain text")
+    return data
+
+
+class _Xz(io.RawIOBase):
+    """An xz stream, unpacked with little memory; `LZMAFile` takes what the file asks for."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._unpack = stream, lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's name for it is private
+        data = b""
+        while not data and not self._unpack.eof:
+            packed = self._stream.read(1 << 16) if self._unpack.needs_input else b""
+            if self._unpack.needs_input and not packed:
+                raise EOFError("it ends too early")
+            data = self._unpack.decompress(packed, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+_PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),  # type: ignore[dict-item]  # it has what is used
+    b"\xfd7zXZ\x00": lambda stream: io.BufferedReader(_Xz(stream)),
+    b"BZh": lambda stream: bz2.BZ2File(stream),
+}
+
+
+def _text_of_mail(data: bytes, depth: int) -> str:
+    """The texts and the attached logs of a mail, or of the mails of a mailbox, one after the other."""
+    mails = [mail for mail in _MBOX.split(data) if mail.strip()]
+    return "\n".join(text for mail in mails for text in _parts(email.message_from_bytes(mail), depth))
+
+
+def _parts(mail: Message, depth: int) -> Iterator[str]:
+    alternative = mail.get_content_type() == "multipart/alternative"
+    payload = mail.get_payload()
+    if isinstance(payload, list):
+        plain = [part for part in payload if part.get_content_type() == "text/plain"] if alternative else payload
+        for part in plain or payload:
+            yield from _parts(part, depth)
+    elif mail.get_content_maintype() in ("text", "application"):
+        yield _text_of_part(mail, depth)
+
+
+def _text_of_part(part: Message, depth: int) -> str:
+    """One part as text; "" where it is no log."""
+    try:
+        content = part.get_payload(decode=True)
+    except (binascii.Error, ValueError):
+        return ""
+    data = content if isinstance(content, bytes) else b""
+    charset = part.get_content_charset("utf-8")
+    if part.get_content_maintype() == "text" and charset not in ("utf-8", "us-ascii"):
+        try:
+            data = data.decode(charset, "replace").encode("utf-8", "replace")
+        except LookupError:
+            pass  # a character set that Python does not know; ASCII in it will do
+    if part.get_content_type() == "text/html":
+        return _text_of_html(data, depth)
+    if depth >= _DEEPEST or _MAIL.match(data[:_HEAD]):
+        return data.decode("utf-8", "surrogateescape")
+    try:
+        with _decoded(_peekable(io.BytesIO(data)), depth + 1) as text:
+            return text.read(LARGEST_ENCODED)
+    except MapError:
+        return ""  # a picture, an archive: the other parts may have a log
+
+
+def _text_of_json(data: bytes, _depth: int) -> str:
+    """The messages in what `journalctl -o json`, `dmesg --json` and the logs of containers hold, in their order."""
+    return "\n".join(map(_message, _MESSAGE.finditer(data.decode("utf-8", "replace"))))
+
+
+def _message(found: re.Match[str]) -> str:
+    if found["text"] is None:
+        return bytes(int(number) & 0xFF for number in found["bytes"].split(",") if number.strip()).decode("utf-8", "replace")
+    try:
+        return str(json.loads(found["text"], strict=False)).rstrip("\n")
+    except ValueError:
+        return found["text"]
+
+
+def _text_of_html(data: bytes, _depth: int) -> str:
+    """A page's text: line by line it is cleaned as any log's lines are."""
+    text = data.decode("utf-8", "surrogateescape")
+    return re.sub(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,400}>(?!\n)", lambda tag: f"{tag[0]}\n", text, flags=re.IGNORECASE)
+
+
+_ENCODED: tuple[tuple[re.Pattern[bytes], Callable[[bytes, int], str]], ...] = (
+    (_MAIL, _text_of_mail),
+    (_JSON, _text_of_json),
+    (_HTML, _text_of_html),
+)
+
+
+def _peekable(stream: BinaryIO) -> io.BufferedReader:
+    """`stream` with a first look at it, which may be as short as what a pipe has ready."""
+    buffered = io.BufferedReader(_Raw(stream), buffer_size=max(_HEAD, io.DEFAULT_BUFFER_SIZE))
+    return buffered
+
+
+class _Raw(io.RawIOBase):
+    """Any object with `read` as something that can be buffered, and that stays open when the buffer is closed."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's name for it is private
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
