@@ -106,6 +106,8 @@ def _joined(first: Lists, second: Lists) -> Lists:
     for key in dict.fromkeys((*main.printed, *other.printed)):
         both = [main.printed.get(key, []), other.printed.get(key, [])]
         both.sort(key=lambda one: -len(one[0].entries) if one and not one[0].damage else 1)
+        for one in both[1]:
+            one.twin = any(one.agrees(each) for each in both[0])
         printed[key] = [*both[0], *both[1]]
     told = {name: getattr(main, name) or getattr(other, name) for name in _FACTS}
     return Lists(printed=printed, booting=main.booting | other.booting, **told)
@@ -132,13 +134,12 @@ def memory_map(lists: Lists, name: str) -> MemoryMap:
     """The map of one boot."""
     e820, efi = lists.believed(E820_SOURCES), lists.believed(EFI_SOURCES)
     printed = lists.efi(efi) or ((),)
-    again = [each for each in printed[1:] if each != printed[0][: len(each)]]
     note = E820_SOURCES[e820][1] if e820 else ""
     notes = [*([note] if note else []), *_notes(lists)]
     found = MemoryMap(
         name,
         descriptors=printed[0],
-        reprints=tuple(again),
+        reprints=printed[1:],
         e820=lists.e820(e820),
         user_e820=lists.e820(USER),
         title=lists.title,
@@ -174,8 +175,7 @@ def booted_by(lists: Lists, e820: str, efi: tuple[EfiMemoryDescriptor, ...]) -> 
 def _notes(lists: Lists) -> list[str]:
     """What has to be said of a boot besides its map."""
     notes = [f"a damaged list is not used: line {words}" for words in lists.damages()]
-    again = [key for key, printed in lists.printed.items() if len(printed) > 1 and printed[1].entries]
-    if any(lists.printed[key][0].agrees(lists.printed[key][1]) and key not in EFI_SOURCES for key in again):
+    if any(one.twin for printed in lists.printed.values() for one in printed):
         notes.append("the same boot is printed twice here")
     if not lists.arch and not X86_ONLY & set(lists.printed):
         notes.append(UNTOLD_ARCH)

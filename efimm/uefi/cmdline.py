@@ -36,25 +36,31 @@ _EFFECTS = {
 def with_command_line(found: MemoryMap, command_line: str, last_pfns: list[int]) -> MemoryMap:
     """`found` with what the command line makes of it, and notes that say so; a list of the kernel's own counts more.
 
-    Where the kernel says that its RAM ends elsewhere than the list, a note says that, too.
+    Where the kernel's `last_pfn` agrees with one of the two lists, that is the one; where it agrees with none, a note
+    says so.
     """
-    words = command_line.split()
     notes = [f"{effect} (command line)" for effect in efi_options(command_line).values()]
     if not found.user_e820:
-        made, told = list(found.e820), []
-        if "add_efi_memmap" in words and found.descriptors:
-            made += [E820Entry(d.physical_start, d.end, e820_type_of(d)) for d in found.descriptors]
-            told.append("add_efi_memmap")
-        made = list(sanitize_e820_map(made)) if told else made
-        for word in words:
-            changed = _changed(made, word)
-            if changed is not None:
-                made, told = changed, [*told, word]
-        if told:
-            notes.append(f"the list is as {' '.join(told)[:200]} on the command line changes it (worked out here)")
-            found = replace(found, user_e820=tuple(made))
+        entries, options = _as_the_kernel_changes_it(found, command_line.split())
+        changed = replace(found, user_e820=tuple(entries))
+        if options and entries and not (_other_end(changed, last_pfns) and last_pfns):
+            found = changed
+            notes.append(f"worked out: the list as {' '.join(options)[:200]} on the command line changes it")
     notes += _other_end(found, last_pfns)
     return replace(found, notes=(*found.notes, *notes))
+
+
+def _as_the_kernel_changes_it(found: MemoryMap, words: list[str]) -> tuple[list[E820Entry], list[str]]:
+    """The firmware's list with every option applied in its turn, and these options."""
+    entries, options = list(found.e820), []
+    if "add_efi_memmap" in words and found.descriptors:
+        entries += [E820Entry(d.physical_start, d.end, e820_type_of(d)) for d in found.descriptors]
+        entries, options = list(sanitize_e820_map(entries)), ["add_efi_memmap"]
+    for word in words:
+        changed = _changed(entries, word)
+        if changed is not None:
+            entries, options = changed, [*options, word]
+    return entries, options
 
 
 def _changed(entries: list[E820Entry], word: str) -> list[E820Entry] | None:

@@ -79,6 +79,7 @@ class Printed:
     first_line: int = 0
     last_line: int = 0
     damage: str = ""
+    twin: bool = False  # what another printing of the same boot has, too
 
     def agrees(self, other: Printed) -> bool:
         """Whether one may be the other printed again, as far as it got; a damaged list tells nothing."""
@@ -189,5 +190,5 @@ class Lists:
     def efi(self, source: str) -> tuple[tuple[EfiMemoryDescriptor, ...], ...]:
         """Each printing of an EFI list."""
         return tuple(
-            tuple(each for each in one.entries if isinstance(each, EfiMemoryDescriptor)) for one in self.good(source)
+            tuple(each for each in one.entries if isinstance(each, EfiMemoryDescriptor)) for one in self.good(source) if not one.twin
         )
