@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
-from ..uefi.memmap import e820_from_efi
+from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap, e820_from_efi
 from .build import source_hash
 from .guest import Guest, boot
 from .host import QEMU, cache_folder

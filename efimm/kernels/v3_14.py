@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux import efi, kexec, setup
-from ..linux.direct_map import init_memory_mapping
-from ..linux.early_tables import alloc_low_pages
+from ..linux import efi, efi_map, setup
+from ..linux.direct_map import alloc_low_pages, init_memory_mapping
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables
 from ..linux.head import V3_14_IMAGE
@@ -66,7 +65,7 @@ def setup_real_mode(linux: Linux) -> None:
 def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     """Switch the firmware, but after kexec, when its addresses are known."""
     if linux.efi_setup:
-        kexec.kexec_enter_virtual_mode(linux)
+        efi_map.kexec_enter_virtual_mode(linux)
         return None
     return efi.set_virtual_address_map(linux)
 
@@ -128,7 +127,7 @@ KERNEL = replace(
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
     efi_runtime_update_mappings=efi_runtime_update_mappings,
-    efi_runtime_map=kexec.save_runtime_map,
+    efi_runtime_map=efi_map.save_runtime_map,
     known_bugs=(),
     i386=I386,
 )

@@ -12,18 +12,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from ..linux import efi, setup
-from ..linux.direct_map import init_memory_mapping
-from ..linux.early_tables import one_block_3_5
-from ..linux.efi_old_map import early_code_mapping_set_exec, old_map_regions, runtime_code_page_mkexec
+from ..linux.direct_map import init_memory_mapping, one_block_3_5
+from ..linux.efi_map import early_code_mapping_set_exec, old_map_regions, runtime_code_page_mkexec
 from ..linux.head import V3_5_IMAGE
 from ..linux.i386.efi import efi_map_regions as efi_map_regions_32
-from ..linux.i386.pgtable import clone_pgd_range
+from ..linux.i386.tables import clone_pgd_range
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, pgd_index
-from ..linux.locks import SpinLock
-from ..linux.pgd_list import Mm
 from ..linux.pti import set_pgd
 from ..linux.realmode import write_real_mode_header
-from ..linux.state import Kernel, Kernel32, KnownBug, Linux, Linux32
+from ..linux.smp import SpinLock
+from ..linux.state import Kernel, Kernel32, KnownBug, Linux, Linux32, Mm
 from ..uefi.memmap import EfiMemoryDescriptor
 from ..x86 import Entry, PageTable
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux.direct_map import init_memory_mapping
-from ..linux.early_tables import one_block_3_8
-from ..linux.efi_old_map import early_code_mapping_set_exec
+from ..linux.direct_map import init_memory_mapping, one_block_3_8
+from ..linux.efi_map import early_code_mapping_set_exec
 from ..linux.head import V3_8_IMAGE
 from ..linux.layout import PGDIR_SIZE, pgd_index
 from ..linux.pti import set_pgd

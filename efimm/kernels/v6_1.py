@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux import efi, kexec, setup
+from ..linux import efi, efi_map, setup
 from ..linux.efi import BOOT_SERVICES, can_free_region, should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_executable
 from ..linux.head import V6_1_IMAGE
 from ..linux.layout import KERNPG_TABLE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
-from ..linux.map_in_pgd import kernel_map_pages_in_pgd
 from ..linux.page_alloc import alloc_pages
+from ..linux.pageattr import kernel_map_pages_in_pgd
 from ..linux.realmode import write_real_mode_header
 from ..linux.state import Linux
 from ..uefi import EfiStatus
@@ -98,7 +98,7 @@ def region_flags(md: EfiMemoryDescriptor) -> int:
 def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     """As in 3.14, with the rights of each region."""
     if linux.efi_setup:
-        kexec.kexec_enter_virtual_mode(linux, region_flags)
+        efi_map.kexec_enter_virtual_mode(linux, region_flags)
         return None
     return efi.set_virtual_address_map(linux)
 

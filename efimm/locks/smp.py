@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..linux.processors import Crash, Processor, apic, at_once, run_on
+from ..linux.smp import Crash, Processor, apic, at_once, run_on
 
 Program = Callable[[], None]
 

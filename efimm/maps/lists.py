@@ -1,0 +1,194 @@
+"""The lists of memory that one boot has printed, kept apart by who wrote them.
+
+One log may hold several: the firmware's e820 list and the user's, an EFI list printed twice, Xen's list and the one
+that Xen gave to its first guest.  `E820_SOURCES` and `EFI_SOURCES` say which of them is believed when there are more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
+from .errors import MapError
+
+Entry = E820Entry | EfiMemoryDescriptor
+
+MOST_ENTRIES = 1 << 13  # Linux knows at most 3200 entries of e820 (E820_MAX_ENTRIES, 1024 nodes)
+
+BIOS, USER, HOST, GUEST, OLD_EFI = "BIOS-e820", "user", "Xen's own e820", "Xen", "BIOS-EFI"
+SMAP, CHUNKS, IOMEM, SYSFS = "SMAP", "FreeBSD's chunks", "/proc/iomem", "/sys/firmware/memmap"
+KERNEL_EFI, HOST_EFI, FREEBSD_EFI, SHELL, RUNTIME_MAP = (
+    "efi: mem",
+    "Xen's EFI",
+    "FreeBSD's EFI",
+    "memmap",
+    "runtime-map",
+)
+GRUB = "lsefimmap"
+X86_ONLY = {BIOS, USER, HOST, GUEST, OLD_EFI, SMAP, SYSFS}  # lists that only x86 has
+
+# What each is called, and what has to be said of a map made from it; the first one that is there is believed.
+E820_SOURCES = {
+    BIOS: ("e820 list", ""),
+    HOST: ("e820 list of Xen", "this is Xen's list"),
+    SMAP: ("e820 list of FreeBSD (SMAP)", ""),
+    SYSFS: ("list in /sys/firmware/memmap", ""),
+    OLD_EFI: (
+        "e820 list made from the EFI map (BIOS-EFI)",
+        "the e820 list was made by the kernel, without what its boot loader and the firmware took",
+    ),
+    GUEST: (
+        "e820 list of a guest of Xen",
+        "this is a guest's list, made by Xen",
+    ),
+    IOMEM: ("/proc/iomem", "/proc/iomem tells what the kernel has made of the firmware's list"),
+    CHUNKS: ("memory chunks of FreeBSD", "FreeBSD's chunks are what it uses; what lies between them is not told"),
+}
+EFI_SOURCES = {
+    KERNEL_EFI: "EFI list",
+    HOST_EFI: "EFI list of Xen",
+    FREEBSD_EFI: "EFI list of FreeBSD",
+    SHELL: "memmap of the UEFI shell",
+    GRUB: "lsefimmap of GRUB",
+    RUNTIME_MAP: "runtime-map (only runtime regions)",
+}
+_WORDS = {USER: "user-defined e820 list"} | {key: words for key, (words, _) in E820_SOURCES.items()} | EFI_SOURCES
+
+
+@dataclass(frozen=True, slots=True)
+class FoundList:
+    """One list: who wrote it, in words, how many entries, the lines where it stands (0 for files of sysfs).
+
+    `used` is False where another list was believed; a list that was printed again counts as a list of its own.
+    """
+
+    words: str
+    entries: int
+    first_line: int
+    last_line: int
+    used: bool
+
+
+@dataclass
+class Printed:
+    """A list as it was printed once; `damage` says, with the line's number, why it cannot be believed."""
+
+    entries: list[E820Entry | EfiMemoryDescriptor] = field(default_factory=list)
+    first_line: int = 0
+    last_line: int = 0
+    damage: str = ""
+    twin: bool = False  # what another printing of the same boot has, too
+
+    def agrees(self, other: Printed) -> bool:
+        """Whether one may be the other printed again, as far as it got; a damaged list tells nothing."""
+        alike = all(a == b for a, b in zip(self.entries, other.entries, strict=False))
+        return alike or bool(self.damage or other.damage)
+
+
+@dataclass
+class Lists:
+    """What one boot, or one listing, has told so far.  `section` is the heading that the line being read stands under.
+
+    `kernel`, `title` and `booted_by` are as in MemoryMap, as far as the text has told them; `booting` counts which of
+    the lines were seen that every boot prints, the first ones before and the others after the firmware is looked at.
+    `arch` is the architecture that something named, with that line; `rsdp` where ACPI's first table lies.
+    """
+
+    line: int = 0
+    section: str = ""
+    kernel: str = ""
+    title: str = ""
+    booted_by: str = ""
+    command_line: str = ""
+    arch: str = ""
+    arch_line: int = 0
+    rsdp: int = 0
+    last_pfns: list[int] = field(default_factory=list)
+    booting: set[str] = field(default_factory=set)
+    printed: dict[str, list[Printed]] = field(default_factory=dict)
+
+    def read(self, source: str, parse: Callable[[Any], Entry], what: Any, *, anew: bool = False) -> None:
+        """Put what `parse` makes of `what` at the end of the list of `source`; a MapError makes that list damaged."""
+        try:
+            self.add(source, parse(what), anew=anew)
+        except MapError as error:
+            self.damage(source, str(error), anew=anew)
+
+    def add(self, source: str, entry: Entry, *, anew: bool = False) -> None:
+        """Put `entry` at the end of the list of `source`, or at the beginning of a new one."""
+        if self.count(source) >= MOST_ENTRIES:
+            raise MapError(f"more than {MOST_ENTRIES} entries; expected the list of one boot")
+        self._list(source, anew).entries.append(entry)
+
+    def damage(self, source: str, why: str, *, anew: bool = False) -> None:
+        """Take the list of `source` for damaged from this line on."""
+        one = self._list(source, anew)
+        one.damage = one.damage or f"{self.line}: {why}"
+
+    def _list(self, source: str, anew: bool) -> Printed:
+        printed = self.printed.setdefault(source, [])
+        if anew or not printed:
+            printed.append(Printed(first_line=self.line))
+        printed[-1].last_line = self.line
+        return printed[-1]
+
+    def count(self, source: str) -> int:
+        """How many entries the list of `source` has so far, the last one where it was printed again."""
+        return len(self.printed[source][-1].entries) if source in self.printed else 0
+
+    def last(self, source: str) -> E820Entry | None:
+        """The last e820 entry of `source` so far."""
+        entries = self.printed[source][-1].entries if source in self.printed else []
+        return entries[-1] if entries and isinstance(entries[-1], E820Entry) else None
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """The first and the last line of the lists."""
+        every = [one for printed in self.printed.values() for one in printed]
+        return min(one.first_line for one in every), max(one.last_line for one in every)
+
+    def agrees(self, other: Lists) -> bool:
+        """Whether no list of the two contradicts the same list of the other."""
+        both = self.printed.keys() & other.printed.keys()
+        return all(self.printed[key][0].agrees(other.printed[key][0]) for key in both)
+
+    def good(self, source: str) -> list[Printed]:
+        """The undamaged printings of `source`: the longest of those that are alike first, then what was printed later."""
+        return [one for one in self.printed.get(source, ()) if one.entries and not one.damage]
+
+    def damages(self) -> list[str]:
+        """What is wrong with each damaged list, in the order of lines."""
+        found = [one.damage for printed in self.printed.values() for one in printed if one.damage]
+        return sorted(found, key=lambda words: int(words.partition(":")[0]))
+
+    def believed(self, sources: dict[str, Any]) -> str:
+        """The first of `sources` that has an undamaged list; "" where none has."""
+        return next((key for key in sources if self.good(key)), "")
+
+    def found(self) -> tuple[FoundList, ...]:
+        """Every list, in the order of their first lines."""
+        used = [self.good(key)[:1] for key in (USER, self.believed(E820_SOURCES), self.believed(EFI_SOURCES))]
+        lists = [
+            FoundList(
+                f"{_WORDS[key]}{', printed again' if number else ''}{', damaged' if one.damage else ''}",
+                len(one.entries),
+                one.first_line,
+                one.last_line,
+                any(one is each for first in used for each in first),
+            )
+            for key, printed in self.printed.items()
+            for number, one in enumerate(printed)
+        ]
+        return tuple(sorted(lists, key=lambda one: one.first_line))
+
+    def e820(self, source: str) -> tuple[E820Entry, ...]:
+        """The entries of a list of e820's kind; none where there is no undamaged one."""
+        return tuple(each for one in self.good(source)[:1] for each in one.entries if isinstance(each, E820Entry))
+
+    def efi(self, source: str) -> tuple[tuple[EfiMemoryDescriptor, ...], ...]:
+        """Each printing of an EFI list."""
+        return tuple(
+            tuple(each for each in one.entries if isinstance(each, EfiMemoryDescriptor)) for one in self.good(source) if not one.twin
+        )

@@ -1,0 +1,71 @@
+"""The UEFI shell's `memmap`: a type, `start-last`, pages and attribute, all in upper-case hex without 0x.
+
+Names: ShellPkg's MemMap.c (edk2), and those of Apple's and older shells ("MemMapIO", "available"), which differ in case
+too.  A type of an OEM is its number in eight digits.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..uefi.memmap import EfiMemoryDescriptor
+from .boots import Boots
+from .entries import efi_descriptor
+from .errors import MapError, shortened
+from .lists import SHELL
+
+MARKS = (" 000", "# Pages")
+
+_NAMES = (
+    "Reserved,LoaderCode,LoaderData,BS_Code,BS_Data,RT_Code,RT_Data,Available,"
+    "Unusable,ACPI_Recl,ACPI_NVS,MMIO,MMIO_Port,PalCode,Persistent,Unaccepted"
+)
+_TYPES = {name.lower(): number for number, name in enumerate(_NAMES.split(","))}
+_TYPES |= {"memmapio": _TYPES["mmio"], "memportio": _TYPES["mmio_port"], "pal_code": _TYPES["palcode"]}
+
+_HEADING = re.compile(r"Type\s+Start\s+End\s+# Pages\s+Attributes")
+_TYPE = "|".join(_TYPES)
+# A type of eight digits, and a line that is cut, count under the heading only: a log is full of such digits.
+_LINE = re.compile(
+    rf"(?<![\w:])(?P<type>{_TYPE}|[0-9A-F]{{8}})\s+(?P<first>[0-9A-F]{{16}})-(?P<last>[0-9A-F]{{16}})\s+"
+    r"(?P<pages>[0-9A-F]{16})\s+(?P<attribute>[0-9A-F]{16})\s*$",
+    re.IGNORECASE,
+)
+_CUT = re.compile(rf"(?<![\w:])(?:{_TYPE})\s+[0-9A-F]{{16}}-.{{0,200}}$", re.IGNORECASE)
+_CUT_BELOW = re.compile(rf"(?<![\w:])(?:{_TYPE}|[0-9A-F]{{8}})\s+000[0-9A-F]{{0,13}}(?:-.*)?$", re.IGNORECASE)
+_BELOW = "below the heading of memmap"
+
+
+def read(line: str, boots: Boots) -> bool:
+    """One descriptor, or the heading of a list."""
+    lists = boots.lists
+    if "# Pages" in line and _HEADING.search(line):
+        lists.section = SHELL
+        return True
+    found = _LINE.search(line)
+    below = lists.section in (SHELL, _BELOW)
+    if found:
+        lists.read(SHELL, _descriptor, found, anew=lists.section == SHELL)
+        lists.section = _BELOW if below else lists.section
+        return True
+    if cut := (_CUT_BELOW if below else _CUT).search(line.rstrip()):
+        lists.damage(SHELL, _damaged(cut[0]), anew=lists.section == SHELL)
+        return True
+    return False
+
+
+def unfinished(line: str) -> bool:
+    """Whether the line starts like a descriptor and lacks the rest of it."""
+    return "-" in line and bool(_CUT.search(line)) and not _LINE.search(line)
+
+
+def _descriptor(found: re.Match[str]) -> EfiMemoryDescriptor:
+    first, last, pages, attribute = (int(found[name], 16) for name in ("first", "last", "pages", "attribute"))
+    if last + 1 - first != pages << 12:
+        raise MapError(_damaged(found[0]))
+    kind = _TYPES.get(found["type"].lower())
+    return efi_descriptor(int(found["type"], 16) if kind is None else kind, attribute, first, last + 1)
+
+
+def _damaged(line: str) -> str:
+    return f"damaged line of the shell's memmap; expected 'RT_Data start-end pages attribute', found {shortened(line)}"
