@@ -68,8 +68,8 @@ class Boots:
         if not good:
             raise MapError(boots[0].damages()[0])
         if len(good) > 1:
-            line = good[1].lines[0]
-            raise MapError(f"{line}: a second boot begins here; expected the log of one boot, or --boot N: {_told(boots)}")
+            begins = f"{good[1].lines[0]}: a second boot begins here"
+            raise MapError(f"{begins}; expected the log of one boot, or --boot N: {_told(boots)}")
         return self._with_arch(good[0])
 
     def _merged(self) -> list[Lists]:
@@ -159,8 +159,10 @@ def booted_by(lists: Lists, e820: str, efi: tuple[EfiMemoryDescriptor, ...]) -> 
     if e820 in (HOST, GUEST):
         return "Xen"
     options = lists.command_line.split()
-    only_runtime = bool(efi) and KERNEL_EFI in lists.printed and not any(
-        each.type == EfiMemoryType.EfiConventionalMemory or not each.runtime for each in efi
+    only_runtime = (
+        bool(efi)
+        and KERNEL_EFI in lists.printed
+        and not any(each.type == EfiMemoryType.EfiConventionalMemory or not each.runtime for each in efi)
     )
     high_rsdp = lists.rsdp >= ONE_MIB
     if only_runtime or any(each.startswith(_KEXEC_OPTIONS) for each in options):

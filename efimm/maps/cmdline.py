@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 from ..uefi.memmap import E820Entry, E820Type, MemoryMap, e820_type_of, ram_ranges
 
@@ -106,7 +107,7 @@ def sanitize_e820_map(entries: Iterable[E820Entry]) -> tuple[E820Entry, ...]:
     made: list[E820Entry] = []
     lying: list[E820Entry] = []
     waiting = entries[::-1]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         while waiting and waiting[-1].start <= start:
             lying.append(waiting.pop())
         lying = [e for e in lying if e.end > start]
@@ -129,6 +130,8 @@ def _other_end(found: MemoryMap, last_pfns: list[int]) -> list[str]:
     told = max(last_pfns, default=end)
     if end in last_pfns or (told <= 1 << 20 < end):
         return []
-    return [] if told == end else [
-        f"the kernel's own last_pfn = {told:#x} contradicts the list, whose RAM ends with page {end:#x}"
-    ]
+    return (
+        []
+        if told == end
+        else [f"the kernel's own last_pfn = {told:#x} contradicts the list, whose RAM ends with page {end:#x}"]
+    )

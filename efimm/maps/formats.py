@@ -22,7 +22,7 @@ from . import freebsd, grub, iomem, linux, shell, told, xen
 from .boots import Boots, memory_map
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
-from .lines import numbered_lines, whole_entries
+from .lines import cleaned, numbered_lines, whole_entries
 from .lists import FoundList
 from .sources import decoded
 from .sysfs import read_sysfs
@@ -149,7 +149,7 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
     if is_data or _DATA_FILE.match(first):
         return _whole(chain(head, lines)), Boots()
     boots = Boots()
-    for boots.lists.line, line in whole_entries(chain(head, lines), unfinished):
+    for boots.lists.line, line in whole_entries(cleaned(chain(head, lines)), unfinished):
         try:
             read_line(line, boots)
         except MapError as error:
@@ -166,7 +166,7 @@ def _whole(lines: Iterable[tuple[int, str]]) -> str:
             limits = f"at most {LARGEST_DATA_FILE >> 10} KiB, in lines of at most {LONGEST_DATA_LINE} characters"
             raise MapError(f"{number}: expected a data file of {limits}")
         whole.append(f"{line}\n")
-    return "".join(whole)
+    return "".join(whole).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _shown(where: str | os.PathLike[str]) -> str:

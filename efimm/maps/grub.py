@@ -43,6 +43,7 @@ def read(line: str, boots: Boots) -> bool:
 def _descriptor(found: re.Match[str]) -> EfiMemoryDescriptor:
     first, last, pages = (int(found[name], 16) for name in ("start", "last", "pages"))
     if last + 1 - first != pages << 12:
-        raise MapError(f"damaged line of lsefimmap; expected {last + 1 - first >> 12:#x} pages, found {shortened(found[0])}")
+        expected = f"expected {last + 1 - first >> 12:#x} pages"
+        raise MapError(f"damaged line of lsefimmap; {expected}, found {shortened(found[0])}")
     kind = _TYPES.get(found["type"], int(found["type"].split()[-1], 16) if " " in found["type"] else 0)
     return efi_descriptor(kind, attribute_from_grub(found["words"]), first, last + 1)

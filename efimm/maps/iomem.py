@@ -39,7 +39,8 @@ def read(line: str, boots: Boots) -> bool:
         return False
     first, last = int(found["first"], 16), int(found["last"], 16)
     if first == last == 0:
-        boots.lists.damage(IOMEM, f"the address is hidden, found {shortened(line)}; expected /proc/iomem as root reads it")
+        why = f"the address is hidden, found {shortened(line)}; expected /proc/iomem as root reads it"
+        boots.lists.damage(IOMEM, why)
         return True
     before = boots.lists.last(IOMEM)
     if before and first < before.start:
@@ -53,5 +54,5 @@ def read(line: str, boots: Boots) -> bool:
 def _entry(entry: E820Entry, before: E820Entry | None) -> E820Entry:
     check_range(entry.start, entry.end)
     if before and before.start <= entry.start < before.end:
-        raise MapError("this resource begins inside the last one and ends behind it; expected the /proc/iomem of one machine")
+        raise MapError("it begins inside the last resource and ends behind it; expected the /proc/iomem of one machine")
     return entry

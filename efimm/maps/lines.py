@@ -20,8 +20,11 @@ LARGEST_LOG = 1 << 28
 MOST_PIECES = 4  # into which an entry may have been wrapped
 
 _CSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours of dmesg, cursor movements of a serial console
+_UNCLEAN = re.compile(r"[\x1b\r<&]")
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,200}>", re.IGNORECASE)
-_TAG = re.compile(r"</?(?:a|b|blockquote|code|div|em|font|html|body|i|li|p|pre|small|span|strong|td|tr|tt|u)\b[^<>]{0,400}>", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?(?:a|b|blockquote|code|div|em|font|html|i|li|p|pre|small|span|strong|td|tr|tt|u)\b[^<>]{0,400}>", re.IGNORECASE
+)
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-fA-F]{1,6}|nbsp|lt|gt|amp|quot|apos|lbrack|rbrack|lsqb|rsqb);")
 # No-break spaces and hyphens of a browser, marks without width, a lone byte 0xa0 of Latin-1; other bytes are no text.
 _LOOKALIKES = dict.fromkeys((0xA0, 0x2007, 0x202F, 0xDCA0), " ") | dict.fromkeys((0x2010, 0x2011, 0x2013), "-")
@@ -33,7 +36,7 @@ _RUN_TOGETHER = re.compile(r"(?<=\S)(?:\[ *[0-9]+\.[0-9]+\]\s*)?(?=BIOS-e820: \[
 
 
 def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
-    """Each line with its number, without its end and without the control sequences of terminals.
+    """Each line with its number, without its end.
 
     A line is never held longer than until the next.  MapError, beginning with the line's number, for a line or a log
     that is too long to be one.
@@ -48,12 +51,19 @@ def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
             raise MapError(f"{number}: a line of more than {LONGEST_LINE} characters; expected a log, or a data file")
         if read > LARGEST_LOG:
             raise MapError(f"{number}: more than {LARGEST_LOG >> 20} MiB by here; expected the log of one boot")
-        for piece in _cleaned(line.rstrip("\n")):
-            yield number, piece
+        yield number, line.rstrip("\n")
+
+
+def cleaned(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The lines of a log as the kernel printed them: one of HTML may hold several."""
+    for number, line in lines:
+        if line.isascii() and not _UNCLEAN.search(line):
+            yield number, line
+        else:
+            yield from ((number, piece) for piece in _cleaned(line))
 
 
 def _cleaned(line: str) -> list[str]:
-    """The line, or lines, as the kernel printed it."""
     if not line.isascii() or "\r" in line:
         line = line.translate(_LOOKALIKES)
     if "\x1b" in line:
@@ -96,8 +106,8 @@ def whole_entries(lines: Iterable[tuple[int, str]], unfinished: Callable[[str], 
 def _joined(line: str, following: deque[tuple[int, str]], unfinished: Callable[[str], bool]) -> str:
     """The entry with as many of the following lines as make it whole, which are taken away; else the line itself."""
     spaced = tight = line.rstrip()
-    for used, (_, piece) in enumerate(list(following)[:MOST_PIECES], 1):
-        piece = _QUOTE.sub("", piece).strip()
+    for used, (_, next_line) in enumerate(list(following)[:MOST_PIECES], 1):
+        piece = _QUOTE.sub("", next_line).strip()
         if _STAMP.match(piece) or unfinished(piece):
             return line
         if spaced.endswith("="):  # quoted-printable's soft break

@@ -86,7 +86,7 @@ def _read_e820(source: str, body: str, boots: Boots) -> None:
     """An entry of the list of `source`; one that goes back begins the list of another boot."""
     found, last = _E820_BODY.fullmatch(body.rstrip()), boots.lists.last(source)
     start = int(found["first"] or found["start"], 16) if found else 0
-    if found and last and start < last.start:
+    if found and last and start <= last.start and source in (BIOS, GUEST):
         boots.begin()
     boots.lists.read(source, _e820_entry, body)
 

@@ -155,7 +155,7 @@ class Lists:
         return all(self.printed[key][0].agrees(other.printed[key][0]) for key in both)
 
     def good(self, source: str) -> list[Printed]:
-        """The undamaged printings of `source`: the longest of those that are alike first, then what was printed later."""
+        """The undamaged printings of `source`, the longest of those that are alike first."""
         return [one for one in self.printed.get(source, ()) if one.entries and not one.damage]
 
     def damages(self) -> list[str]:
@@ -189,6 +189,5 @@ class Lists:
 
     def efi(self, source: str) -> tuple[tuple[EfiMemoryDescriptor, ...], ...]:
         """Each printing of an EFI list."""
-        return tuple(
-            tuple(each for each in one.entries if isinstance(each, EfiMemoryDescriptor)) for one in self.good(source) if not one.twin
-        )
+        lists = [one.entries for one in self.good(source) if not one.twin]
+        return tuple(tuple(each for each in one if isinstance(each, EfiMemoryDescriptor)) for one in lists)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 UEFI = re.compile(
-    r"(?<!\w)EFI v[0-9]+(?:\.[0-9]+)+ by |\befi: +(?:[\w .]{2,16}=0x[0-9a-f]+|EFI_MEMMAP|mem[0-9]|seeding|Froze|memattr)"
+    r"(?<!\w)EFI v[0-9]+(?:\.[0-9]+)+ by |\befi: +(?:[\w .]{2,16}=0x[0-9a-f]|EFI_MEMMAP|mem[0-9]|seeding|Froze|memattr)"
     r"|\befi: (?:Remove|Not removing) mem[0-9]|\besrt: Reserving|Registered efivars operations|EFI VGA frame buffer"
     r"|efifb: (?:probing|framebuffer at)|[Ss]ecure boot (?:enabled|disabled)|Registered efi as persistent store"
     r"|Registered efi_pstore|EFI runtime services|rtc-efi|efi_call_|efi_crash_gracefully|Page fault caused by firmware"
@@ -36,12 +36,54 @@ ARCHITECTURE = re.compile(
     "|".join([f"(?P<x86>{_X86})", *(f"(?P<a{n}>{words})" for n, words in enumerate(_ARCHITECTURES.values()))])
 )
 _NAMES = list(_ARCHITECTURES)
-ARCHITECTURE_MARKS = (
-    *("physical CPU", "aarch64", "from FDT", "arm64", "GICv", "armv", "ARM", "SALsystab", "ia64", "SAL_", "Itanium"),
-    *("pSeries", "POWER", "ppc64", "powerpc", "PowerNV", "NIP: ", "s390", "z/VM", "PSW : ", "riscv", "RISC-V", "SBI "),
-    *("loongarch", "Loongson", "mips", "sparc", "PROMLIB", "x86", "i386", "i486", "i586", "i686", "a0000-000b", " APIC"),
-    *("IOAPIC", "RAM buffer", "ACPI Non-v", "GenuineIntel", "AuthenticAMD", "smpboot", "KVM-clock", "Video ROM", "HPET"),
-    "e820",
+ARCHITECTURE_MARKS = tuple(
+    [
+        "physical CPU",
+        "aarch64",
+        "from FDT",
+        "arm64",
+        "GICv",
+        "armv",
+        "ARM",
+        "SALsystab",
+        "ia64",
+        "SAL_",
+        "Itanium",
+        "pSeries",
+        "POWER",
+        "ppc64",
+        "powerpc",
+        "PowerNV",
+        "NIP: ",
+        "s390",
+        "z/VM",
+        "PSW : ",
+        "riscv",
+        "RISC-V",
+        "SBI ",
+        "loongarch",
+        "Loongson",
+        "mips",
+        "sparc",
+        "PROMLIB",
+        "x86",
+        "i386",
+        "i486",
+        "i586",
+        "i686",
+        "a0000-000b",
+        " APIC",
+        "IOAPIC",
+        "RAM buffer",
+        "ACPI Non-v",
+        "GenuineIntel",
+        "AuthenticAMD",
+        "smpboot",
+        "KVM-clock",
+        "Video ROM",
+        "HPET",
+        "e820",
+    ]
 )
 
 _NO_LIST = "no memory map; expected lines such as 'BIOS-e820: [mem ...' or 'efi: mem00: ...'"

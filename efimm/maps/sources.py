@@ -1,7 +1,7 @@
 """Logs as they come: packed, in a mail, as JSON, in HTML, in UTF-16; each is turned into the text that was meant.
 
-Plain text is read as it is needed.  What is encoded is unpacked in memory, at most 32 MiB of it: a file of some kilobytes
-may unpack to a gigabyte.
+Plain text is read as it is needed.  What is encoded is unpacked in memory, at most 32 MiB of it: a file of some
+kilobytes may unpack to a gigabyte.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email.message import Message
 from typing import BinaryIO, TextIO
 
@@ -39,6 +40,7 @@ _HTML = re.compile(rb"\s*(?:<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _MESSAGE = re.compile(
     r'"(?:MESSAGE|message|msg|log|line|text)"\s*:\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|\[(?P<bytes>[0-9,\s]*)\])'
 )
+_BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,400}>(?!\n)", re.IGNORECASE)
 _NOT_READ = {
     b"PK\x03\x04": "a zip archive; expected the log in it",
     b"\x28\xb5\x2f\xfd": "packed with zstd; expected what `zstdcat` makes of it",
@@ -102,7 +104,8 @@ def _all(stream: io.BufferedReader) -> bytes:
     """Everything in the stream; MapError when that is too much for an encoded log."""
     data = stream.read(LARGEST_ENCODED + 1)
     if len(data) > LARGEST_ENCODED:
-        raise MapError(f" more than {LARGEST_ENCODED >> 20} MiB when unpacked; expected the log of one boot, as plain text")
+        limit = f"more than {LARGEST_ENCODED >> 20} MiB of packed or encoded text"
+        raise MapError(f" {limit}; expected the log of one boot, or plain text")
     return data
 
 
@@ -129,7 +132,7 @@ class _Xz(io.RawIOBase):
 _PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),  # type: ignore[dict-item]  # it has what is used
     b"\xfd7zXZ\x00": lambda stream: io.BufferedReader(_Xz(stream)),
-    b"BZh": lambda stream: bz2.BZ2File(stream),
+    b"BZh": bz2.BZ2File,
 }
 
 
@@ -159,10 +162,8 @@ def _text_of_part(part: Message, depth: int) -> str:
     data = content if isinstance(content, bytes) else b""
     charset = part.get_content_charset("utf-8")
     if part.get_content_maintype() == "text" and charset not in ("utf-8", "us-ascii"):
-        try:
+        with suppress(LookupError):  # a character set that Python does not know; ASCII in it will do
             data = data.decode(charset, "replace").encode("utf-8", "replace")
-        except LookupError:
-            pass  # a character set that Python does not know; ASCII in it will do
     if part.get_content_type() == "text/html":
         return _text_of_html(data, depth)
     if depth >= _DEEPEST or _MAIL.match(data[:_HEAD]):
@@ -181,7 +182,8 @@ def _text_of_json(data: bytes, _depth: int) -> str:
 
 def _message(found: re.Match[str]) -> str:
     if found["text"] is None:
-        return bytes(int(number) & 0xFF for number in found["bytes"].split(",") if number.strip()).decode("utf-8", "replace")
+        codes = (int(number[-3:]) & 0xFF for number in found["bytes"].replace(",", " ").split())
+        return bytes(codes).decode("utf-8", "replace")
     try:
         return str(json.loads(found["text"], strict=False)).rstrip("\n")
     except ValueError:
@@ -191,7 +193,7 @@ def _message(found: re.Match[str]) -> str:
 def _text_of_html(data: bytes, _depth: int) -> str:
     """A page's text: line by line it is cleaned as any log's lines are."""
     text = data.decode("utf-8", "surrogateescape")
-    return re.sub(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,400}>(?!\n)", lambda tag: f"{tag[0]}\n", text, flags=re.IGNORECASE)
+    return _BREAK.sub(lambda tag: f"{tag[0]}\n", text)
 
 
 _ENCODED: tuple[tuple[re.Pattern[bytes], Callable[[bytes, int], str]], ...] = (
@@ -203,8 +205,7 @@ _ENCODED: tuple[tuple[re.Pattern[bytes], Callable[[bytes, int], str]], ...] = (
 
 def _peekable(stream: BinaryIO) -> io.BufferedReader:
     """`stream` with a first look at it, which may be as short as what a pipe has ready."""
-    buffered = io.BufferedReader(_Raw(stream), buffer_size=max(_HEAD, io.DEFAULT_BUFFER_SIZE))
-    return buffered
+    return io.BufferedReader(_Raw(stream), buffer_size=max(_HEAD, io.DEFAULT_BUFFER_SIZE))
 
 
 class _Raw(io.RawIOBase):

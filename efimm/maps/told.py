@@ -6,6 +6,7 @@ import re
 
 from .boots import Boots
 from .errors import printable
+from .lists import Lists
 from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI, architecture
 
 MARKS = (
@@ -13,6 +14,8 @@ MARKS = (
     *("Secure boot", "secure boot", "BSD", "SunOS", "Darwin", "Microsoft", "DragonFly", "root on", "illumos"),
     *ARCHITECTURE_MARKS,
 )
+
+MOST_LAST_PFNS = 16
 
 _VERSION = re.compile(r"Linux version ([0-9][\w.+~-]{0,79})")
 _MACHINE = re.compile(r"(?:DMI|Hardware name): (?!Memory slots)(?P<name>\S.{0,199})")
@@ -22,11 +25,7 @@ _RSDP = re.compile(r"ACPI: RSDP (?:\([^)]{0,40}\) @ )?(?:0x)?([0-9a-fA-F]{5,16})
 
 
 def read(line: str, boots: Boots) -> bool:
-    """Of each boot the first version, name and command line count; a new version begins another boot.
-
-    setup_arch looks at the firmware (efi_init, which prints "EFI v...") between the first line of the boot and the
-    lines "DMI: " and "last_pfn = ", in every kernel since 2.6.32 that we looked at.
-    """
+    """Of each boot the first version, name and command line count; a new version begins another boot."""
     if "version" in line and (found := _VERSION.search(line)):
         if boots.lists.kernel or boots.lists.printed or boots.lists.arch:
             boots.begin()
@@ -35,16 +34,9 @@ def read(line: str, boots: Boots) -> bool:
     lists = boots.lists
     if not lists.title and (found := _MACHINE.search(line)):
         lists.title = printable(found["name"].rstrip())
-    if not lists.command_line and "ommand line: " in line and (found := _COMMAND_LINE.search(line)):
+    if not lists.command_line and (found := _COMMAND_LINE.search(line)):
         lists.command_line = printable(found["words"])
-    if not lists.booted_by and UEFI.search(line):
-        lists.booted_by = "UEFI"
-    if "DMI: " in line or "last_pfn = " in line:
-        lists.booting.add("after")
-        if (found := _LAST_PFN.search(line)) and len(lists.last_pfns) < _MOST:
-            lists.last_pfns.append(int(found[1], 16))
-    if not lists.rsdp and (found := _RSDP.search(line)):
-        lists.rsdp = int(found[1], 16)
+    _read_starter(line, lists)
     if not lists.arch and (name := architecture(line)):
         lists.arch, lists.arch_line = name, lists.line
     for system, words in SYSTEMS.items():
@@ -53,4 +45,17 @@ def read(line: str, boots: Boots) -> bool:
     return False
 
 
-_MOST = 16
+def _read_starter(line: str, lists: Lists) -> None:
+    """What tells UEFI from a BIOS.
+
+    setup_arch looks at the firmware (efi_init, which prints "EFI v...") between the first line of the boot and the
+    lines "DMI: " and "last_pfn = ", in every kernel since 2.6.32 that we looked at.
+    """
+    if not lists.booted_by and UEFI.search(line):
+        lists.booted_by = "UEFI"
+    if "DMI: " in line or "last_pfn = " in line:
+        lists.booting.add("after")
+    if "last_pfn = " in line and (found := _LAST_PFN.search(line)) and len(lists.last_pfns) < MOST_LAST_PFNS:
+        lists.last_pfns.append(int(found[1], 16))
+    if not lists.rsdp and (found := _RSDP.search(line)):
+        lists.rsdp = int(found[1], 16)
