@@ -26,7 +26,7 @@ LARGEST_ENCODED = 32 << 20
 _DEEPEST = 4  # a packed attachment of a mail in a packed file
 _XZ_MEMORY = 128 << 20
 
-_HEAD = 4096
+_HEAD = 1 << 16  # the first headers of a mail, signatures among them, may take 10 KiB
 # Byte order mark and one ASCII character: the mark alone may be two stray bytes of a serial line.
 _UTF_16 = re.compile(rb"\xff\xfe[^\x00]\x00|\xfe\xff\x00[^\x00]")
 _UTF_16_LE, _UTF_16_BE = re.compile(rb"(?:[\t\r\n -~]\x00){8}"), re.compile(rb"(?:\x00[\t\r\n -~]){8}")
