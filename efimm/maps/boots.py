@@ -23,6 +23,7 @@ from .lists import (
     Lists,
     Printed,
 )
+from .oops import Oops
 from .signs import help_for
 
 MOST_BOOTS = 256
@@ -31,15 +32,23 @@ _KEXEC_OPTIONS = ("acpi_rsdp=", "kexec_jump_back_entry=", "elfcorehdr=")
 UNTOLD_ARCH = "nothing here says which architecture: the answer is that of an x86 machine, if this is one"
 
 
+class NoMapError(MapError):
+    """A text without any list; `oopses` are the faults that it tells of all the same."""
+
+    oopses: tuple[Oops, ...] = ()
+
+
 @dataclass
 class Boots:
     """What a text has told so far; `lists` is the boot that is being read.
 
-    `systems` are other systems, and states of a log, that would explain why there is no list.
+    `systems` are other systems, and states of a log, that would explain why there is no list; `oopses` are the faults
+    of all boots.
     """
 
     lists: Lists = field(default_factory=Lists)
     systems: dict[str, int] = field(default_factory=dict)
+    oopses: list[Oops] = field(default_factory=list)
     _all: list[Lists] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -58,7 +67,7 @@ class Boots:
         """Boot `number`, counted from 1, or the only one that there is; MapError where that is not so."""
         boots = self._merged()
         if not boots:
-            raise MapError(help_for(self.systems))
+            raise NoMapError(help_for(self.systems))
         good = [each for each in boots if any(map(each.good, each.printed))]
         if number is not None:
             if not 1 <= number <= len(boots):

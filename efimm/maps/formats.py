@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TextIO
 
 from ..uefi.memmap import MemoryMap
-from . import freebsd, grub, iomem, linux, shell, told, xen
-from .boots import Boots, memory_map
+from . import freebsd, grub, iomem, linux, oops, shell, told, xen
+from .boots import Boots, NoMapError, memory_map
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
 from .lines import cleaned, numbered_lines, whole_entries
 from .lists import FoundList
+from .oops import Oops
 from .sources import decoded
 from .sysfs import read_sysfs
 
@@ -69,12 +70,14 @@ _DATA_FILE = re.compile(r'name *= *"')
 class Reading:
     """A memory map, and the lists in the text that it was made from; no lists for one of the project's own files.
 
-    `command_line` is that of the kernel which printed the map, "" where it was not told.
+    `command_line` is that of the kernel which printed the map, "" where it was not told; `oopses` are the page faults
+    that the text tells of.
     """
 
     map: MemoryMap
     lists: tuple[FoundList, ...] = ()
     command_line: str = ""
+    oopses: tuple[Oops, ...] = ()
 
 
 def read_map(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> MemoryMap:
@@ -132,14 +135,25 @@ def _read_text(text: TextIO, where: str, boot: int | None) -> Reading:
     shown = _shown(where)
     try:
         data, boots = _data_or_boots(numbered_lines(text), where.endswith(".toml"))
-        if data:
-            return Reading(read_data_file(data, shown))
-        lists = boots.chosen(boot)
     except MapError as error:
-        if str(error).startswith(shown):
-            raise
-        raise MapError(f"{shown}:{'' if str(error)[:1].isdigit() else ' '}{error}") from None
-    return Reading(memory_map(lists, _ENDINGS.sub("", Path(where).name)), lists.found(), lists.command_line)
+        raise MapError(_at(shown, error)) from None
+    if data:
+        return Reading(read_data_file(data, shown))
+    try:
+        lists = boots.chosen(boot)
+    except NoMapError as error:
+        nothing = NoMapError(_at(shown, error))
+        nothing.oopses = tuple(boots.oopses)
+        raise nothing from None
+    except MapError as error:
+        raise MapError(_at(shown, error)) from None
+    name = _ENDINGS.sub("", Path(where).name)
+    return Reading(memory_map(lists, name), lists.found(), lists.command_line, tuple(boots.oopses))
+
+
+def _at(shown: str, error: MapError) -> str:
+    """The error with the file's name in front, and the number of the line where it begins with one."""
+    return f"{shown}:{'' if str(error)[:1].isdigit() else ' '}{error}"
 
 
 def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str, Boots]:
@@ -151,6 +165,8 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
     boots = Boots()
     for boots.lists.line, line in whole_entries(cleaned(chain(head, lines)), unfinished):
         try:
+            if any(mark in line for mark in oops.MARKS):
+                oops.read(line, boots.oopses, boots.lists.line)
             read_line(line, boots)
         except MapError as error:
             raise MapError(f"{boots.lists.line}: {error}") from None

@@ -41,7 +41,7 @@ _GAP = " [gap 0x"  # what lies between entries, printed since 7.0
 
 _NUMBER = re.compile(r"[0-9]{1,10}(?=:)")
 _E820_BODY = re.compile(
-    r"""\ {1,8}(?: \[mem\ 0x(?P<first>[0-9a-f]{1,16})-0x(?P<last>[0-9a-f]{1,16})\]
+    r"""\ {1,64}(?: \[mem\ 0x(?P<first>[0-9a-f]{1,16})-0x(?P<last>[0-9a-f]{1,16})\]
             | (?P<start>[0-9a-f]{1,16})\ -\ (?P<end>[0-9a-f]{1,16}) )\ (?P<word>.+)""",
     re.VERBOSE,
 )

@@ -82,9 +82,9 @@ class Printed:
     twin: bool = False  # what another printing of the same boot has, too
 
     def agrees(self, other: Printed) -> bool:
-        """Whether one may be the other printed again, as far as it got; a damaged list tells nothing."""
-        alike = all(a == b for a, b in zip(self.entries, other.entries, strict=False))
-        return alike or bool(self.damage or other.damage)
+        """Whether one may be the other, printed again or quoted in part; a damaged list tells nothing."""
+        few, many = sorted((set(self.entries), set(other.entries)), key=len)
+        return few <= many or bool(self.damage or other.damage)
 
 
 @dataclass
