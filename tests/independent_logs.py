@@ -29,7 +29,9 @@ E820 = re.compile(
     rf"(usable|System{B}+RAM|(?:device{B}+|soft{B}+)?reserved|ACPI{B}+data|ACPI{B}+NVS|unusable|type{B}+[0-9]+"
     rf"|persistent{B}+\(type{B}+[0-9]+\))"
 )
-EFI = re.compile(rf"(?:efi|EFI):{B}+mem([0-9]+):{B}+([^\n]*?(?:\n[^\n]*?)?)range=\[0x([0-9a-f]+){B}?-{B}?0x([0-9a-f]+)([\])])")
+EFI = re.compile(
+    rf"(?:efi|EFI):{B}+mem([0-9]+):{B}+([^\n]*?(?:\n[^\n]*?)?)range=\[0x([0-9a-f]+){B}?-{B}?0x([0-9a-f]+)([\])])"
+)
 RAM = ("usable", "System")
 
 
@@ -108,8 +110,9 @@ def look(data: bytes) -> dict[str, Any]:
 
 def judge(data: bytes) -> tuple[str, str]:
     """One file: "equal", "refused", "several boots", "no list" or "DIFFERENT", and what there is to say."""
-    from efimm.maps.formats import MapError, read
     import io
+
+    from efimm.maps.formats import MapError, read
 
     found = look(data)
     try:
@@ -124,7 +127,9 @@ def judge(data: bytes) -> tuple[str, str]:
         return "other list", "; ".join(each.words for each in reading.lists)
     theirs = [[[start, end] for start, end, _ in one] for one in found["lists"]]
     note = "; ".join(reading.map.notes)
-    if ours in theirs and [list(piece) for piece in _ram(reading.map.e820)] in [ram(map_rows(one)) for one in found["lists"]]:
+    if ours in theirs and [list(piece) for piece in _ram(reading.map.e820)] in [
+        ram(map_rows(one)) for one in found["lists"]
+    ]:
         return "equal", note
     return "DIFFERENT", f"efimm {len(ours)} entries, the patterns {[len(one) for one in theirs]}; {note}"
 

@@ -26,6 +26,7 @@ LAYERS = [
     "policies",
     "trials",
     "claims",
+    "diagnosis",
     "check",
     "exercises",
     "show",

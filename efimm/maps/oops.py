@@ -19,9 +19,47 @@ MOST_FRAMES = 64
 MOST_LINES = 400  # behind its first line, an oops has ended by then
 
 MARKS = tuple(
-    "nable to handle,NULL pointer deref,caused by firmware,user-memory-access,at addr ,IP: ,IP is at,IP  [,PGD ,P4D ,"
-    "PUD ,PMD ,PTE ,Oops: ,#PF: ,CR2: ,AX: ,DX: ,BP: ,R08: ,R09: ,R10: ,R11: ,R12: ,R13: ,R14: ,R15: ,Call Trace,+0x,tainted,"
-    "Tainted,Hardware name: ,Workqueue: ,end trace,*pd,NX-protected,Code: ,</TASK>,----".split(",")
+    [
+        "nable to handle",
+        "NULL pointer deref",
+        "caused by firmware",
+        "user-memory-access",
+        "at addr ",
+        "IP: ",
+        "IP is at",
+        "IP  [",
+        "PGD ",
+        "P4D ",
+        "PUD ",
+        "PMD ",
+        "PTE ",
+        "Oops: ",
+        "#PF: ",
+        "CR2: ",
+        "AX: ",
+        "DX: ",
+        "BP: ",
+        "R08: ",
+        "R09: ",
+        "R10: ",
+        "R11: ",
+        "R12: ",
+        "R13: ",
+        "R14: ",
+        "R15: ",
+        "Call Trace",
+        "+0x",
+        "tainted",
+        "Tainted",
+        "Hardware name: ",
+        "Workqueue: ",
+        "end trace",
+        "*pd",
+        "NX-protected",
+        "Code: ",
+        "</TASK>",
+        "----",
+    ]
 )
 
 _HEX = r"(?:0x)?([0-9a-f]{1,16})"
@@ -54,7 +92,8 @@ class Oops:
 
     `kind` is "page fault", "firmware page fault" or "KASAN report"; `address` is what was accessed; `entries` are the
     levels and entries of the walk as printed, from the top; `trace` the functions, `?` ones (which may be left over on
-    the stack) included; `symbol` what the instruction pointer was called, "" for an address that has no symbol.
+    the stack) included; `symbol` what the instruction pointer was called, "" for an address that has no symbol; `access` is KASAN's word for
+    it, who prints no error code.
     """
 
     kind: str
@@ -63,6 +102,7 @@ class Oops:
     ip: int | None = None
     symbol: str = ""
     error_code: int | None = None
+    access: str = ""
     entries: list[tuple[str, int]] = field(default_factory=list)
     registers: dict[str, int] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)
@@ -131,9 +171,9 @@ def _read_address(line: str, one: Oops, number: int) -> None:
             one.address = int(found[1], 16)
             one.note("address", number)
     if one.kind == "KASAN report" and one.address is None and (found := _KASAN_AT.search(line)):
-        one.address, one.error_code = int(found[2], 16), 2 if found[1] == "Write" else 0
+        one.address, one.access = int(found[2], 16), found[1].lower()
         one.note("address", number)
-        one.note("error_code", number)
+        one.note("access", number)
 
 
 def _read_walk(line: str, one: Oops, number: int) -> None:
