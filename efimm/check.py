@@ -153,7 +153,8 @@ def check(source: str | os.PathLike[str] | BinaryIO, *, boot: int | None = None,
     """Read `source` as `read_map` does (or the name of a machine in data/), and run every kernel on it.
 
     A log with a page fault and no map has no machine; what is said of it is in `faults`.  `boot` is the number of one
-    of several boots; `options` are those of `efimm.machine` without `ram` and `map`; with `buffer` the array lies there and nowhere else.
+    of several boots; `options` are those of `efimm.machine` without `ram` and `map`; with `buffer` the array lies there
+    and nowhere else.
     Raises MapError for a source that cannot be read, MachineError for a map that no machine can be made of.
     """
     known = data_files().get(str(source)) if isinstance(source, str | os.PathLike) else None
@@ -230,7 +231,8 @@ def checked(found: Check, log: str) -> str:
         return "\n\n".join("\n".join(part) for part in [*faults, ["No memory map is in it."]] if part)
     parts = [_what_was_read(found, found.machine), *_contradictions(found), _ram(found.machine, found.above), *faults]
     if found.no_efi_call:
-        parts += [wrap(f"{found.no_efi_call} No kernel could fail in one.", COLUMNS)]
+        none_fails = "" if found.booted_by == "kexec" else " No kernel could fail in one."
+        parts += [wrap(found.no_efi_call + none_fails, COLUMNS)]
         parts += [[f"The same memory {_WITH_A_CALL.get(found.booted_by, 'on a machine started by UEFI')}:"]]
     parts += [_kernels(found.kernels), _why(found.kernels), _again(found.kernels, log)]
     return "\n\n".join("\n".join(part) for part in parts if part)

@@ -1,4 +1,4 @@
-"""What a page fault of Linux says: where the walk ended, what was accessed, and which of the faults explained here it is.
+"""What a page fault of Linux says: where the walk ended, what was accessed, and which known fault it is.
 
 Each sentence follows from lines of the log and names them; where two readings are possible none is chosen.  What tells
 the causes apart stands in `_CAUSES`, one function each.
@@ -110,7 +110,7 @@ class Scene:
 
     @property
     def by_firmware(self) -> bool:
-        """Whether the instruction was the firmware's: without a symbol, at a low address or where Linux maps firmware."""
+        """Whether the instruction was the firmware's: no symbol, at a low address or where Linux maps firmware."""
         ip = self.oops.ip
         low = ip is not None and not self.oops.symbol and (0xFFF < ip < LOWER_HALF or ip in EFI_VA)
         return "firmware" in self.oops.kind or low
@@ -258,7 +258,8 @@ def _cause(scene: Scene) -> _Answer:
             return answer
     because = []
     if scene.array and scene.by_firmware:
-        words = f"{scene.array[0]} + {ATTRIBUTE_OFFSET:#x} is the address, as where firmware reads an array's first Attribute"
+        register = f"{scene.array[0]} + {ATTRIBUTE_OFFSET:#x}"
+        words = f"{register} is the address, as where firmware reads an array's first Attribute"
         slot = (
             "; but the slot was lent: it is not the bug of 2012"
             if scene.oops.entries and scene.oops.entries[0][1]

@@ -175,7 +175,7 @@ def _usable(given: MemoryMap) -> MemoryMap:
 
 
 def _without_what_lies_too_high(given: MemoryMap) -> MemoryMap:
-    """The map without regions that end above 2^46 and that no kernel of the suite touches: no RAM, no runtime region."""
+    """The map without regions that end above 2^46 and that no kernel here touches: no RAM, no runtime region."""
     limit = 1 << MAXPHYADDR
     e820 = tuple(e for e in given.e820 if e.end <= limit or e.type == E820Type.RAM)
     user = tuple(e for e in given.user_e820 if e.end <= limit or e.type == E820Type.RAM)

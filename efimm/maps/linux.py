@@ -39,6 +39,7 @@ _EFI_START = re.compile(r"(?:(?:EFI|efi): mem(?=[0-9]|\s*$)|(?<![\w.])mem(?=[0-9
 _BOOT_START = "BIOS-provided physical RAM map:"
 _GAP = " [gap 0x"  # what lies between entries, printed since 7.0
 
+_OLD_WORD = re.compile(r"\([^)]*\)|type [0-9]")
 _NUMBER = re.compile(r"[0-9]{1,10}(?=:)")
 _E820_BODY = re.compile(
     r"""\ {1,64}(?: \[mem\ 0x(?P<first>[0-9a-f]{1,16})-0x(?P<last>[0-9a-f]{1,16})\]
@@ -75,7 +76,7 @@ def unfinished(line: str) -> bool:
         found = _E820_START.search(line)
         if found and not found["body"].startswith(_GAP):
             body = _E820_BODY.fullmatch(found["body"].rstrip())
-            return body is None or not (body["start"] or E820_WORD.fullmatch(body["word"]))
+            return body is None or not (_OLD_WORD if body["start"] else E820_WORD).match(body["word"].strip())
     if "efi: mem" in line or "EFI: mem" in line or ": type=" in line:
         found = _EFI_START.search(line)
         return bool(found) and not _EFI_BODY.match(found["body"])
@@ -85,8 +86,7 @@ def unfinished(line: str) -> bool:
 def _read_e820(source: str, body: str, boots: Boots) -> None:
     """An entry of the list of `source`; one that goes back begins the list of another boot."""
     found, last = _E820_BODY.fullmatch(body.rstrip()), boots.lists.last(source)
-    start = int(found["first"] or found["start"], 16) if found else 0
-    if found and last and start <= last.start and source in (BIOS, GUEST):
+    if found and last and source in (BIOS, GUEST) and int(found["first"] or found["start"], 16) <= last.start:
         boots.begin()
     boots.lists.read(source, _e820_entry, body)
 

@@ -18,14 +18,9 @@ MOST_OOPSES = 64
 MOST_FRAMES = 64
 MOST_LINES = 400  # behind its first line, an oops has ended by then
 
-MARKS = tuple(
-    [
-        "nable to handle",
-        "NULL pointer deref",
-        "caused by firmware",
-        "user-memory-access",
-        "at addr ",
-        "IP: ",
+MARKS = (
+    *("nable to handle", "NULL pointer deref", "caused by firmware", "user-memory-access", "at addr ", "IP: "),
+    *(
         "IP is at",
         "IP  [",
         "PGD ",
@@ -40,26 +35,9 @@ MARKS = tuple(
         "DX: ",
         "BP: ",
         "R08: ",
-        "R09: ",
-        "R10: ",
-        "R11: ",
-        "R12: ",
-        "R13: ",
-        "R14: ",
-        "R15: ",
-        "Call Trace",
-        "+0x",
-        "tainted",
-        "Tainted",
-        "Hardware name: ",
-        "Workqueue: ",
-        "end trace",
-        "*pd",
-        "NX-protected",
-        "Code: ",
-        "</TASK>",
-        "----",
-    ]
+    ),
+    *("R09: ", "R10: ", "R11: ", "R12: ", "R13: ", "R14: ", "R15: ", "Call Trace", "+0x", "tainted", "Tainted", "*pd"),
+    *("Hardware name: ", "end trace", "Code: ", "</TASK>"),
 )
 
 _HEX = r"(?:0x)?([0-9a-f]{1,16})"
@@ -73,7 +51,8 @@ _KASAN = re.compile(r"BUG: KASAN: (user-memory-access|null-ptr-deref|wild-memory
 _KASAN_AT = re.compile(r"(Read|Write) of size [0-9]{1,6} at addr " + _HEX)
 _ADDRESS_ALONE = re.compile(r"^[\W]*(?:\[[ 0-9.T\]\[]*\] *)?(?:0x)?([0-9a-f]{8,16})\b")
 _IP = re.compile(
-    r"(?<![A-Z])[RE]?IP(?: is at|:)? +(?:[0-9a-f]{4}:)?(?:\[<([0-9a-f]{8,16})>\] *)?(?:\[<[0-9a-f]{8,16}>\] *)?(\S{0,100})"
+    r"(?<![A-Z])[RE]?IP(?: is at|:)? +(?:[0-9a-f]{4}:)?(?:\[<([0-9a-f]{8,16})>\] *)?(?:\[<[0-9a-f]{8,16}>\] *)?"
+    r"(\S{0,100})"
 )
 _ENTRIES = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE) ([0-9a-f]{1,16})\b(?!:)")
 _LABEL_ALONE = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE)\s*$")
@@ -92,8 +71,8 @@ class Oops:
 
     `kind` is "page fault", "firmware page fault" or "KASAN report"; `address` is what was accessed; `entries` are the
     levels and entries of the walk as printed, from the top; `trace` the functions, `?` ones (which may be left over on
-    the stack) included; `symbol` what the instruction pointer was called, "" for an address that has no symbol; `access` is KASAN's word for
-    it, who prints no error code.
+    the stack) included; `symbol` what the instruction pointer was called, "" for an address that has no symbol;
+    `access` is KASAN's word for it, who prints no error code.
     """
 
     kind: str

@@ -10,6 +10,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,23 +26,27 @@ _MAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\b")
 _IPV4 = re.compile(r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.])")
 _IPV6 = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){3,7}(?::[0-9a-fA-F]{1,4}|[0-9a-fA-F]{1,4})(?:%\w{1,16})?(?![\w:])")
 _SERIAL = re.compile(
-    r"(?i)(?P<before>(?:\bserial(?: ?number| no\.?)?|\bSerialNumber|\bS/N|\bsn|\bwwn|\bwwid|\basset tag|\bLUN id|\bIMEI)\s{0,8}[:=#]\s{0,8})"
+    r"(?i)(?P<before>\b(?:serial(?: ?number| no\.?)?|S/N|sn|wwn|wwid|asset tag|LUN id|IMEI)\s{0,8}[:=#]\s{0,8})"
     r"(?P<value>[\w.+/-]{3,64})"
 )
 _WWN = re.compile(r"\b(?:naa\.|eui\.|wwn-0x)[0-9a-fA-F]{16,32}\b")
 _USER_WORDS = re.compile(
-    r"(?P<before>\b(?:user(?:name)?|USER|LOGNAME|ruser|for user|of user)[ =:]{1,3}|/home/|\\Users\\|/Users/)(?P<value>[\w.-]{1,64})"
+    r"(?P<before>\b(?:user(?:name)?|USER|LOGNAME|ruser|for user|of user)[ =:]{1,3}|/home/|\\Users\\|/Users/)"
+    r"(?P<value>[\w.-]{1,64})"
 )
 _HOST_WORDS = re.compile(
-    r"(?P<before>(?:[Hh]ostname|HOSTNAME|Set hostname to|nodename|systemd\.hostname)[ =:]{1,3}<?)(?P<value>[\w.-]{1,253})"
+    r"(?P<before>(?:[Hh]ostname|HOSTNAME|Set hostname to|nodename|systemd\.hostname)[ =:]{1,3}<?)"
+    r"(?P<value>[\w.-]{1,253})"
 )
 _BUILDER = re.compile(
     r"(?P<before>Linux version \S{1,80} \()(?P<user>[^@()\s]{1,64})@(?P<host>[^()\s]{1,253})(?P<after>\))"
 )
 _SYSLOG = re.compile(
-    r"^(?P<before>(?:[>|] ?)*(?:[A-Z][a-z]{2} [ 0-9]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,]{8,20}(?:Z|[+-]\d\d:?\d\d)) )"
+    r"^(?P<before>(?:[>|] ?)*"
+    r"(?:[A-Z][a-z]{2} [ 0-9]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,]{8,20}(?:Z|[+-]\d\d:?\d\d)) )"
     r"(?P<value>[\w.-]{1,253})(?P<after> [\w./@-]{1,64}(?:\[\d+\])?:)"
 )
+_ALWAYS = (("uuid", _UUID), ("wwn", _WWN), ("mac", _MAC), ("mail", _MAIL), ("ip", _IPV4), ("ip", _IPV6))
 _NO_NAMES = {
     "root",
     "kernel",
@@ -72,15 +77,8 @@ class Redactor:
         line = _HOST_WORDS.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}", line)
         line = _USER_WORDS.sub(lambda m: f"{m['before']}{self._name('user', m['value'])}", line)
         line = _SERIAL.sub(lambda m: f"{m['before']}{self._stand_in('serial', m['value'])}", line)
-        for kind, pattern in (
-            ("uuid", _UUID),
-            ("wwn", _WWN),
-            ("mac", _MAC),
-            ("mail", _MAIL),
-            ("ip", _IPV4),
-            ("ip", _IPV6),
-        ):
-            line = pattern.sub(lambda m, kind=kind: self._stand_in(kind, m[0]), line)  # type: ignore[misc]  # bound at once
+        for kind, pattern in _ALWAYS:
+            line = pattern.sub(partial(self._stand_in_of, kind), line)
         for name, stand_in in self._names.items():
             if name in line:
                 line = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", stand_in, line)
@@ -92,6 +90,9 @@ class Redactor:
             return word
         self._names[word] = self._stand_in(kind, word)
         return self._names[word]
+
+    def _stand_in_of(self, kind: str, found: re.Match[str]) -> str:
+        return self._stand_in(kind, found[0])
 
     def _stand_in(self, kind: str, word: str) -> str:
         known = self._stand_ins.setdefault(kind, {})

@@ -36,42 +36,11 @@ ARCHITECTURE = re.compile(
     "|".join([f"(?P<x86>{_X86})", *(f"(?P<a{n}>{words})" for n, words in enumerate(_ARCHITECTURES.values()))])
 )
 _NAMES = list(_ARCHITECTURES)
-ARCHITECTURE_MARKS = tuple(
-    [
-        "physical CPU",
-        "aarch64",
-        "from FDT",
-        "arm64",
-        "GICv",
-        "armv",
-        "ARM",
-        "SALsystab",
-        "ia64",
-        "SAL_",
-        "Itanium",
-        "pSeries",
-        "POWER",
-        "ppc64",
-        "powerpc",
-        "PowerNV",
-        "NIP: ",
-        "s390",
-        "z/VM",
-        "PSW : ",
-        "riscv",
-        "RISC-V",
-        "SBI ",
-        "loongarch",
-        "Loongson",
-        "mips",
-        "sparc",
-        "PROMLIB",
-        "x86",
-        "i386",
-        "i486",
-        "i586",
-        "i686",
-        "a0000-000b",
+ARCHITECTURE_MARKS = (
+    *("physical CPU", "aarch64", "from FDT", "arm64", "GICv", "armv", "ARM", "SALsystab", "ia64", "SAL_", "Itanium"),
+    *("pSeries", "POWER", "ppc64", "powerpc", "PowerNV", "NIP: ", "s390", "z/VM", "PSW : ", "riscv", "RISC-V", "SBI "),
+    *("loongarch", "Loongson", "mips", "sparc", "PROMLIB", "x86", "i386", "i486", "i586", "i686", "a0000-000b"),
+    *(
         " APIC",
         "IOAPIC",
         "RAM buffer",
@@ -81,9 +50,8 @@ ARCHITECTURE_MARKS = tuple(
         "smpboot",
         "KVM-clock",
         "Video ROM",
-        "HPET",
-        "e820",
-    ]
+    ),
+    *("HPET", "e820"),
 )
 
 _NO_LIST = "no memory map; expected lines such as 'BIOS-e820: [mem ...' or 'efi: mem00: ...'"

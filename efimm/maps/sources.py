@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email.message import Message
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from .errors import MapError
 
@@ -89,7 +89,7 @@ def _errors(head: bytes) -> str:
     return "surrogateescape" if _encoding(head) == "utf-8" else "replace"
 
 
-def _unpacked(stream: io.BufferedReader, unpack: Callable[[BinaryIO], BinaryIO], depth: int) -> TextIO:
+def _unpacked(stream: io.BufferedReader, unpack: Callable[[BinaryIO], Any], depth: int) -> TextIO:
     """The text in a packed stream, which may be packed or a mail again."""
     if depth >= _DEEPEST:
         raise MapError(f" packed more than {_DEEPEST} times; expected a log")
@@ -129,8 +129,8 @@ class _Xz(io.RawIOBase):
         return len(data)
 
 
-_PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
-    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),  # type: ignore[dict-item]  # it has what is used
+_PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"\xfd7zXZ\x00": lambda stream: io.BufferedReader(_Xz(stream)),
     b"BZh": bz2.BZ2File,
 }
@@ -144,8 +144,8 @@ def _text_of_mail(data: bytes, depth: int) -> str:
 
 def _parts(mail: Message, depth: int) -> Iterator[str]:
     alternative = mail.get_content_type() == "multipart/alternative"
-    payload = mail.get_payload()
-    if isinstance(payload, list):
+    if mail.is_multipart():
+        payload = [part for part in mail.get_payload() if isinstance(part, Message)]
         plain = [part for part in payload if part.get_content_type() == "text/plain"] if alternative else payload
         for part in plain or payload:
             yield from _parts(part, depth)
