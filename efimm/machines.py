@@ -6,9 +6,9 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from .maps.errors import printable, shortened
-from .maps.formats import read_map
 from .uefi.firmwares import FIRMWARES
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size, e820_type_of
 from .uefi.synthetic import efi_from_e820, generated_map
@@ -46,6 +46,11 @@ class Machine:
     maxphyaddr: int = MAXPHYADDR
     kaslr: int | None = None
     kpti: bool = False
+
+    def __repr__(self) -> str:
+        place = "" if self.buffer is None else f", array at {self.buffer:#x}"
+        memory = f"{self.ram / (1 << 30):.6g} GiB of RAM up to {self.highest_ram:#x}"
+        return f"<Machine {self.arch}, {memory}, firmware {self.firmware}{place}>"
 
     @property
     def highest_ram(self) -> int:
@@ -106,11 +111,13 @@ def parse_address(text: str) -> int:
         raise MachineError(f"address {shortened(text)}: expected a number such as 0x8000001000") from None
 
 
-def load_map(what: MemoryMap | str | os.PathLike[str]) -> MemoryMap:
-    """The memory map named by `what`: a map itself, a machine of data/, a file, or a log's text."""
+def load_map(what: MemoryMap | str | os.PathLike[str] | BinaryIO) -> MemoryMap:
+    """The memory map named by `what`: a map itself, a machine of data/, a file (its path, or open), or a log's text."""
     if isinstance(what, MemoryMap):
         return what
-    return read_map(data_files().get(str(what), what))
+    from .maps.formats import read_map  # noqa: PLC0415 - a dozen readers, which a generated machine does without
+
+    return read_map(data_files().get(what, what) if isinstance(what, str) else what)
 
 
 def data_files() -> dict[str, Path]:

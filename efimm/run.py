@@ -42,6 +42,16 @@ class Outcome:
     linux: Linux
     trouble: str = ""
 
+    def __repr__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return f"<Outcome of {self.linux.kernel.name} on {self.linux.machine!r}: {self.verdict}{why}>"
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """What a notebook shows: the outcome as text."""
+        from .text import outcome  # noqa: PLC0415 - text stands to the right; only who looks at an outcome needs it
+
+        printer.text(outcome(self))
+
     @property
     def slot(self) -> int | None:
         """The top-level entry in which the processor looked the pointer up; None where paging was off."""

@@ -1,9 +1,7 @@
-"""The options that several commands share, and the machine that they describe.
+"""The options that several commands share, the machine that they describe, and a kernel of the reader's own.
 
-A kernel of the reader's own, from a file: `--kernel ./my_fix.py`.
-
-The file is a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels do.  It is
-executed, with all that this means, and stderr says so beforehand.
+`--kernel ./my_fix.py` names a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels
+do.  It is executed, with all that this means, and stderr says so beforehand.
 """
 
 from __future__ import annotations
@@ -19,9 +17,8 @@ import click
 
 from ..kernels import KERNELS
 from ..linux import Kernel
-from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, machine, parse_address
+from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
 from ..maps.errors import printable
-from ..maps.formats import read_map
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
 
@@ -151,4 +148,4 @@ def machine_from(options: dict[str, Any]) -> Machine:
 
 
 def _given_map(name: str | None) -> str | MemoryMap | None:
-    return read_map(sys.stdin.buffer) if name == "-" else name
+    return load_map(sys.stdin.buffer) if name == "-" else name

@@ -3,11 +3,9 @@
 `Linux` holds state only; every verb is a function that takes it.  `Kernel` has one field for each function that kernel
 versions disagree on: a version, a patch or a reader's own idea is `dataclasses.replace(V3_5, name=..., field=mine)`.
 
-The list that links the top-level tables of processes, and the locks around it.
-
-Source: arch/x86/mm/pgtable.c and fault.c, v3.5.  What is *not* on the list: init_mm's own table (swapper_pg_dir),
-trampoline_pgd and initial_page_table.  hpa, 2012-06-22: they "aren't on the list of vm contexts created by the kernel
-(pgd_list), so they never get updated after a particular point in the boot".
+`PgdList` links the top-level tables of processes (arch/x86/mm/pgtable.c and fault.c, v3.5).  What is *not* on it:
+init_mm's own table (swapper_pg_dir), trampoline_pgd and initial_page_table.  hpa, 2012-06-22: they "aren't on the list
+of vm contexts created by the kernel (pgd_list), so they never get updated after a particular point in the boot".
 """
 
 from __future__ import annotations
@@ -157,6 +155,9 @@ class Kernel:
     known_bugs: tuple[KnownBug, ...] = ()
     i386: Kernel32 | None = None
 
+    def __repr__(self) -> str:
+        return f"<Kernel {self.name!r}: {self.title}>"
+
     def has_build_for(self, arch: str) -> bool:
         """True where the suite has this kernel for the architecture, one of those of `efimm.machine`."""
         return not arch.startswith("i386") or self.i386 is not None
@@ -228,6 +229,9 @@ class Linux:
     efi_va: int = EFI_VA_START
     efi_setup: tuple[EfiMemoryDescriptor, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Linux {self.kernel.name} on {self.machine!r}>"
+
     @property
     def map(self) -> MemoryMap:
         """The memory map of the machine."""
@@ -251,7 +255,7 @@ class Linux:
         return self.layout.virt_to_phys(va)
 
 
-@dataclass
+@dataclass(repr=False)
 class Linux32(Linux):
     """A booted 32-bit kernel.
 

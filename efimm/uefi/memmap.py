@@ -147,6 +147,10 @@ class MemoryMap:
     notes: tuple[str, ...] = ()
     booted_by: str = ""
 
+    def __repr__(self) -> str:
+        lists = f"{len(self.descriptors)} EFI descriptors, {len(self.kernel_e820)} e820 entries"
+        return f"<MemoryMap {self.name!r}: {lists}, RAM up to {self.highest_ram:#x}>"
+
     @property
     def kernel_e820(self) -> tuple[E820Entry, ...]:
         """The list the kernel works with: the user-defined one, else the firmware's, else one made of its EFI list."""
