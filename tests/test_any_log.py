@@ -12,7 +12,9 @@ import io
 import json
 import lzma
 import quopri
+import tarfile
 import tracemalloc
+import zipfile
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -301,6 +303,23 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def archived(kind: str) -> bytes:
+    """The log, a picture and a note in an archive."""
+    files = {"dmesg.txt": LOG.encode(), "shot.png": b"\x89PNG\r\n\x1a\n" + bytes(99), "note.txt": b"see dmesg.txt\n"}
+    packed = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return packed.getvalue()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, data in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    return packed.getvalue()
+
+
 PACKED = {
     "gzip": gzip.compress(LOG.encode()),
     "two gzips in a row": gzip.compress(LOG[:300].encode()) + gzip.compress(LOG[300:].encode()),
@@ -312,6 +331,8 @@ PACKED = {
     "attached": mail("see the attachment\n", "7bit", attach=gzip.compress(LOG.encode())),
     "attached and quoted": mail(LOG, "quoted-printable", attach=gzip.compress(LOG.encode())),
     "HTML mail": mail(f"<html><body><pre>{html.escape(LOG)}</pre></body></html>", "base64", kind="html"),
+    "a tar archive": archived("tar"),
+    "a zip archive": archived("zip"),
     "packed mail": gzip.compress(mail(LOG, "base64")),
     "mailbox": b"From a@b Mon Jan  1 00:00:00 2018\n" + mail("hello\n", "7bit") + b"\nFrom a@b Mon Jan  1 00:00:00 2018\n" + mail(LOG, "base64"),
     "raw quoted-printable": quopri.encodestring(LOG.encode()),
@@ -348,10 +369,10 @@ def test_a_log_is_read_in_whatever_it_comes(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"PK\x03\x04" + bytes(200), "a zip archive"),
+        (b"PK\x03\x04" + bytes(200), "damaged archive"),
         (b"\x28\xb5\x2f\xfd" + bytes(200), "zstdcat"),
         (b"\x89PNG\r\n\x1a\n" + bytes(200), "a picture"),
-        (bytes(257) + b"ustar" + bytes(250), "a tar archive"),
+        (bytes(257) + b"ustar" + bytes(250), "damaged archive"),
         (gzip.compress(LOG.encode())[:-20], "damaged packed file"),
         (b"\x1f\x8b" + bytes(50), "damaged packed file"),
         (lzma.compress(LOG.encode())[:-20], "damaged packed file"),

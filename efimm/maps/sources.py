@@ -14,13 +14,15 @@ import io
 import json
 import lzma
 import re
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email.message import Message
 from typing import Any, BinaryIO, TextIO
 
-from .errors import MapError
+from .errors import MapError, printable
 
 LARGEST_ENCODED = 32 << 20
 _DEEPEST = 4  # a packed attachment of a mail in a packed file
@@ -42,7 +44,6 @@ _MESSAGE = re.compile(
 )
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,400}>(?!\n)", re.IGNORECASE)
 _NOT_READ = {
-    b"PK\x03\x04": "a zip archive; expected the log in it",
     b"\x28\xb5\x2f\xfd": "packed with zstd; expected what `zstdcat` makes of it",
     b"\x04\x22\x4d\x18": "packed with lz4; expected what `lz4cat` makes of it",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; expected the log in it",
@@ -52,7 +53,7 @@ _NOT_READ = {
     b"%PDF": "a PDF; expected the text in it",
     b"\x7fELF": "an ELF file; expected a log",
 }
-_TAR = b"ustar"
+_TAR, _ZIP = b"ustar", b"PK\x03\x04"
 
 
 def decoded(stream: BinaryIO) -> TextIO:
@@ -65,8 +66,8 @@ def _decoded(stream: io.BufferedReader, depth: int) -> TextIO:
     for magic, words in _NOT_READ.items():
         if head.startswith(magic):
             raise MapError(f" this is {words}")
-    if head[257:262] == _TAR:
-        raise MapError(" this is a tar archive; expected the log in it")
+    if head.startswith(_ZIP) or head[257:262] == _TAR:
+        return io.StringIO("\n".join(_members(_all(stream), depth)), newline="\n")
     for magic, unpack in _PACKED.items():
         if head.startswith(magic):
             return _unpacked(stream, unpack, depth)
@@ -107,6 +108,47 @@ def _all(stream: io.BufferedReader) -> bytes:
         limit = f"more than {LARGEST_ENCODED >> 20} MiB of packed or encoded text"
         raise MapError(f" {limit}; expected the log of one boot, or plain text")
     return data
+
+
+def _members(data: bytes, depth: int) -> Iterator[str]:
+    """The text of each log in an archive; what is no text is passed over."""
+    left = LARGEST_ENCODED
+    try:
+        for content in (_in_zip if data.startswith(_ZIP) else _in_tar)(data):
+            left -= len(content)
+            if left < 0:
+                raise MapError(f" an archive of more than {LARGEST_ENCODED >> 20} MiB; expected the log of one boot")
+            yield _text_in(content, depth)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+        if isinstance(error, MapError):
+            raise
+        raise MapError(f" damaged archive: {printable(str(error))[:80]}; expected a whole one") from None
+
+
+def _in_tar(data: bytes) -> Iterator[bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() else None
+            if file is not None:
+                yield file.read(LARGEST_ENCODED + 1)
+
+
+def _in_zip(data: bytes) -> Iterator[bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                yield file.read(LARGEST_ENCODED + 1)
+
+
+def _text_in(data: bytes, depth: int) -> str:
+    """What lies inside something else as text; "" where it is no log."""
+    if depth >= _DEEPEST:
+        return data.decode("utf-8", "surrogateescape")
+    try:
+        with _decoded(_peekable(io.BytesIO(data)), depth + 1) as text:
+            return text.read(LARGEST_ENCODED)
+    except MapError:
+        return ""  # a picture, an archive: other parts may have a log
 
 
 class _Xz(io.RawIOBase):
@@ -166,13 +208,7 @@ def _text_of_part(part: Message, depth: int) -> str:
             data = data.decode(charset, "replace").encode("utf-8", "replace")
     if part.get_content_type() == "text/html":
         return _text_of_html(data, depth)
-    if depth >= _DEEPEST or _MAIL.match(data[:_HEAD]):
-        return data.decode("utf-8", "surrogateescape")
-    try:
-        with _decoded(_peekable(io.BytesIO(data)), depth + 1) as text:
-            return text.read(LARGEST_ENCODED)
-    except MapError:
-        return ""  # a picture, an archive: the other parts may have a log
+    return data.decode("utf-8", "surrogateescape") if _MAIL.match(data[:_HEAD]) else _text_in(data, depth)
 
 
 def _text_of_json(data: bytes, _depth: int) -> str:
