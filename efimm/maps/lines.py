@@ -6,7 +6,6 @@ that were wrapped or run together.
 
 from __future__ import annotations
 
-import html
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -77,6 +76,8 @@ def _cleaned(line: str) -> list[str]:
 
 
 def _unescaped(entity: re.Match[str]) -> str:
+    import html  # noqa: PLC0415 - a table of all entities, which few logs need
+
     char = html.unescape(entity[0])
     return char if char.isprintable() or char == "\xa0" else "\ufffd"
 

@@ -79,7 +79,7 @@ def unfinished(line: str) -> bool:
             return body is None or not (_OLD_WORD if body["start"] else E820_WORD).match(body["word"].strip())
     if "efi: mem" in line or "EFI: mem" in line or ": type=" in line:
         found = _EFI_START.search(line)
-        return bool(found) and not _EFI_BODY.match(found["body"])
+        return found is not None and not _EFI_BODY.match(found["body"])
     return False
 
 

@@ -6,23 +6,18 @@ kilobytes may unpack to a gigabyte.
 
 from __future__ import annotations
 
-import binascii
-import bz2
-import email
-import gzip
 import io
 import json
-import lzma
 import re
-import tarfile
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from email.message import Message
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from .errors import MapError, printable
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 LARGEST_ENCODED = 32 << 20
 _DEEPEST = 4  # a packed attachment of a mail in a packed file
@@ -96,7 +91,7 @@ def _unpacked(stream: io.BufferedReader, unpack: Callable[[BinaryIO], Any], dept
         raise MapError(f" packed more than {_DEEPEST} times; expected a log")
     try:
         data = _all(io.BufferedReader(_Raw(unpack(stream))))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise MapError(f" damaged packed file: {error or 'it ends too early'}; expected a whole one") from None
     return _decoded(_peekable(io.BytesIO(data)), depth + 1)
 
@@ -113,19 +108,23 @@ def _all(stream: io.BufferedReader) -> bytes:
 def _members(data: bytes, depth: int) -> Iterator[str]:
     """The text of each log in an archive; what is no text is passed over."""
     left = LARGEST_ENCODED
-    try:
-        for content in (_in_zip if data.startswith(_ZIP) else _in_tar)(data):
-            left -= len(content)
-            if left < 0:
-                raise MapError(f" an archive of more than {LARGEST_ENCODED >> 20} MiB; expected the log of one boot")
-            yield _text_in(content, depth)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
-        if isinstance(error, MapError):
-            raise
-        raise MapError(f" damaged archive: {printable(str(error))[:80]}; expected a whole one") from None
+    contents = (_in_zip if data.startswith(_ZIP) else _in_tar)(data)
+    while True:
+        try:
+            content = next(contents, None)
+        except Exception as error:  # a damaged archive: tarfile and zipfile raise errors of a dozen kinds
+            raise MapError(f" damaged archive: {printable(str(error))[:80]}; expected a whole one") from None
+        if content is None:
+            return
+        left -= len(content)
+        if left < 0:
+            raise MapError(f" an archive of more than {LARGEST_ENCODED >> 20} MiB; expected the log of one boot")
+        yield _text_in(content, depth)
 
 
 def _in_tar(data: bytes) -> Iterator[bytes]:
+    import tarfile  # noqa: PLC0415
+
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
             file = archive.extractfile(member) if member.isreg() else None
@@ -134,6 +133,8 @@ def _in_tar(data: bytes) -> Iterator[bytes]:
 
 
 def _in_zip(data: bytes) -> Iterator[bytes]:
+    import zipfile  # noqa: PLC0415
+
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist():
             with archive.open(member) as file:
@@ -155,7 +156,9 @@ class _Xz(io.RawIOBase):
     """An xz stream, unpacked with little memory; `LZMAFile` takes what the file asks for."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._unpack = stream, lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        import lzma  # noqa: PLC0415
+
+        self._stream, self._unpack, self._error = stream, lzma.LZMADecompressor(memlimit=_XZ_MEMORY), lzma.LZMAError
 
     def readable(self) -> bool:
         return True
@@ -166,20 +169,37 @@ class _Xz(io.RawIOBase):
             packed = self._stream.read(1 << 16) if self._unpack.needs_input else b""
             if self._unpack.needs_input and not packed:
                 raise EOFError("it ends too early")
-            data = self._unpack.decompress(packed, len(buffer))
+            try:
+                data = self._unpack.decompress(packed, len(buffer))
+            except self._error as error:
+                raise OSError(str(error)) from None
         buffer[: len(data)] = data
         return len(data)
 
 
+def _gunzip(stream: BinaryIO) -> Any:
+    import gzip  # noqa: PLC0415 - these are imported where they are used: most logs are plain text, and start at once
+
+    return gzip.GzipFile(fileobj=stream)
+
+
+def _bunzip(stream: BinaryIO) -> Any:
+    import bz2  # noqa: PLC0415
+
+    return bz2.BZ2File(stream)
+
+
 _PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
-    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"\x1f\x8b": _gunzip,
     b"\xfd7zXZ\x00": lambda stream: io.BufferedReader(_Xz(stream)),
-    b"BZh": bz2.BZ2File,
+    b"BZh": _bunzip,
 }
 
 
 def _text_of_mail(data: bytes, depth: int) -> str:
     """The texts and the attached logs of a mail, or of the mails of a mailbox, one after the other."""
+    import email  # noqa: PLC0415
+
     mails = [mail for mail in _MBOX.split(data) if mail.strip()]
     return "\n".join(text for mail in mails for text in _parts(email.message_from_bytes(mail), depth))
 
@@ -187,7 +207,7 @@ def _text_of_mail(data: bytes, depth: int) -> str:
 def _parts(mail: Message, depth: int) -> Iterator[str]:
     alternative = mail.get_content_type() == "multipart/alternative"
     if mail.is_multipart():
-        payload = [part for part in mail.get_payload() if isinstance(part, Message)]
+        payload: list[Message] = [part for part in mail.get_payload() if not isinstance(part, str)]
         plain = [part for part in payload if part.get_content_type() == "text/plain"] if alternative else payload
         for part in plain or payload:
             yield from _parts(part, depth)
@@ -199,7 +219,7 @@ def _text_of_part(part: Message, depth: int) -> str:
     """One part as text; "" where it is no log."""
     try:
         content = part.get_payload(decode=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return ""
     data = content if isinstance(content, bytes) else b""
     charset = part.get_content_charset("utf-8")
