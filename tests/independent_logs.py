@@ -52,7 +52,7 @@ def texts(data: bytes) -> Iterator[str]:
             continue
         body = part.get_payload(decode=True) or b""
         if body[:2] == b"\x1f\x8b" or body[:6] == b"\xfd7zXZ\0":
-            yield from texts(body)
+            yield from texts(body)  # of an archive, the logs in it stand one after the other
         elif part.get_content_maintype() in ("text", "application"):
             yield body.decode("utf-8", "replace")
 
@@ -108,6 +108,43 @@ def look(data: bytes) -> dict[str, Any]:
             "efi": len(efi[0]) if efi else 0, "last_pfn": [int(n, 16) for n in re.findall(r"last_pfn = 0x([0-9a-f]+)", text)]}  # fmt: skip
 
 
+FAULT = re.compile(
+    rf"BUG: unable to handle (?:kernel )?(?:paging request|page fault|NULL pointer dereference)"
+    rf"(?: at|[^\n]{{0,14}}address:){B}*(?:0x)?([0-9a-f]{{8,16}})|BUG: kernel NULL pointer dereference, address:{B}*"
+    rf"(?:0x)?([0-9a-f]{{8,16}})|caused by firmware at PA:{B}*0x([0-9a-f]+)"
+)
+WALK = re.compile(
+    rf"PGD{B}+([0-9a-f]+)(?:{B}+P4D{B}+([0-9a-f]+))?(?:{B}+PUD{B}+([0-9a-f]+))?(?:{B}+PMD{B}+([0-9a-f]+))?(?:{B}+PTE{B}+([0-9a-f]+))?"
+)
+CODE = re.compile(r"error_code\(0x([0-9a-f]+)\)|Oops: (?:Oops: )?([0-9a-f]{4}) \[#")
+
+
+def faults(data: bytes) -> list[dict[str, Any]]:
+    """Each page fault that is printed in a file: its address, its error code, the entries of its walk."""
+    text = "\n".join(texts(data))
+    starts = list(FAULT.finditer(text))
+    told = []
+    for number, found in enumerate(starts):
+        behind = starts[number + 1].start() if number + 1 < len(starts) else len(text)
+        part = text[found.end() : min(found.end() + 9000, behind)]
+        code, walk = CODE.search(part), WALK.search(part)
+        told.append(
+            {
+                "address": int(found[1] or found[2] or found[3], 16),
+                "error_code": int(code[1] or code[2], 16) if code else None,
+                "entries": [int(entry, 16) for entry in walk.groups() if entry] if walk else [],
+                "efi": bool(re.search(r"\befi_|virt_efi|efivar|caused by firmware", found[0] + part)),
+            }
+        )
+    return told
+
+
+def whole(data: bytes) -> bool:
+    """Whether a person finds a whole list: under its heading, from address 0 on, with at least four entries."""
+    text = "\n".join(texts(data))
+    return "physical RAM map" in text and any(len(one) >= 4 and one[0][0] < 0x1000 for one in e820_lists(text))
+
+
 def judge(data: bytes) -> tuple[str, str]:
     """One file: "equal", "refused", "several boots", "no list" or "DIFFERENT", and what there is to say."""
     import io
@@ -134,6 +171,22 @@ def judge(data: bytes) -> tuple[str, str]:
     return "DIFFERENT", f"efimm {len(ours)} entries, the patterns {[len(one) for one in theirs]}; {note}"
 
 
+def told_faults(data: bytes) -> list[int]:
+    """The addresses of the faults that efimm reads in a file."""
+    import io
+
+    from efimm.maps.boots import NoMapError
+    from efimm.maps.formats import MapError, read
+
+    try:
+        found = read(io.BytesIO(data), 1).oopses
+    except NoMapError as error:
+        found = error.oopses
+    except MapError:
+        return []
+    return [one.address for one in found if one.address is not None and "KASAN" not in one.kind]
+
+
 def map_rows(one: list[list[Any]]) -> list[tuple[int, int, str]]:
     return [(start, end, word) for start, end, word in one]
 
@@ -152,9 +205,16 @@ def main() -> int:
     wanted = json.loads(given.expected.read_text())["logs"] if given.expected else None
     by_hash = {row["sha256"]: row for row in wanted} if wanted else {}
     counts: Counter[str] = Counter()
+    known = json.loads(given.expected.read_text())["oopses"] if given.expected else []
+    oopses: dict[str, set[int]] = {}
+    for row in known:
+        oopses.setdefault(row["sha256"], set()).add(row["address"])
     for path in sorted(given.folder.iterdir()):
         data = path.read_bytes()
         sha = hashlib.sha256(data).hexdigest()
+        if sha in oopses:
+            verdict = "equal faults" if oopses[sha] <= set(told_faults(data)) else "OTHER FAULTS"
+            counts[verdict] += 1
         if wanted and sha not in by_hash:
             continue
         verdict, words = judge(data)
