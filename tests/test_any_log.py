@@ -320,6 +320,16 @@ def archived(kind: str) -> bytes:
     return packed.getvalue()
 
 
+def as_json(*, pretty: bool = False, as_bytes: bool = False, key: str = "MESSAGE", whole: bool = False) -> bytes:
+    """The log as journalctl, dmesg or a container's runtime write it."""
+    lines = [line if whole else line[15:] for line in LOG.splitlines()]
+    if pretty:
+        return json.dumps({"dmesg": [{"pri": 6, "msg": line} for line in lines]}, indent=3).encode()
+    values = [list(line.encode()) if as_bytes else line + "\n" * whole for line in lines]
+    return "\n".join(json.dumps({"__CURSOR": "s=1", key: value, "PRIORITY": "6"}) for value in values).encode()
+
+
+MBOX = b"From a@b Mon Jan  1 00:00:00 2018\n"
 PACKED = {
     "gzip": gzip.compress(LOG.encode()),
     "two gzips in a row": gzip.compress(LOG[:300].encode()) + gzip.compress(LOG[300:].encode()),
@@ -334,7 +344,7 @@ PACKED = {
     "a tar archive": archived("tar"),
     "a zip archive": archived("zip"),
     "packed mail": gzip.compress(mail(LOG, "base64")),
-    "mailbox": b"From a@b Mon Jan  1 00:00:00 2018\n" + mail("hello\n", "7bit") + b"\nFrom a@b Mon Jan  1 00:00:00 2018\n" + mail(LOG, "base64"),
+    "mailbox": MBOX + mail("hello\n", "7bit") + b"\n" + MBOX + mail(LOG, "base64"),
     "raw quoted-printable": quopri.encodestring(LOG.encode()),
     "UTF-16": LOG.encode("utf-16"),
     "UTF-16-LE without a mark": LOG.encode("utf-16-le"),
@@ -348,11 +358,11 @@ PACKED = {
     "wrapped at 72": wrapped(LOG, 72).encode(),
     "wrapped at 60": wrapped(LOG, 60).encode(),
     "wrapped at 44": wrapped(LOG, 44).encode(),
-    "dmesg --json": json.dumps({"dmesg": [{"pri": 6, "msg": line[15:]} for line in LOG.splitlines()]}, indent=3).encode(),
-    "journalctl -o json": "\n".join(json.dumps({"__CURSOR": "s=1", "MESSAGE": line[15:], "PRIORITY": "6"}) for line in LOG.splitlines()).encode(),
-    "journalctl -o json, bytes": "\n".join(json.dumps({"MESSAGE": list(line[15:].encode())}) for line in LOG.splitlines()).encode(),
-    "docker": "\n".join(json.dumps({"log": line + "\n", "stream": "stdout"}) for line in LOG.splitlines()).encode(),
-    "cut JSON": json.dumps({"dmesg": [{"msg": line[15:]} for line in LOG.splitlines()]}).encode()[:-40],
+    "dmesg --json": as_json(pretty=True),
+    "journalctl -o json": as_json(),
+    "journalctl -o json, bytes": as_json(as_bytes=True),
+    "docker": as_json(key="log", whole=True),
+    "cut JSON": as_json(pretty=True)[:-60],
     "CSV": "\n".join(f'6,"{line[15:]}","host"' for line in LOG.splitlines()).encode(),
     "/dev/kmsg": "\n".join(f"6,{n},0,-;{line[15:]}" for n, line in enumerate(LOG.splitlines())).encode(),
     "CRI": "\n".join(f"2018-01-01T00:00:00.000000000Z stdout F {line}" for line in LOG.splitlines()).encode(),
@@ -412,7 +422,8 @@ def test_a_mail_of_too_much_is_refused_by_name() -> None:
 
 
 def test_digits_elsewhere_in_a_log_are_no_memmap() -> None:
-    noise = "pcieport 0000:00:03.0:   TLP Header: 60000008 000000ff 00000001 00000000\n00000010 000000ff 00000001 0000000000\n"
+    noise = "pcieport 0000:00:03.0:   TLP Header: 60000008 000000ff 00000001 00000000\n"
+    noise += "00000010 000000ff 00000001 0000000000\n"
     assert read_map(LOG + noise).notes == read_map(LOG).notes
     assert read_map(LOG + noise).descriptors == ()
 

@@ -31,7 +31,8 @@ def old(address: int, code: int, entries: list[int]) -> str:
     walk = " ".join(f"{name} {entry:x}" for name, entry in zip(names, kept, strict=False))
     return (
         f"BUG: unable to handle kernel paging request at {address:016x}\nIP: [<000000007bd41a10>] 0x7bd41a0f\n"
-        f"{walk} \nOops: {code:04x} [#1] SMP \nCPU 0 \nRAX: 0000000000000030 RDI: {address - 0x20 & (1 << 64) - 1:016x}\n"
+        f"{walk} \nOops: {code:04x} [#1] SMP \nCPU 0 \n"
+        f"RAX: 0000000000000030 RDI: {address - 0x20 & (1 << 64) - 1:016x}\n"
         f"CR2: {address:016x} CR3: 0000000001a0b000 CR4: 00000000000006b0\nCall Trace:\n"
         " [<ffffffff81043c18>] ? efi_call4+0x48/0x80\n---[ end trace 0 ]---\n"
     )
