@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from .diagnosis import Diagnosis, diagnose
 from .kernels import KERNELS
-from .linux import Kernel
+from .linux import Kernel, KernelError
 from .machines import Machine, MachineError, data_files, machine
 from .maps.boots import NoMapError
 from .maps.cmdline import efi_options
@@ -148,8 +148,10 @@ class Check:
         }
 
 
-def check(source: str | os.PathLike[str] | BinaryIO, *, boot: int | None = None, **options: Any) -> Check:
-    """Read `source` as `read_map` does (or the name of a machine in data/), and run every kernel on it.
+def check(
+    source: str | os.PathLike[str] | BinaryIO, *, own: Kernel | None = None, boot: int | None = None, **options: Any
+) -> Check:
+    """Read `source` as `read_map` does (or the name of a machine in data/), and run every kernel on it, `own` last.
 
     A log with a page fault and no map has no machine; what is said of it is in `faults`.  `boot` is the number of one
     of several boots; `options` are those of `efimm.machine` without `ram` and `map`; with `buffer` the array lies there
@@ -166,7 +168,7 @@ def check(source: str | os.PathLike[str] | BinaryIO, *, boot: int | None = None,
     made = machine(map=reading.map, **options)
     if len(made.map.ram) > MOST_RANGES:
         raise MachineError(f"{len(made.map.ram)} ranges of RAM; expected one machine's, {MOST_RANGES} at most")
-    return Check(reading, made, tuple(_check(made, kernel) for kernel in KERNELS.values()))
+    return Check(reading, made, tuple(_check(made, kernel) for kernel in (*KERNELS.values(), *((own,) if own else ()))))
 
 
 def _check(made: Machine, kernel: Kernel) -> KernelCheck:
@@ -174,7 +176,7 @@ def _check(made: Machine, kernel: Kernel) -> KernelCheck:
         return KernelCheck(kernel.name, None, f"the suite has no {made.arch} build of it")
     try:
         outcome = run(made, kernel)
-    except MachineError as error:
+    except (MachineError, KernelError) as error:
         return KernelCheck(kernel.name, None, str(error))
     elsewhere = {}
     if made.buffer is None and outcome.linux.memmap_count and len(made.map.ram) <= MOST_RANGES_TO_MOVE_IN:
@@ -193,7 +195,7 @@ def _elsewhere(made: Machine, kernel: Kernel, first: Outcome) -> Iterator[tuple[
             place = (start + (end - start) // share) // PAGE_SIZE * PAGE_SIZE
             try:
                 yield part, run(replace(made, buffer=place), kernel).verdict
-            except MachineError:
+            except (MachineError, KernelError):
                 continue
             break
 

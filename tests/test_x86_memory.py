@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efimm.x86.memory import PhysMemory, TableArea, TableRun
+from efimm.x86.memory import PhysMemory, TableRun
+from efimm.x86.tablearea import TableArea
 
 PAGE = 4096
 LAST = (1 << 52) - PAGE

@@ -9,23 +9,26 @@ from typing import Any
 import click
 
 from ..check import check, checked
+from ..linux import Kernel
 from ..machines import load_map
 from ..maps.formats import read_map
 from ..maps.redact import redacted
 from ..text import memory_map
 from ..uefi.memmap import MemoryMap
-from .options import JSON, placement_options, standard_input
+from .options import JSON, OWN_KERNEL, TIMEOUT_OF_OWN, placement_options, standard_input
 
 BOOT = click.option("--boot", type=int, metavar="N", help="Of a log with several boots, the one to read.")
 
 
 @click.command("check")
 @click.argument("log")
+@OWN_KERNEL
+@TIMEOUT_OF_OWN
 @placement_options
 @BOOT
 @click.option("--redact", is_flag=True, help="Only write the log without serial numbers, addresses and names.")
 @JSON
-def check_command(log: str, as_json: bool, redact: bool, **options: Any) -> None:
+def check_command(log: str, kernel: Kernel | None, as_json: bool, redact: bool, **options: Any) -> None:
     """Say whether the machine of LOG would have met the bug, with every kernel.
 
     LOG is what `dmesg` printed, /proc/iomem, the UEFI shell's memmap, GRUB's lsefimmap, /sys/firmware or a copy of it,
@@ -36,7 +39,7 @@ def check_command(log: str, as_json: bool, redact: bool, **options: Any) -> None
         for line in redacted(standard_input(log)):
             click.echo(line)
         return
-    found = check(standard_input(log), **options)
+    found = check(standard_input(log), own=kernel, **options)
     click.echo(json.dumps({"file": log} | found.summary()) if as_json else checked(found, log))
 
 

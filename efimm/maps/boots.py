@@ -122,7 +122,18 @@ def _joined(first: Lists, second: Lists) -> Lists:
     return Lists(printed=printed, booting=main.booting | other.booting, **told)
 
 
-_FACTS = ("kernel", "title", "booted_by", "command_line", "arch", "arch_line", "rsdp", "last_pfns")
+_FACTS = (
+    "kernel",
+    "title",
+    "booted_by",
+    "command_line",
+    "arch",
+    "arch_line",
+    "rsdp",
+    "last_pfns",
+    "memattr",
+    "memattr_table",
+)
 
 
 def _weight(lists: Lists) -> int:
@@ -153,6 +164,8 @@ def memory_map(lists: Lists, name: str) -> MemoryMap:
         user_e820=lists.e820(USER),
         title=lists.title,
         kernel=lists.kernel,
+        memattr=tuple(lists.memattr),
+        memattr_table=lists.memattr_table,
         booted_by=booted_by(lists, e820, printed[0]),
         notes=tuple(notes),
     )

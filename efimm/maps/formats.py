@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TextIO
 
 from ..uefi.memmap import MemoryMap
-from . import freebsd, grub, iomem, linux, oops, shell, told, xen
+from . import freebsd, grub, iomem, linux, memattr, oops, shell, told, xen
 from .boots import Boots, NoMapError, memory_map
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
@@ -38,7 +38,9 @@ class LineReader(NamedTuple):
     read: Callable[[str, Boots], bool]
 
 
-READERS = tuple(LineReader(module.MARKS, module.read) for module in (linux, xen, iomem, shell, grub, freebsd, told))
+READERS = tuple(
+    LineReader(module.MARKS, module.read) for module in (linux, memattr, xen, iomem, shell, grub, freebsd, told)
+)
 
 
 def read_line(line: str, boots: Boots) -> None:

@@ -91,7 +91,7 @@ class Printed:
 class Lists:
     """What one boot, or one listing, has told so far.  `section` is the heading that the line being read stands under.
 
-    `kernel`, `title` and `booted_by` are as in MemoryMap, as far as the text has told them; `booting` counts which of
+    `kernel`, `title`, `booted_by`, `memattr` and `memattr_table` are as in MemoryMap, as far as it was told; `booting` counts which of
     the lines were seen that every boot prints, the first ones before and the others after the firmware is looked at.
     `arch` is the architecture that something named, with that line; `rsdp` where ACPI's first table lies.
     """
@@ -107,6 +107,8 @@ class Lists:
     rsdp: int = 0
     last_pfns: list[int] = field(default_factory=list)
     booting: set[str] = field(default_factory=set)
+    memattr: list[EfiMemoryDescriptor] = field(default_factory=list)
+    memattr_table: int = 0
     printed: dict[str, list[Printed]] = field(default_factory=dict)
 
     def read(self, source: str, parse: Callable[[Any], Entry], what: Any, *, anew: bool = False) -> None:

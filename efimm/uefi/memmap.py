@@ -130,6 +130,7 @@ class MemoryMap:
 
     `e820` is the firmware's list; `user_e820` is the one that `memmap=` options made of it, empty without such options.
     `reprints` holds further EFI lists of the same log (kernels print the map again after changing it), in order.
+    `memattr` is the memory attributes table, where the log has it (efi=debug), and `memattr_table` its address, else 0.
     `kernel` is the version of the Linux that printed it, where known.  `booted_by` is "UEFI", "BIOS", "Xen" or
     "kexec", "" where that was not told: under a BIOS, on Xen and after a kexec, Linux makes no such EFI call.  `notes`
     are remarks in plain words; what was inferred rather than read is marked there.
@@ -140,6 +141,8 @@ class MemoryMap:
     e820: tuple[E820Entry, ...] = ()
     user_e820: tuple[E820Entry, ...] = ()
     reprints: tuple[tuple[EfiMemoryDescriptor, ...], ...] = ()
+    memattr: tuple[EfiMemoryDescriptor, ...] = ()
+    memattr_table: int = 0
     title: str = ""
     kernel: str = ""
     source: str = ""
