@@ -123,16 +123,8 @@ def _joined(first: Lists, second: Lists) -> Lists:
 
 
 _FACTS = (
-    "kernel",
-    "title",
-    "booted_by",
-    "command_line",
-    "arch",
-    "arch_line",
-    "rsdp",
-    "last_pfns",
-    "memattr",
-    "memattr_table",
+    *("kernel", "title", "booted_by", "command_line", "arch", "arch_line", "rsdp", "last_pfns"),
+    *("memattr", "memattr_table"),
 )
 
 

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TextIO
 
 from ..uefi.memmap import MemoryMap
-from . import freebsd, grub, iomem, linux, memattr, oops, shell, told, xen
+from . import freebsd, iomem, linux, memattr, oops, shell, told, xen
 from .boots import Boots, NoMapError, memory_map
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
-from .lines import cleaned, numbered_lines, whole_entries
 from .lists import FoundList
 from .oops import Oops
-from .sources import decoded
+from .sources import cleaned, decoded, numbered_lines, whole_entries
 from .sysfs import read_sysfs
 
 __all__ = ["MapError", "Reading", "read", "read_map", "write_map"]
@@ -38,9 +37,7 @@ class LineReader(NamedTuple):
     read: Callable[[str, Boots], bool]
 
 
-READERS = tuple(
-    LineReader(module.MARKS, module.read) for module in (linux, memattr, xen, iomem, shell, grub, freebsd, told)
-)
+READERS = tuple(LineReader(module.MARKS, module.read) for module in (linux, memattr, xen, iomem, shell, freebsd, told))
 
 
 def read_line(line: str, boots: Boots) -> None:

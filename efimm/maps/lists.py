@@ -91,9 +91,10 @@ class Printed:
 class Lists:
     """What one boot, or one listing, has told so far.  `section` is the heading that the line being read stands under.
 
-    `kernel`, `title`, `booted_by`, `memattr` and `memattr_table` are as in MemoryMap, as far as it was told; `booting` counts which of
-    the lines were seen that every boot prints, the first ones before and the others after the firmware is looked at.
-    `arch` is the architecture that something named, with that line; `rsdp` where ACPI's first table lies.
+    `kernel`, `title`, `booted_by`, `memattr` and `memattr_table` are as in MemoryMap, as far as they were told;
+    `booting` counts which of the lines were seen that every boot prints, the first ones before and the others after
+    the firmware is looked at.  `arch` is the architecture that something named, with that line; `rsdp` where the first
+    table of ACPI lies.
     """
 
     line: int = 0

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import MapError, printable
-from .lines import cleaned, numbered_lines
-from .sources import decoded
+from .sources import cleaned, decoded, numbered_lines
 
 _UUID = re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b")
 _MAC = re.compile(

@@ -9,7 +9,7 @@ then on.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right, insort_right
+from bisect import bisect_left, bisect_right, insort_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
