@@ -39,7 +39,6 @@ MAY_ALSO_IMPORT = {
     "efimm.x86.batch": {"numpy"},
     "efimm.x86.compiled": {"numpy"},
     "efimm.x86.levels": {"numpy"},
-    "efimm.x86.tablefile": {"numpy"},
     "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.show.export": {"nbclient", "nbconvert", "nbformat"},
     "efimm.show.site": {"nbformat", "pdoc"},
