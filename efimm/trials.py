@@ -7,10 +7,12 @@ travels too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from textwrap import wrap
+from typing import Any
 
 import cloudpickle
 from tqdm.auto import tqdm
@@ -81,7 +83,7 @@ class SupportTable:
 
 def support_table(kernels: Sequence[Kernel | str] = tuple(KERNELS), *, progress: bool = True) -> SupportTable:
     """Every kernel of `kernels` through every scenario."""
-    with ProcessPoolExecutor() as pool:
+    with _processes() as pool:
         return SupportTable(tuple(gauntlet(kernel, executor=pool, progress=progress) for kernel in kernels))
 
 
@@ -100,8 +102,25 @@ def gauntlet(
     record = find_kernel(kernel)
     if executor is not None:
         return _collect(record, scenarios, executor, progress)
-    with ProcessPoolExecutor() as pool:
+    with _processes() as pool:
         return _collect(record, scenarios, pool, progress)
+
+
+def _processes() -> Executor:
+    """Processes of this machine; where there can be none, as in a browser, an executor that makes none."""
+    return _HereAndNow() if sys.platform == "emscripten" else ProcessPoolExecutor()
+
+
+class _HereAndNow(Executor):
+    """Runs each call when it is submitted."""
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(call(*arguments, **named))
+        except Exception as error:  # it belongs to the one who asks for the result
+            future.set_exception(error)
+        return future
 
 
 def try_scenario(kernel: Kernel, scenario: Scenario) -> Trial:

@@ -105,3 +105,12 @@ def test_the_support_table_says_what_the_reports_say():
         assert lines[1 + number].startswith(scenario.name)
     assert lines[1 + len(SCENARIOS)].split()[1:] == [str(report.passed) for report in table.reports]
     assert max(map(len, lines)) <= 72
+
+
+def test_where_no_processes_are_to_be_had_the_trials_run_here(monkeypatch):
+    monkeypatch.setattr("sys.platform", "emscripten")
+    monkeypatch.setattr("efimm.trials.ProcessPoolExecutor", None)
+
+    assert gauntlet("3.8", scenarios=FEW, progress=False).trials == tuple(
+        try_scenario(efimm.KERNELS["3.8"], scenario) for scenario in FEW
+    )
