@@ -27,6 +27,7 @@ LAYERS = [
     "check",
     "exercises",
     "show",
+    "course",
     "judges",
     "doctor",
     "",
@@ -48,6 +49,7 @@ MAY_ALSO_IMPORT = {
     "efimm.show.slider": {"anywidget", "traitlets"},
     "efimm.show.frames": {"anywidget", "traitlets"},
     "efimm.show.explorer": {"anywidget", "traitlets"},
+    "efimm.course.browser": {"tqdm"},
     "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
     "efimm.cli": {"click"},
 }
