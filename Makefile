@@ -76,8 +76,6 @@ clean:  ## remove .venv and everything built
 	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
 	@touch $@
 
-.venv/.installed .venv/.installed-dev .venv/.installed-bench .venv/.installed-site .venv/.installed-kit: .venv/.made pyproject.toml jupyter/overrides.json
+.venv/.installed .venv/.installed-dev .venv/.installed-bench .venv/.installed-site .venv/.installed-kit: .venv/.made pyproject.toml
 	$(INSTALL) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
-	@mkdir -p .venv/share/jupyter/lab/settings
-	@cp jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch .venv/.installed $@

@@ -29,7 +29,6 @@ def build(output: Path) -> Path:
         folder = Path(temporary) / name
         shutil.copytree(STICK, folder, ignore=_NOT_ON_A_STICK)
         (folder / "python-version.txt").write_text(f"{version}\n", encoding="utf-8")
-        shutil.copy(ROOT / "jupyter" / "overrides.json", folder)
         for part in ("notebooks", *PAGES):
             if (ROOT / part).is_dir():
                 shutil.copytree(ROOT / part, folder / part, ignore=_NOT_ON_A_STICK)

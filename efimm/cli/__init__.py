@@ -19,7 +19,7 @@ from .check import check_command
 from .doctor import doctor_command
 from .files import map_command
 from .judge import judge_command
-from .notebooks import dashboard_command, lab_command
+from .notebooks import dashboard_command, lab_command, reset_command
 from .own_kernel import is_own, mistake
 from .pages import export_command, site_command
 from .runs import compare_command, run_command
@@ -47,6 +47,7 @@ for command in (
     dump_command,
     doctor_command,
     lab_command,
+    reset_command,
     dashboard_command,
     export_command,
     site_command,

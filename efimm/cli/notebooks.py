@@ -11,26 +11,42 @@ from typing import NoReturn
 
 import click
 
-from ..show.series import notebooks_folder
+from ..course.work import FOLDER, open_copy, reset
+
+_SETTINGS = Path(__file__).parent.parent / "course" / "settings"  # JupyterLab's news and update pop-ups are off
+_DIR = click.option(
+    "--dir", "mine", default=FOLDER, show_default=True, metavar="DIR", help="Where your copies of the notebooks are."
+)
 
 
 @click.command("lab", context_settings={"ignore_unknown_options": True})
+@_DIR
 @click.option(
-    "--folder", type=click.Path(exists=True, file_okay=False), help="The notebooks to open [default: efimm's]."
+    "--folder", type=click.Path(exists=True, file_okay=False), help="Open these notebooks themselves, without a copy."
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def lab_command(folder: str | None, arguments: tuple[str, ...]) -> None:
-    """Open JupyterLab on the notebooks; further ARGUMENTS go to `jupyter lab`."""
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={Path(folder) if folder else notebooks_folder()}",
-    ]
-    command.append("--LabApp.default_url=/lab/tree/00-start-here.ipynb")
+def lab_command(mine: str, folder: str | None, arguments: tuple[str, ...]) -> None:
+    """Open JupyterLab on your copies of the notebooks, made on first use.
+
+    What you changed is kept when efimm is renewed; `efimm reset 04` gives a fresh copy.  Further ARGUMENTS go to
+    `jupyter lab`.
+    """
+    if folder is None and (said := str(open_copy(Path(mine)))):
+        click.echo(f"{mine}: {said}")
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={Path(folder or mine).resolve()}"]
+    command += ["--LabApp.default_url=/lab/tree/00-start-here.ipynb", f"--LabApp.app_settings_dir={_SETTINGS}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
     _become([*command, *arguments])
+
+
+@click.command("reset")
+@click.argument("notebook")
+@_DIR
+def reset_command(notebook: str, mine: str) -> None:
+    """Give a fresh copy of NOTEBOOK (04, glossary, 04-solutions); yours is kept beside it."""
+    fresh, kept = reset(Path(mine), notebook)
+    click.echo(f"{fresh}: as efimm brings it" + (f"; yours is now {kept}" if kept else ""))
 
 
 # What a page may load: nothing from elsewhere, whatever Voila's template asks for.

@@ -6,7 +6,6 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SETTINGS = Path("share/jupyter/lab/settings")
 
 
 def main() -> None:
@@ -21,9 +20,6 @@ def main() -> None:
     done = subprocess.run([*pip, "--no-index", "--find-links", HERE / "wheels", "efimm[dashboard]"], check=False)
     if done.returncode:
         sys.exit("The packages could not be installed; the lines above say why.")
-    settings = HERE / "venv" / SETTINGS
-    settings.mkdir(parents=True, exist_ok=True)
-    (settings / "overrides.json").write_bytes((HERE / "overrides.json").read_bytes())
     print("Done. Now:  python3 start.py")
 
 
