@@ -4,6 +4,10 @@ Each runs ordinary code in a thread of its own, up to its next `step`; there it 
 goes on is decided from outside, so that the same decisions give the same run.  An interrupt is taken between two steps
 or while a step waits, never while the processor has interrupts off.  Modelled is the order of steps, not time: memory
 is sequentially consistent.
+
+The turn goes round by two locks that nobody holds for long: `_turn` wakes the processor, `_back` wakes who has given
+the turn.  What either side says of itself (`next`, `failure`, `_off`) is written before the hand-over and read after
+it, and whether a thread still lives is never asked: it may be slow to end.
 """
 
 from __future__ import annotations
@@ -44,9 +48,10 @@ class SmpProcessor(Processor):
         self.interrupts = True
         self.next: Action | None = None  # None when idle
         self.sent: list[tuple[str, Program]] = []
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.machine: Smp | None = None
-        self._order: Choice | None = None
+        self._order = Choice(number)
+        self._off = self._runs = False  # told to end; has been given the turn, and has not given it back
         self._turn, self._back = threading.Lock(), threading.Lock()
         self._turn.acquire()
         self._back.acquire()
@@ -68,20 +73,30 @@ class SmpProcessor(Processor):
 
     def start(self) -> None:
         """Run up to the first step."""
+        self._runs = True
         self._thread.start()
-        self._back.acquire()
+        self._take_the_turn_back()
 
-    def resume(self, order: Choice | None) -> None:
-        """Give the turn, and take it back when the processor stops again; None ends its thread."""
-        self._order = order
+    def resume(self, order: Choice) -> None:
+        """Give the turn, and take it back when the processor stops again."""
+        self._order, self._runs = order, True
         self._turn.release()
-        self._back.acquire()
+        self._take_the_turn_back()
 
-    def stop(self) -> None:
-        """End the thread, wherever it is."""
-        if self._thread.is_alive():
-            self.resume(None)
-        self._thread.join()
+    def power_off(self) -> None:
+        """Let the thread end where it waits for its turn; one that runs, as after Ctrl-C, ends at its next step."""
+        self._off = True
+        if self._turn.locked():  # only the thread takes this lock, and once
+            self._turn.release()
+
+    def join(self) -> None:
+        """Wait until the thread has ended, unless it is a program that may never come to a step again."""
+        if self._thread.ident is not None and not self._runs:
+            self._thread.join()
+
+    def _take_the_turn_back(self) -> None:
+        self._back.acquire()
+        self._runs = False
 
     def _run(self) -> None:
         run_on(self)
@@ -89,8 +104,8 @@ class SmpProcessor(Processor):
             self.program()
             self._serve_until_the_turn(None)
         except _PowerOff:
-            pass
-        except Exception as error:  # whatever the program raised ends the story, and is looked at there
+            return
+        except BaseException as error:  # whatever the program raised ends the story, and is looked at there
             self.failure = error
             self.next = None
         self._back.release()
@@ -99,10 +114,7 @@ class SmpProcessor(Processor):
         """Wait for the turn to do `action` (never, when idle), and run the handlers of interrupts meanwhile."""
         while True:
             self.next = action
-            self._back.release()
-            self._turn.acquire()
-            if self._order is None:
-                raise _PowerOff
+            self._wait_for_the_turn()
             if not self._order.interrupt:
                 return
             _what, handler = self.sent.pop(0)
@@ -110,22 +122,37 @@ class SmpProcessor(Processor):
             handler()
             self.interrupts = flags
 
+    def _wait_for_the_turn(self) -> None:
+        """Give the turn back and wait for it; raises _PowerOff, and at every step after the first one, too."""
+        if not self._off:
+            self._back.release()
+            self._turn.acquire()
+        if self._off:
+            raise _PowerOff
+
 
 class Smp:
-    """The processors of one machine, with a program each, from their first step on; use it as a context."""
+    """The processors of one machine, with a program each: a context, at whose start each comes to its first step."""
 
     def __init__(self, programs: Sequence[Program]) -> None:
         self.processors = [SmpProcessor(number, program) for number, program in enumerate(programs)]
         for cpu in self.processors:
             cpu.machine = self
-            cpu.start()
 
     def __enter__(self) -> Smp:
-        return self
+        try:
+            for cpu in self.processors:
+                cpu.start()
+            return self
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         for cpu in self.processors:
-            cpu.stop()
+            cpu.power_off()
+        for cpu in self.processors:
+            cpu.join()
 
     @property
     def choices(self) -> list[Choice]:
