@@ -128,6 +128,11 @@ def answers_file() -> Path:
     return _data() / "firmware-answers.json"
 
 
+def searches_file() -> Path:
+    """What the searches of `efimm.locks` found, for a Python that cannot run several processors."""
+    return _data() / "lock-searches.json"
+
+
 def _data() -> Path:
     here = Path(__file__).parent
     return next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")

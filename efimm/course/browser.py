@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..locks.turns import NoStacksError
+
 COMPILED = ("numpy", "matplotlib")
 _SHORT = {"np": "numpy", "plt": "matplotlib"}
 
@@ -13,16 +15,18 @@ def begin(shell: Any) -> None:
     import tqdm  # noqa: PLC0415 - a browser's kernel has it; the package imports without
 
     tqdm.tqdm.monitor_interval = 0  # it would start a thread, and there are none
-    shell.set_custom_exc((ModuleNotFoundError, NameError), _in_a_line)
+    shell.set_custom_exc((ModuleNotFoundError, NameError, NoStacksError), _in_a_line)
 
 
 def _in_a_line(
     shell: Any, kind: type[BaseException], error: BaseException, traceback: Any, tb_offset: Any = None
 ) -> Any:
-    """IPython's own words, unless it is numpy or matplotlib that is not here."""
+    """IPython's own words, unless the browser lacks something."""
     name = str(getattr(error, "name", "")).partition(".")[0]
     missing = _SHORT.get(name, name)
-    if missing not in COMPILED:
+    if isinstance(error, NoStacksError):
+        print(error)  # noqa: T201 - a cell's output
+    elif missing not in COMPILED:
         shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
     else:
         print(absent(missing))  # noqa: T201 - a cell's output

@@ -27,8 +27,9 @@ class Story:
 class Finding:
     """What a search found.  `bad_end` is "" when nothing bad can happen in any order; then `schedule` is empty.
 
-    `schedules` is how many were run, `states` how many different situations they passed through.  `str()` is the
-    schedule as text of at most 72 columns, one line a step, a column for each processor.
+    `schedules` is how many were run, `states` how many different situations they passed through; `recorded` means that
+    they were run elsewhere.  `str()` is the schedule as text of at most 72 columns, one line a step, a column for each
+    processor.
     """
 
     programs: tuple[str, ...]
@@ -37,9 +38,11 @@ class Finding:
     lines: tuple[tuple[int, str], ...] = ()
     schedules: int = 0
     states: int = 0
+    recorded: bool = False
 
     def __str__(self) -> str:
         searched = f"{self.states} situations in {self.schedules} schedules"
+        searched += "; recorded, since this browser\ncannot stop in the middle of Python" if self.recorded else ""
         if not self.bad_end:
             return f"Nothing bad can happen in any order of steps.\n({searched})"
         width = WIDTH // len(self.programs)
