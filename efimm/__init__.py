@@ -7,7 +7,7 @@ from .kernels import KERNELS
 from .linux import Kernel, Linux, efi_enter_virtual_mode
 from .machines import Machine, MachineError, machine
 from .run import Outcome, boot, run
-from .show.text import text
+from .text import text
 from .uefi import EfiStatus, MemoryMap, read_map
 from .x86 import PageFault
 

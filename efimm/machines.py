@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .uefi.errors import printable, shortened
+from .maps.errors import printable, shortened
+from .maps.formats import read_map
 from .uefi.firmwares import FIRMWARES
-from .uefi.formats import read_map
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
 from .uefi.synthetic import efi_from_e820, generated_map
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from .kernels import KERNELS
 from .linux import Kernel, Linux
 from .linux.layout import KERNPG_TABLE, PTRS_PER_PGD
-from .linux.map_in_pgd import populate_pgd
 from .linux.page_alloc import alloc_pages
+from .linux.pageattr import populate_pgd
 from .machines import Machine
 from .run import at_call, boot, run
 from .trace import EntryWrite

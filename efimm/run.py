@@ -13,7 +13,7 @@ from .linux.page_alloc import alloc_pages
 from .machines import Machine, MachineError
 from .trace import Trace
 from .uefi import EfiStatus, WildCall
-from .uefi.services import SIZEOF_EFI_TIME
+from .uefi.runtime import SIZEOF_EFI_TIME
 from .x86 import Cpu, GeneralProtection, PageFault, Walk
 
 Seen = TypeVar("Seen")

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .linux import Kernel, Linux
-from .linux.hotplug import arch_add_memory
-from .linux.pgd_alloc import pgd_alloc
-from .linux.pgd_list import Mm
+from .linux.direct_map import arch_add_memory
+from .linux.pgtable import pgd_alloc
+from .linux.state import Mm
 from .linux.vmalloc import ioremap
 from .machines import machine
 from .run import Outcome, boot, call_again, enter

@@ -19,9 +19,9 @@ LONGEST_MESSAGE = 1000
 
 def read_a_map(data: bytes) -> None:
     """Bytes as a log: read, told in printable lines of at most 72 columns, and the same when written and read again."""
-    from efimm.show.text import text
+    from efimm.maps.formats import write_map
+    from efimm.text import text
     from efimm.uefi import MapError, read_map
-    from efimm.uefi.formats import write_map
 
     try:
         found = read_map(io.BytesIO(data))
@@ -36,9 +36,8 @@ def read_a_map(data: bytes) -> None:
 
 def check_a_log(data: bytes) -> None:
     """Bytes as a log given to `efimm check`: an answer in printable lines, or one line that says what is wrong."""
-    from efimm.check import check
+    from efimm.check import check, checked
     from efimm.machines import MachineError
-    from efimm.show.checked import checked
     from efimm.uefi import MapError
 
     try:
@@ -52,7 +51,7 @@ def check_a_log(data: bytes) -> None:
 def read_a_line_of_a_mail(data: bytes) -> None:
     """Bytes as a pasted command: a view that says the same when it is written again."""
     from efimm.machines import MachineError
-    from efimm.show.viewline import view_of
+    from efimm.show.ram.slider import view_of
 
     try:
         view = view_of(data.decode("utf-8", "replace"))

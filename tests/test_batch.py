@@ -143,7 +143,7 @@ def test_the_direct_map_of_a_booted_kernel(ram, page_size):
 @pytest.mark.parametrize("copied", [0, 8192])
 def test_runs_with_pages_that_became_bytes(copied, monkeypatch):
     # Once with all runs copied, once with all left as they are: the answers are the same.
-    monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", copied)
+    monkeypatch.setattr("efimm.x86.compiled.COPIED_RUN_PAGES", copied)
     linux = efimm.boot(efimm.machine("16G", page_size="4K"), "3.5")
     rng = random.Random(16)
     for _ in range(40):
@@ -180,7 +180,7 @@ def test_tables_full_of_random_bytes_are_compiled_to_what_they_are():
 
 def test_a_run_whose_entries_all_lead_to_one_table(monkeypatch):
     # It maps as many pieces as it has entries, so nothing can be folded; and nothing but the walk for one is left.
-    monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", 3)
+    monkeypatch.setattr("efimm.x86.compiled.COPIED_RUN_PAGES", 3)
     memory = PhysMemory()
     memory.add_tables([TableRun(0x10, 1, 0, 512, 0x11_003, 0x1000), TableRun(0x11, 512, 0, 512 * 512, 0x400_003, 0)])
     memory.write_u64(0x40_0000, 0x83)
@@ -219,7 +219,7 @@ def test_runs_that_map_one_piece_or_nearly(seed):
 
 
 def test_the_ends_of_a_run_are_holes(monkeypatch):
-    monkeypatch.setattr("efimm.x86.levels.COPIED_RUN_PAGES", 0)
+    monkeypatch.setattr("efimm.x86.compiled.COPIED_RUN_PAGES", 0)
     memory = PhysMemory()
     memory.write_u64(ROOT, 0x2_0003)
     memory.write_u64(ROOT + 8, 0x2_1003)

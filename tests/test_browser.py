@@ -12,10 +12,10 @@ import pytest
 
 import efimm
 from benchmarks.views import lab as views_lab
-from efimm.show.moments import moments
-from efimm.show.state import state_of
-from efimm.show.strips import STOPS, Packer
-from efimm.show.svg import STATIC, css, picture
+from efimm.show.drawing.svg import STATIC, css, picture
+from efimm.show.ram.moments import moments
+from efimm.show.ram.slider import STOPS, Packer
+from efimm.show.ram.state import state_of
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"
@@ -158,7 +158,7 @@ def test_python_and_javascript_draw_the_same(chromium):
 
 
 def test_the_slider_fits_a_narrow_window(chromium):
-    from efimm.show.widgets import ram_slider
+    from efimm.course.boxes import ram_slider
 
     page = blank_page(chromium, width=360)
     page.evaluate(MODEL, plain(ram_slider()))
@@ -174,7 +174,7 @@ def test_the_slider_fits_a_narrow_window(chromium):
 
 
 def test_keys_move_the_slider_and_rewind(chromium):
-    from efimm.show.widgets import ram_slider
+    from efimm.course.boxes import ram_slider
 
     page = blank_page(chromium)
     page.evaluate(MODEL, plain(ram_slider(ram="512G")))
@@ -196,7 +196,7 @@ def test_keys_move_the_slider_and_rewind(chromium):
 
 
 def test_a_line_is_shown_and_restores_the_view(chromium):
-    from efimm.show.widgets import ram_slider
+    from efimm.course.boxes import ram_slider
 
     page, slider = blank_page(chromium), ram_slider("513G")
     page.evaluate(MODEL, plain(slider))
@@ -255,7 +255,7 @@ MODEL = """
 
 # JupyterLab
 
-ALONE = """from efimm.show.widgets import predict, ram_slider
+ALONE = """from efimm.course.boxes import predict, ram_slider
 display(ram_slider())
 predict("Slot?", 1, {515: "That is the number of GiB."})"""
 

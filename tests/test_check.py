@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 import efimm
-from efimm.check import check
-from efimm.show.checked import checked
-from efimm.show.text import COLUMNS
-from efimm.uefi.formats import MapError, read, read_map
+from efimm.check import check, checked
+from efimm.maps.formats import MapError, read, read_map
+from efimm.text import COLUMNS
 
 LOGS = Path(__file__).parents[2] / "shared" / "data"
 GIB = 1 << 30

@@ -12,7 +12,7 @@ import efimm
 from efimm import locks
 from efimm.claims import CLAIMS, overview, report
 from efimm.linux import Linux
-from efimm.linux.pgd_list import Mm
+from efimm.linux.state import Mm
 
 THREAD = Path(__file__).parents[2] / "shared" / "facts" / "lkml-thread-2012-06.txt"
 BY_NAME = {claim.name: claim for claim in CLAIMS}

@@ -11,7 +11,7 @@ from itertools import chain
 
 import pytest
 
-from efimm.doctor import all_there, doctor, examine, extras, finding, installed, jupyter, model
+from efimm.doctor import all_there, doctor, examine, finding, installed, jupyter, model
 from efimm.doctor.finding import Finding, verdict
 
 REQUIRES = metadata.requires
@@ -30,7 +30,7 @@ def test_everything_is_here_and_said_in_72_columns():
 
 
 def test_the_report_as_json(monkeypatch, capsys):
-    from efimm.cli.doctor import doctor_command
+    from efimm.cli.notebooks import doctor_command
 
     monkeypatch.setattr("efimm.doctor.SLOW", ())
     with pytest.raises(SystemExit) as ended:
@@ -107,8 +107,8 @@ def test_a_kernel_that_cannot_start_and_a_server_that_does_not_are_told(monkeypa
 
 def test_what_is_optional_is_absent_and_nothing_fails(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda _: None)
-    found = [*extras.voila(), *extras.firmware()]
+    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda _: None)
+    found = [*installed.voila(), *installed.firmware()]
 
     assert [each.word for each in found] == ["absent", "absent"]
     assert "apt install" in found[1].text

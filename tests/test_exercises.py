@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from efimm import KERNELS
+from efimm.course.boxes import exercise
 from efimm.exercises import EXERCISES, NotYet, Question, ask, check
-from efimm.show.exercise import exercise
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 QUESTIONS = [name for name, found in EXERCISES.items() if not found.is_task]

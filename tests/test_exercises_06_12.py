@@ -11,8 +11,8 @@ import efimm
 from efimm import KERNELS, locks
 from efimm.exercises import ask, check
 from efimm.kernels import hpa_sync, v3_5
-from efimm.linux.hotplug import arch_add_memory
-from efimm.linux.pgd_alloc import pgd_alloc
+from efimm.linux.direct_map import arch_add_memory
+from efimm.linux.pgtable import pgd_alloc
 from efimm.locks.xen import XenTable
 from efimm.x86 import mapped_ranges
 

@@ -9,14 +9,12 @@ from random import Random
 import pytest
 
 import efimm
-from efimm.show.bits import address_fields, code_fields, entry_fields
-from efimm.show.explained import explain
-from efimm.show.sample import CODE, DATA, LARGE, MODES, READ_ONLY, WRONG, sample_tables
-from efimm.show.shapes import Rect, Text
-from efimm.show.svg import svg
-from efimm.show.walk_scene import cell_rows, draw
-from efimm.show.walk_source import source_of
-from efimm.show.walk_twin import describe
+from efimm.show.drawing.shapes import Rect, Text
+from efimm.show.drawing.svg import svg
+from efimm.show.explorer.bits import address_fields, code_fields, entry_fields
+from efimm.show.explorer.explained import describe, explain
+from efimm.show.explorer.scene import cell_rows, draw
+from efimm.show.explorer.widget import CODE, DATA, LARGE, MODES, READ_ONLY, WRONG, sample_tables, source_of
 from efimm.trace import Trace
 from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Cpu, GeneralProtection, PageFault, walk
 from efimm.x86.modes import ADDRESS_MASK, NX, PS, P, pdpte_reserved, reserved_masks
@@ -419,7 +417,7 @@ def test_sources():
 
 def view_of(*arguments, **options):
     pytest.importorskip("anywidget")
-    from efimm.show.explorer import explorer
+    from efimm.show.explorer.widget import explorer
 
     return explorer(*arguments, **options)
 

@@ -9,7 +9,7 @@ import pytest
 from test_browser import chromium, pytestmark
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-export = pytest.importorskip("efimm.show.export")
+export = pytest.importorskip("efimm.course.export")
 
 __all__ = ["chromium", "pytestmark"]  # a fixture and the marks of this module: pytest finds them by name
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efimm.uefi.datafiles import read_data_file
-from efimm.uefi.formats import MapError, read_map, write_map
+from efimm.maps.datafiles import read_data_file
+from efimm.maps.formats import MapError, read_map, write_map
 from efimm.uefi.memmap import E820Entry, EfiMemoryDescriptor, MemoryMap
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -10,11 +10,10 @@ from test_frames_browser import complaints_of
 
 import efimm
 from efimm.cli import cli
+from efimm.course.export import _live
 from efimm.scenarios import SCENARIOS
-from efimm.show.export import _live
-from efimm.show.grid_scene import LOOKS, MEANING, command, draw, tip
-from efimm.show.grid_view import grid_view
-from efimm.show.shapes import Rect, Text
+from efimm.show.drawing.shapes import Rect, Text
+from efimm.show.grid_view import LOOKS, MEANING, command, draw, grid_view, tip
 from efimm.trials import Report, SupportTable, Trial, try_scenario
 
 __all__ = ["chromium"]

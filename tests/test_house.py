@@ -21,7 +21,6 @@ CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 CONDA_NAME = {"matplotlib": "matplotlib-base"}
 
 MAX_CELL_LINES = 12
-MAX_MODULE_LINES = 280
 
 
 def tracked_notebooks() -> list[Path]:
@@ -94,16 +93,6 @@ def test_the_readme_names_every_notebook():
 
     series = {path.stem for path in tracked_notebooks() if path.parent.name == "notebooks"}
     assert set(re.findall(r"\bnotebooks/([\w-]+)\.ipynb", readme)) >= series
-
-
-# modules
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "efimm").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
-)
-def test_a_module_holds_one_idea(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) < MAX_MODULE_LINES
 
 
 # commands

@@ -13,11 +13,11 @@ import pytest
 
 import efimm
 from efimm.linux import Linux32
+from efimm.linux.i386.direct_map import set_memory_uc
 from efimm.linux.i386.layout import PAGE_OFFSET
-from efimm.linux.i386.pageattr import set_memory_uc
 from efimm.linux.i386.vmalloc import ioremap, vmalloc_fault, vmalloc_sync_all
-from efimm.linux.locks import SpinLock
-from efimm.linux.pgd_list import Mm
+from efimm.linux.smp import SpinLock
+from efimm.linux.state import Mm
 from efimm.trace import LoadCr3, writes
 from efimm.uefi import EfiMemoryDescriptor, read_map
 from efimm.x86 import LEGACY, PAE, PAGING_OFF, PageTable, PagingMode, PhysMemory, load_tables, walk

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 import efimm
-from efimm.linux.hotplug import arch_add_memory
+from efimm.linux.direct_map import arch_add_memory
 from efimm.trace import Enter, LoadCr3, writes
 from efimm.uefi import EfiMemoryDescriptor
 from efimm.x86 import mapped_ranges, walk

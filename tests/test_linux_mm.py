@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import efimm
 from efimm.linux.direct_map import init_memory_mapping, split_mem_range
 from efimm.linux.pageattr import set_memory_nx, set_memory_uc, set_memory_x
-from efimm.linux.pgd_alloc import pgd_alloc
-from efimm.linux.pgtable import Extent, TableFiller
+from efimm.linux.pgtable import pgd_alloc
+from efimm.linux.tables import Extent, TableFiller
 from efimm.linux.vmalloc import ioremap
 from efimm.machines import data_files
 from efimm.trace import Enter, EntryWrite, Leave, LoadCr3, Lock, TlbFlush, Trace

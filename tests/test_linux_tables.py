@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efimm.linux.new_tables import Extent, new_tables
+from efimm.linux.tables import Extent, new_tables
 from efimm.x86 import PhysMemory, walk
 
 TABLES = 0x1000_0000

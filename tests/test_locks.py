@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import efimm
-from efimm.linux.processors import ALONE, Processor, local_irq_save, this_processor
+from efimm.linux.smp import ALONE, Processor, local_irq_save, this_processor
 from efimm.locks import HISTORIES, STORIES, Story, search, search_history, survey
 from efimm.locks.histories import no_page_table_lock, no_pgd_lock, spin_lock_irqsave
 from efimm.locks.shared import SharedLock

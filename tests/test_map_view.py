@@ -8,12 +8,28 @@ from test_pictures import corners
 
 import efimm
 from efimm.machines import data_files, generated_map, load_map
-from efimm.show.map_scene import FOUR_GIB, LARGEST, amount, description, draw, words
-from efimm.show.map_state import ACPI, CODE, DATA, KINDS, MMIO, RAM, RESERVED, areas_of, state_of
-from efimm.show.map_strip import BAR, BAR_END
-from efimm.show.map_twin import describe
-from efimm.show.map_view import map_view
-from efimm.show.shapes import Path, Rect, Text
+from efimm.show.drawing.shapes import Path, Rect, Text
+from efimm.show.map_view import (
+    ACPI,
+    BAR,
+    BAR_END,
+    CODE,
+    DATA,
+    FOUR_GIB,
+    KINDS,
+    LARGEST,
+    MMIO,
+    RAM,
+    RESERVED,
+    amount,
+    areas_of,
+    describe,
+    description,
+    draw,
+    map_view,
+    state_of,
+    words,
+)
 from efimm.uefi.memmap import (
     EFI_MEMORY_RUNTIME,
     E820Entry,

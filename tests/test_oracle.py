@@ -16,7 +16,7 @@ import pytest
 import efimm
 from efimm.kernels import hpa_sync, v3_5, va_patch
 from efimm.linux import Kernel, Linux, Linux32
-from efimm.linux.hotplug import arch_add_memory
+from efimm.linux.direct_map import arch_add_memory
 from efimm.linux.i386.efi import efi_call_phys
 from efimm.run import enter
 from efimm.trace import Access, writes

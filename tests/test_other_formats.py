@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from efimm.uefi.formats import MapError, read, read_map
+from efimm.maps.formats import MapError, read, read_map
 from efimm.uefi.memmap import E820Entry, EfiMemoryDescriptor
 
 RUNTIME = 1 << 63

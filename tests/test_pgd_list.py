@@ -11,15 +11,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 import efimm
 from efimm.linux import Linux32
-from efimm.linux.hotplug import arch_add_memory
-from efimm.linux.i386.pageattr import set_memory_uc
+from efimm.linux.direct_map import arch_add_memory
+from efimm.linux.fault import kernel_fault, read_as, vmalloc_fault, vmalloc_sync_all
+from efimm.linux.i386.direct_map import set_memory_uc
 from efimm.linux.i386.vmalloc import ioremap as ioremap_32
-from efimm.linux.pgd_alloc import pgd_alloc, pgd_free
-from efimm.linux.pgd_list import Mm
-from efimm.linux.staleness import stale_slots
-from efimm.linux.state import Linux
+from efimm.linux.pgtable import pgd_alloc, pgd_free, stale_slots
+from efimm.linux.state import Linux, Mm
 from efimm.linux.vmalloc import ioremap
-from efimm.linux.vmalloc_fault import kernel_fault, read_as, vmalloc_fault, vmalloc_sync_all
 from efimm.trace import Lock, writes
 from efimm.x86 import PageFault, PageTable, walk
 

@@ -15,17 +15,17 @@ from test_map_view import MAPS
 from test_tables_view import CASES
 
 import efimm
-from efimm.show import styles
-from efimm.show.explorer import explorer
+from efimm.show.drawing import styles
+from efimm.show.drawing.shapes import PATTERNS, Circle, Path, Rect, Scene, Text
+from efimm.show.drawing.styles import look
+from efimm.show.drawing.svg import picture
+from efimm.show.explorer.scene import draw as draw_walk
+from efimm.show.explorer.widget import explorer
 from efimm.show.map_view import frame as map_frame
 from efimm.show.plots import figure
-from efimm.show.shapes import PATTERNS, Circle, Path, Rect, Scene, Text
-from efimm.show.styles import look
-from efimm.show.svg import picture
-from efimm.show.tables_scene import draw as draw_tables
-from efimm.show.tables_state import state_of
-from efimm.show.tables_story import story_of
-from efimm.show.walk_scene import draw as draw_walk
+from efimm.show.tables_view.picture import draw as draw_tables
+from efimm.show.tables_view.picture import state_of
+from efimm.show.tables_view.story import story_of
 
 TAGS = {Rect: "rect", Path: "path", Circle: "circle", Text: "text"}
 
@@ -162,7 +162,7 @@ def test_styles_are_those_that_a_browser_finds(scenes):
     from playwright.sync_api import sync_playwright
     from test_browser import CHROMIUM, FLAGS
 
-    from efimm.show.svg import css
+    from efimm.show.drawing.svg import css
 
     pairs = sorted({(TAGS[type(shape)], shape.role) for scene in scenes.values() for shape in scene.shapes})
     with sync_playwright() as playwright:

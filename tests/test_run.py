@@ -10,7 +10,7 @@ import pytest
 
 import efimm
 from efimm.linux.layout import pgd_index
-from efimm.linux.pgd_alloc import pgd_alloc
+from efimm.linux.pgtable import pgd_alloc
 from efimm.machines import PAGE_SIZES, data_files
 from efimm.trace import Enter, EntryWrite, Fault, Leave, LoadCr3, writes
 from efimm.uefi import EfiStatus

@@ -13,8 +13,8 @@ from test_browser import chromium
 
 pytest.importorskip("pdoc", reason="pdoc is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-from efimm.show.series import chapters  # noqa: E402 - after the skips
-from efimm.show.site import make_site, support  # noqa: E402 - after the skips
+from efimm.course.series import chapters  # noqa: E402 - after the skips
+from efimm.course.site import make_site, support  # noqa: E402 - after the skips
 from efimm.trials import Report, SupportTable, Trial  # noqa: E402 - after the skips
 
 __all__ = ["chromium"]

@@ -8,17 +8,24 @@ import pytest
 from test_pictures import corners
 
 import efimm
-from efimm.linux.hotplug import arch_add_memory
-from efimm.linux.pgd_alloc import pgd_alloc
-from efimm.linux.staleness import stale_slots
-from efimm.show.frames import pack
-from efimm.show.shapes import Circle, Rect, Text
-from efimm.show.strips import unpacked
-from efimm.show.tables_scene import WORDS, draw, sentences, title
-from efimm.show.tables_state import BEHIND, NONE, state_of
-from efimm.show.tables_story import story_now, story_of
-from efimm.show.tables_twin import describe
-from efimm.show.tables_view import frame, tables_view
+from efimm.linux.direct_map import arch_add_memory
+from efimm.linux.pgtable import pgd_alloc, stale_slots
+from efimm.show.drawing.frames import pack
+from efimm.show.drawing.shapes import Circle, Rect, Text
+from efimm.show.ram.slider import unpacked
+from efimm.show.tables_view.picture import (
+    BEHIND,
+    NONE,
+    WORDS,
+    describe,
+    draw,
+    frame,
+    sentences,
+    state_of,
+    tables_view,
+    title,
+)
+from efimm.show.tables_view.story import story_now, story_of
 from efimm.trace import EntryWrite
 from efimm.x86.modes import ADDRESS_MASK
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import efimm
-from efimm.show.text import story, text
+from efimm.text import story, text
 
 
 def test_the_prelog_and_the_fault_of_3_5_read_as_a_story() -> None:

@@ -7,13 +7,25 @@ from test_browser import chromium
 from test_frames_browser import complaints_of
 
 import efimm
+from efimm.course.export import _live
 from efimm.locks import search_history
-from efimm.show.export import _live
-from efimm.show.shapes import Rect, Text
-from efimm.show.timeline_scene import ROWS, draw, sentence
-from efimm.show.timeline_state import CALL, IRQS_OFF, LOCK, TROUBLE, WAITS, of_events, of_finding, of_outcome
-from efimm.show.timeline_twin import describe
-from efimm.show.timeline_view import frame, timeline
+from efimm.show.drawing.shapes import Rect, Text
+from efimm.show.timeline_view import (
+    CALL,
+    IRQS_OFF,
+    LOCK,
+    ROWS,
+    TROUBLE,
+    WAITS,
+    describe,
+    draw,
+    frame,
+    of_events,
+    of_finding,
+    of_outcome,
+    sentence,
+    timeline,
+)
 from efimm.trace import Access, Enter, EntryWrite, Leave, Lock, Printk
 
 __all__ = ["chromium"]

@@ -14,7 +14,7 @@ import pytest
 from test_house import tracked_notebooks
 
 from efimm.course import work
-from efimm.show.series import notebooks_folder, shipped
+from efimm.course.series import notebooks_folder, shipped
 
 ROOT = Path(__file__).parent.parent
 EFIMM = [sys.executable, "-m", "efimm"]

@@ -13,8 +13,8 @@ from nbconvert import SlidesExporter
 from picks import cells_of, slides
 from reveal import reveal
 
-from efimm.show.export import executed, standalone
-from efimm.show.series import notebooks_folder
+from efimm.course.export import executed, standalone
+from efimm.course.series import notebooks_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = Path(__file__).resolve().parent / "slides.css"

@@ -9,7 +9,7 @@ from time import process_time
 import efimm
 from efimm.linux import direct_map
 from efimm.linux.layout import PAGE_KERNEL
-from efimm.linux.new_tables import Extent, new_tables
+from efimm.linux.tables import Extent, new_tables
 from efimm.machines import PAGE_SIZES, Machine, parse_size
 from efimm.x86 import PhysMemory
 

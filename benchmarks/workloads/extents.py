@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import efimm
 from efimm.linux.layout import PAGE_KERNEL
-from efimm.linux.new_tables import Extent, new_tables
+from efimm.linux.tables import Extent, new_tables
 from efimm.machines import PAGE_SIZES, Machine
 from efimm.uefi.memmap import E820Entry, E820Type, MemoryMap
 from efimm.x86 import LONG4, PhysMemory

@@ -9,7 +9,7 @@ import efimm
 from efimm.linux import Linux
 from efimm.linux.layout import V3_5_LAYOUT, pgd_address
 from efimm.linux.page_alloc import alloc_pages
-from efimm.linux.pgd_alloc import pgd_alloc
+from efimm.linux.pgtable import pgd_alloc
 
 from ..clock import Sample, fresh_work, in_turns, work
 from ..report import Row, Section, at_most

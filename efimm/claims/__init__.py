@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .claim import Claim, Finding
-from .text import overview, report
+from .claim import Claim, Finding, overview, report
 from .thread import CLAIMS
 
 __all__ = ["CLAIMS", "Claim", "Finding", "overview", "report"]

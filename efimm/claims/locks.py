@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..linux.hotplug import arch_add_memory
-from ..linux.pgd_alloc import pgd_alloc
+from ..linux.direct_map import arch_add_memory
+from ..linux.pgtable import pgd_alloc
 from ..locks import HISTORIES, search_history
 from ..machines import machine
 from ..run import boot

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..linux import Kernel, Linux
-from ..linux.hotplug import arch_add_memory
+from ..linux.direct_map import arch_add_memory
 from ..linux.i386.vmalloc import ioremap as ioremap_32
-from ..linux.pgd_alloc import pgd_alloc
-from ..linux.pgd_list import Mm
-from ..linux.staleness import stale_slots
-from ..linux.state import Linux32
+from ..linux.pgtable import pgd_alloc, stale_slots
+from ..linux.state import Linux32, Mm
 from ..linux.vmalloc import ioremap
 from ..machines import machine
 from ..run import boot, run

@@ -13,22 +13,18 @@ from typing import NoReturn
 import click
 
 from .. import __version__
-from ..show import text
-from ..uefi.errors import printable
-from .check import check_command
-from .doctor import doctor_command
-from .files import map_command
+from ..maps.errors import printable
+from ..text import COLUMNS
+from .files import check_command, map_command
 from .judge import judge_command
-from .notebooks import dashboard_command, lab_command, reset_command
-from .own_kernel import is_own, mistake
-from .pages import export_command, site_command
+from .notebooks import dashboard_command, doctor_command, export_command, lab_command, reset_command, site_command
+from .options import is_own, mistake
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
-from .thread import claims_command
-from .trials import gauntlet_command, locks_command
+from .trials import claims_command, gauntlet_command, locks_command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": text.COLUMNS})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS})
 @click.version_option(__version__, prog_name="efimm")
 def cli() -> None:
     """Watch a Linux/UEFI page-table bug of June 2012, and try fixes on it."""

@@ -1,4 +1,4 @@
-"""Commands that read files: map."""
+"""Commands that read a file of one's own machine: map, check."""
 
 from __future__ import annotations
 
@@ -8,11 +8,26 @@ from typing import Any
 
 import click
 
+from ..check import check, checked
 from ..machines import load_map
-from ..show import text
-from ..uefi.formats import read_map
+from ..maps.formats import read_map
+from ..text import memory_map
 from ..uefi.memmap import MemoryMap
-from .options import JSON, standard_input
+from .options import JSON, placement_options, standard_input
+
+
+@click.command("check")
+@click.argument("log")
+@placement_options
+@JSON
+def check_command(log: str, as_json: bool, **options: Any) -> None:
+    """Say whether the machine of LOG would have met the bug, with every kernel.
+
+    LOG is what `dmesg` printed, /proc/iomem, the UEFI shell's memmap, /sys/firmware or a copy of it, a log of Xen or
+    FreeBSD, the name of a machine in data/, or - for standard input.
+    """
+    found = check(standard_input(log), **options)
+    click.echo(json.dumps({"file": log} | found.summary()) if as_json else checked(found, log))
 
 
 @click.command("map")
@@ -22,7 +37,7 @@ def map_command(file: str, as_json: bool) -> None:
     """Print the memory map that FILE holds: a boot log (- is stdin), a data file, or whatever else `check` reads."""
     source = standard_input(file)
     found = load_map(source) if isinstance(source, str) else read_map(source)
-    click.echo(json.dumps(_map_summary(found)) if as_json else text.memory_map(found))
+    click.echo(json.dumps(_map_summary(found)) if as_json else memory_map(found))
 
 
 def _map_summary(found: MemoryMap) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from .. import judges
 from ..machines import parse_address, parse_size
-from ..show import text
+from ..text import COLUMNS
 from .options import JSON, KERNEL, machine_options
 
 
@@ -67,7 +67,7 @@ def _judge_all(timeout: float, as_json: bool, record: str | None) -> None:
 def _progress(what: str) -> None:
     """Show what is being done, on a terminal only; "" takes it away again."""
     if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{what[: text.COLUMNS]}", err=True, nl=False)
+        click.echo(f"\r\x1b[K{what[:COLUMNS]}", err=True, nl=False)
 
 
 def _refuse_options(why: str, *names: str) -> None:

@@ -1,8 +1,9 @@
-"""The commands that open notebooks: lab, dashboard."""
+"""Commands about the notebooks: lab and dashboard open them, export and site make pages, doctor looks over all."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,36 @@ from typing import NoReturn
 import click
 
 from ..course.work import FOLDER, open_copy, reset
+from .options import JSON
+
+
+@click.command("export")
+@click.argument("notebooks", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", default="site", show_default=True, metavar="DIR", help="Where to write the pages.")
+def export_command(notebooks: tuple[Path, ...], output: str) -> None:
+    """Run NOTEBOOKS and write them as web pages whose sliders work without Python."""
+    from ..course.export import executed, page  # noqa: PLC0415 - nbconvert takes longer to import than other commands take
+
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in notebooks:
+        written = folder / f"{path.stem}.html"
+        written.write_text(page(executed(path), path.stem), encoding="utf-8")
+        click.echo(f"{written}: {written.stat().st_size:,} bytes")
+
+
+@click.command("site")
+@click.option("-o", "--output", default="site", show_default=True, metavar="DIR", help="Where to write the pages.")
+def site_command(output: str) -> None:
+    """Write the whole series as pages: notebooks, solutions, table of kernels, reference.
+
+    Opens from the file system, and asks nothing of the network.  Takes about two minutes.
+    """
+    from ..course.site import make_site  # noqa: PLC0415 - as above
+
+    for written in make_site(Path(output)):
+        click.echo(f"{written}: {written.stat().st_size:,} bytes")
+
 
 _SETTINGS = Path(__file__).parent.parent / "course" / "settings"  # JupyterLab's news and update pop-ups are off
 _DIR = click.option(
@@ -72,3 +103,26 @@ def _become(command: list[str]) -> NoReturn:
         sys.stdout.flush()
         os.execv(command[0], command)
     sys.exit(subprocess.run(command, check=False).returncode)
+
+
+@click.command("doctor")
+@JSON
+def doctor_command(as_json: bool) -> None:
+    """Check that everything is here for the notebooks, without the network.
+
+    Takes some ten seconds.  Exit status 1 when something is missing that the notebooks need.
+    """
+    from ..doctor import all_there, examine, verdict  # noqa: PLC0415 - asks Jupyter's packages, which load slowly
+
+    findings = []
+    for found in examine():
+        findings.append(found)
+        if not as_json:
+            click.echo(str(found))
+    ready = all_there(findings)
+    click.echo(
+        json.dumps({"ready": ready, "findings": [found.summary() for found in findings]})
+        if as_json
+        else verdict(findings)
+    )
+    sys.exit(0 if ready else 1)

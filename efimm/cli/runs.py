@@ -9,8 +9,7 @@ import click
 
 from ..kernels import KERNELS
 from ..run import run, run_watched
-from ..show import text
-from ..show.reply import reply
+from ..text import compare, outcome, reply
 from .options import JSON, KERNEL, machine_from, machine_options
 
 
@@ -25,7 +24,7 @@ def run_command(kernel: str, explain: bool, as_json: bool, **options: Any) -> No
     if as_json:
         click.echo(json.dumps(found.summary()))
     else:
-        click.echo(reply(found, at_call) if explain else text.outcome(found))
+        click.echo(reply(found, at_call) if explain else outcome(found))
 
 
 @click.command("compare")
@@ -38,6 +37,6 @@ def compare_command(as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps({name: outcome and outcome.summary() for name, outcome in found.items()}))
         return
-    click.echo(text.compare([outcome for outcome in found.values() if outcome]))
-    for name in (name for name, outcome in found.items() if outcome is None):
+    click.echo(compare([outcome for outcome in found.values() if outcome]))
+    for name in (name for name, ran in found.items() if ran is None):
         click.echo(f"{name:<10} the suite has no {made.arch} build of it")

@@ -9,7 +9,7 @@ import click
 from ..linux.vmcore import dump
 from ..machines import parse_address, table_files
 from ..run import at_call, boot
-from ..show import text
+from ..text import walk as walk_text
 from ..x86 import PagingMode, load_tables, walk
 from .options import KERNEL, machine_from, machine_options
 
@@ -33,7 +33,7 @@ def walk_command(va: str, entered: bool, tables: str | None, root: str | None, k
         found = at_call(linux, lambda cpu: cpu.walk(address)) if entered else linux.cpu.walk(address)
     if found.problem == "not canonical":
         raise ValueError(f"address {va}: expected {_canonical(mode)}")
-    click.echo(text.walk(found))
+    click.echo(walk_text(found))
 
 
 def _root(roots: dict[str, int], chosen: str | None) -> int:

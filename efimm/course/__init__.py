@@ -1,1 +1,1 @@
-"""The notebooks as a course: what it is made of, and the ways in which it reaches a reader."""
+"""What makes a course of the notebooks: boxes to answer in, the series, pages and site."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..show.series import notebooks_folder, shipped
+from .series import notebooks_folder, shipped
 
 FOLDER = "efimm-notebooks"
 MANIFEST = ".efimm-manifest.json"

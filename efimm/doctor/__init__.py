@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .extras import firmware, space, voila
 from .finding import Finding, all_there, verdict
-from .installed import packages, python
+from .installed import firmware, packages, python, space, voila
 from .jupyter import browser, kernel, server, widgets
 from .model import files, story
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from time import perf_counter
 
+from ..course.series import chapters, notebooks_folder
 from ..machines import data_files, machine, table_files
 from ..run import run
-from ..show.series import chapters, notebooks_folder
 from .finding import Finding
 
 _STORY = (

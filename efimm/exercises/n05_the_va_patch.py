@@ -13,7 +13,7 @@ from ..machines import machine
 from ..run import at_call, boot, run
 from .answers import Question
 from .catalog import asks, wants
-from .lifted import lifted
+from .small_tables import lifted
 
 SLOT = 1 << 39
 

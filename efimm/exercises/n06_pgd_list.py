@@ -9,12 +9,11 @@ from random import Random
 
 from ..kernels import KERNELS
 from ..linux import Kernel, Linux
-from ..linux.hotplug import arch_add_memory
+from ..linux.direct_map import arch_add_memory
+from ..linux.fault import read_as
 from ..linux.layout import PGDIR_SIZE, pgd_address
-from ..linux.pgd_alloc import pgd_alloc
-from ..linux.staleness import stale_slots
+from ..linux.pgtable import pgd_alloc, stale_slots
 from ..linux.vmalloc import ioremap
-from ..linux.vmalloc_fault import read_as
 from ..locks import search_history
 from ..locks.histories import no_page_table_lock, no_pgd_lock, spin_lock_irqsave
 from ..machines import machine

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from ..linux import Linux
-from ..linux.hotplug import arch_add_memory
+from ..linux.direct_map import arch_add_memory
 from ..linux.layout import PGDIR_SIZE
 from ..machines import machine
 from ..policies import compare_policies

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from ..linux.i386.vmalloc import ioremap
-from ..linux.staleness import stale_slots
+from ..linux.pgtable import stale_slots
 from ..linux.state import Linux32
 from ..machines import machine
 from ..run import boot, run

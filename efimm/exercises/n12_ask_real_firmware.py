@@ -12,7 +12,7 @@ from ..run import boot, run
 from ..x86 import PageTable, PhysMemory, mapped_ranges, walk
 from .answers import Question
 from .catalog import asks, wants
-from .lifted import lifted
+from .small_tables import lifted
 
 _GIB = 1 << 30
 _ATTRIBUTE = 32  # its offset in EFI_MEMORY_DESCRIPTOR

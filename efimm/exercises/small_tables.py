@@ -1,12 +1,44 @@
-"""Small page tables with random content, as words by address: what the exercises about a walk are drawn from."""
+"""What exercises are drawn from: small random page tables, RAM that a table does not map 1:1, lifted firmware."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
-from ..x86 import LONG4, PhysMemory
+from ..linux import Linux
+from ..linux.layout import PGDIR_SIZE
+from ..uefi import MemoryMap
+from ..uefi.memmap import EfiMemoryType
+from ..x86 import LONG4, PhysMemory, walk
 from ..x86.memory import PAGE_SIZE
 from ..x86.modes import NX, PS, RW, US, A, D, P
+
+
+def not_identical(linux: Linux, root: int) -> int | None:
+    """The lowest place in RAM that the table at `root` does not map to itself; None where it maps all.
+
+    Looked at are both ends of each range of RAM, and both sides of each 512 GiB border.
+    """
+    spots = set()
+    for start, end in linux.memblock.memory:
+        borders = range(-(-start // PGDIR_SIZE) * PGDIR_SIZE, end, PGDIR_SIZE)
+        spots |= {start, end - 1, *borders, *(border - 1 for border in borders if border > start)}
+    return next((pa for pa in sorted(spots) if walk(linux.memory, root, pa).pa != pa), None)
+
+
+_MOVED = (EfiMemoryType.EfiRuntimeServicesCode, EfiMemoryType.EfiRuntimeServicesData)
+
+
+def lifted(plain: MemoryMap, distance: int) -> MemoryMap:
+    """The map with the firmware's runtime code and data `distance` bytes further up."""
+    moved = (
+        replace(region, physical_start=region.physical_start + distance)
+        if region.runtime and region.type in _MOVED
+        else region
+        for region in plain.descriptors
+    )
+    return replace(plain, name="firmware above the line", descriptors=tuple(moved))
+
 
 FIRST_TABLE = 0x1000
 _FRAMES = 1 << 28  # physical addresses below 1 TiB

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from ..run import Outcome
-from ..show.text import table
+from ..text import table
 from ..uefi import EfiMemoryType, EfiStatus
 from .cases import NamedCase
 from .judgement import Judgement, Mismatch, Side

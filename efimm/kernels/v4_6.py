@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux import efi_old_map
+from ..linux import efi_map
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region
-from ..linux.i386.pgtable import clone_pgd_range
 from ..linux.layout import EFI_VA_END, EFI_VA_START, PAGE_TABLE, PUD_SHIFT, pgd_index
 from ..linux.page_alloc import alloc_pages
+from ..linux.pgtable import clone_pgd_range
 from ..linux.state import Linux, Linux32
 from ..uefi.memmap import EfiMemoryDescriptor
 from ..x86 import PageTable
@@ -105,7 +105,7 @@ KERNEL = replace(
 
 def old_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
     """3.5's addresses, for a direct map with holes."""
-    return efi_old_map.old_map_regions(linux, efi_old_map.pfn_range_is_mapped)
+    return efi_map.old_map_regions(linux, efi_map.pfn_range_is_mapped)
 
 
 OLD_MAP = replace(

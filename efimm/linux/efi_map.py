@@ -1,6 +1,12 @@
-"""How kernels since 3.14 give the firmware's regions their addresses: downwards from -4 GiB, and 1:1 besides.
+"""How the firmware's regions get their addresses.
 
-Source: arch/x86/platform/efi/efi_64.c, v3.14 and v6.1 (__map_region, efi_map_region).
+Until 3.13, and later with `efi=old_map`, in the direct map or by ioremap: arch/x86/platform/efi/efi.c and efi_64.c,
+v3.5.  Since 3.14 downwards from -4 GiB, and 1:1 besides: efi_64.c, v3.14 and v6.1 (__map_region, efi_map_region).
+
+A kernel that another one has started by kexec gets them from its predecessor, since the firmware was switched already
+and will not switch again: save_runtime_map, kexec_enter_virtual_mode and efi_map_region_fixed, v3.14.1 (Dave Young,
+1fec0533693c).  The addresses travel through /sys/firmware/efi/runtime-map, kexec's tools and setup_data; here
+`Linux.efi_setup` is what arrives.
 """
 
 from __future__ import annotations
@@ -8,13 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..uefi.memmap import EFI_MEMORY_WB, EfiMemoryDescriptor
-from ..x86.memory import PAGE_MASK
+from ..uefi.memmap import EFI_MEMORY_WB, EfiMemoryDescriptor, EfiMemoryType
+from ..x86 import walk
+from ..x86.memory import PAGE_MASK, PAGE_SHIFT
 from ..x86.modes import NX, RW
-from .efi import get_systab_virt_addr
-from .layout import EFI_VA_END, PAGE_CACHE_UC_MINUS, PMD_SIZE
-from .map_in_pgd import kernel_map_pages_in_pgd
+from .direct_map import init_memory_mapping
+from .efi import get_systab_virt_addr, should_map_region
+from .layout import EFI_VA_END, PAGE_CACHE_UC_MINUS, PMD_SIZE, pfn_up
+from .pageattr import kernel_map_pages_in_pgd, set_memory_nx, set_memory_uc, set_memory_x
 from .state import Linux
+from .vmalloc import ioremap
 
 RegionFlags = Callable[[EfiMemoryDescriptor], int]
 
@@ -59,3 +68,87 @@ def efi_setup_page_tables(linux: Linux, pa_memmap: int, num_pages: int) -> None:
     """Map the array 1:1 for the call: the direct fix of the bug of 2012, since it may lie where nothing else is."""
     start = pa_memmap & PAGE_MASK
     kernel_map_pages_in_pgd(linux, linux.efi_pgd, start, start, num_pages, NX | RW)
+
+
+IsMapped = Callable[[Linux, EfiMemoryDescriptor], bool]
+
+
+def ends_below_what_is_mapped(linux: Linux, md: EfiMemoryDescriptor) -> bool:
+    """3.5's question whether the direct map has a region: it looks at the end alone, since there were no holes."""
+    end_pfn = pfn_up(md.end)
+    return end_pfn <= linux.max_low_pfn_mapped or 1 << 32 - PAGE_SHIFT < end_pfn <= linux.max_pfn_mapped
+
+
+def pfn_range_is_mapped(linux: Linux, md: EfiMemoryDescriptor) -> bool:
+    """The question since v3.9 (recalled), when the direct map got holes: here the tables are asked, page by page."""
+    va, end = (linux.layout.phys_to_virt(pa) for pa in (md.physical_start, md.end))
+    while va < end:
+        found = walk(linux.memory, linux.swapper_pg_dir.pa, va)
+        if found.pa is None:
+            return False
+        va += found.page_size - va % found.page_size
+    return True
+
+
+def old_map_regions(linux: Linux, is_mapped: IsMapped = ends_below_what_is_mapped) -> list[EfiMemoryDescriptor]:
+    """The regions in the order of the firmware's map."""
+    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md)]
+    return [old_map_region(linux, place, is_mapped) for place in places]
+
+
+def old_map_region(linux: Linux, place: int, is_mapped: IsMapped = ends_below_what_is_mapped) -> EfiMemoryDescriptor:
+    """Give descriptor `place` its virtual address, mapping the region first where the direct map does not reach."""
+    md = linux.memmap[place]
+    start = md.physical_start
+    va = linux.layout.phys_to_virt(start) if is_mapped(linux, md) else efi_ioremap(linux, start, md.size, md.type)
+    md = linux.memmap[place] = replace(md, virtual_start=va)
+    if not md.attribute & EFI_MEMORY_WB:
+        set_memory_uc(linux, md.virtual_start, md.number_of_pages)
+    get_systab_virt_addr(linux, md)
+    return md
+
+
+def efi_ioremap(linux: Linux, pa: int, size: int, kind: int) -> int:
+    """A virtual address for a region outside the direct map: ioremap for device memory, else the direct map grows."""
+    if kind == EfiMemoryType.EfiMemoryMappedIO:
+        return ioremap(linux, pa, size)
+    last_map_pfn = init_memory_mapping(linux, pa, pa + size)
+    top = last_map_pfn << PAGE_SHIFT
+    if top < pa + size:
+        efi_ioremap(linux, top, size - (top - pa), kind)
+    return linux.layout.phys_to_virt(pa)
+
+
+def early_code_mapping_set_exec(linux: Linux, executable: bool) -> None:
+    """Allow or forbid execution of the firmware's code regions, through their direct-map addresses.
+
+    Linux takes `md->virt_addr`, which for code is this address: only devices get another.
+    """
+    code = (EfiMemoryType.EfiRuntimeServicesCode, EfiMemoryType.EfiBootServicesCode)
+    _set_executable(linux, [md for md in linux.memmap if md.type in code], executable)
+
+
+def runtime_code_page_mkexec(linux: Linux) -> None:
+    """After the switch, only the runtime code stays executable."""
+    _set_executable(linux, [md for md in linux.memmap if md.type == EfiMemoryType.EfiRuntimeServicesCode], True)
+
+
+def _set_executable(linux: Linux, regions: list[EfiMemoryDescriptor], executable: bool) -> None:
+    change = set_memory_x if executable else set_memory_nx
+    with linux.trace.span("kernel", f"make {len(regions)} code regions {'' if executable else 'not '}executable"):
+        for md in regions:
+            change(linux, linux.layout.phys_to_virt(md.physical_start), md.number_of_pages)
+
+
+def save_runtime_map(linux: Linux) -> tuple[EfiMemoryDescriptor, ...]:
+    """The runtime regions with the addresses that the firmware has now; none before it has switched."""
+    return tuple(md for md in linux.efi_setup or linux.memmap if md.runtime and md.virtual_start)
+
+
+def kexec_enter_virtual_mode(linux: Linux, flags: RegionFlags = writable_and_executable) -> None:
+    """Map each region where the kernel before had it, and 1:1; the firmware is not called."""
+    linux.efi_pgd = linux.kernel.efi_alloc_page_tables(linux)
+    for md in linux.efi_setup:
+        map_region(linux, md, md.physical_start, flags(md))
+        map_region(linux, md, md.virtual_start, flags(md))
+        get_systab_virt_addr(linux, md)

@@ -1,9 +1,18 @@
-"""What Linux prints when the firmware takes a page fault (arch/x86/mm/fault.c, v3.5; checked against real oopses)."""
+"""What Linux does about a page fault: the oops for the firmware's, a repair for one in the vmalloc area.
+
+Source: arch/x86/mm/fault.c, v3.5; the oops is checked against real ones.  Only the vmalloc area is repaired by a fault.
+The direct map and vmemmap have to be synced before anybody looks; an entry that is missing in the lower half is never
+put there by the kernel's own faults.
+"""
 
 from __future__ import annotations
 
-from ..x86 import PageFault
-from .state import Linux
+from ..x86 import PageFault, walk
+from .i386 import vmalloc as i386
+from .layout import PGDIR_SIZE, pgd_index
+from .state import Linux, Linux32, Mm
+
+PF_PROT, PF_USER, PF_RSVD = 1 << 0, 1 << 2, 1 << 3
 
 
 def do_page_fault(linux: Linux, fault: PageFault) -> None:
@@ -20,3 +29,54 @@ def do_page_fault(linux: Linux, fault: PageFault) -> None:
 def dump_pagetable(fault: PageFault) -> str:
     """The walk as one line, such as "PGD 0 " or "PGD 1196063 PUD 0 ": the trailing blank is the kernel's."""
     return "".join(f"{step.level.name.upper()} {step.entry:x} " for step in fault.walk.steps)
+
+
+def kernel_fault(linux: Linux, mm: Mm, fault: PageFault) -> bool:
+    """The start of do_page_fault: True when the fault was one of these, and the access can be made again."""
+    if fault.cr2 < linux.layout.task_size_max or fault.error_code & (PF_RSVD | PF_USER | PF_PROT):
+        return False
+    return vmalloc_fault(linux, mm, fault.cr2)
+
+
+def read_as(linux: Linux, mm: Mm, va: int, size: int = 8) -> bytes:
+    """`size` bytes at kernel address `va`, read while `mm`'s table is in CR3, with the kernel's help.
+
+    Raises PageFault where that does not help.  CR3 is left as it was found.
+    """
+    cpu, cr3 = linux.cpu, linux.cpu.cr3
+    cpu.write_cr3(mm.pgd.pa)
+    try:
+        return cpu.read(va, size)
+    except PageFault as fault:
+        if not kernel_fault(linux, mm, fault):
+            raise
+        return cpu.read(va, size)
+    finally:
+        cpu.write_cr3(cr3)
+
+
+def vmalloc_fault(linux: Linux, mm: Mm, va: int) -> bool:
+    """Copy the missing top-level entry from init_mm: True when init_mm has a page at `va`.
+
+    BUG, an AssertionError, where the process's entry leads elsewhere; below the top level nothing can differ then.
+    """
+    if isinstance(linux, Linux32):
+        return i386.vmalloc_fault(linux, mm, va)
+    area = linux.layout.region("vmalloc")
+    if not area.start <= va < area.end:
+        return False
+    pgd_ref = linux.swapper_pg_dir[pgd_index(va)]
+    if not pgd_ref:
+        return False
+    if mm.pgd.setdefault(pgd_index(va), pgd_ref) & ~0xFFF != pgd_ref & ~0xFFF:
+        raise AssertionError(f"BUG_ON: {mm.pgd.name}[{pgd_index(va)}] leads elsewhere")
+    return walk(linux.memory, linux.swapper_pg_dir.pa, va).pa is not None
+
+
+def vmalloc_sync_all(linux: Linux) -> None:
+    """Bring the vmalloc area's entries to every table on pgd_list, for those who cannot take a fault (NMI handlers)."""
+    if isinstance(linux, Linux32):
+        i386.vmalloc_sync_all(linux)
+    else:
+        area = linux.layout.region("vmalloc")
+        linux.kernel.sync_global_pgds(linux, area.start & -PGDIR_SIZE, area.end)

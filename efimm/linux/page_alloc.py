@@ -16,7 +16,7 @@ mm/mempolicy.c, v3.5), so any node is possible: to try another one, give the mac
 from __future__ import annotations
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from .processors import this_processor
+from .smp import this_processor
 from .state import Linux
 
 NODE_BYTES = 64 << 30

@@ -1,14 +1,22 @@
-"""What setup_arch and mm_init are made of: a kernel's own setup_arch puts these steps in its order.
+"""From power-on to the moment before efi_enter_virtual_mode, and the steps that a kernel's own setup_arch is made of.
 
-Source: arch/x86/kernel/setup.c and init/main.c, v3.5.
+Source: arch/x86/kernel/setup.c and init/main.c, v3.5 (x86-64).  One processor.
 """
 
 from __future__ import annotations
 
-from ..x86.memory import PAGE_SHIFT
+from ..machines import Machine
+from ..trace import Trace
+from ..uefi.firmwares import FIRMWARES
+from ..uefi.runtime import Firmware
+from ..x86 import Cpu, PageTable, PhysMemory
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
+from .head import load_kernel_image
+from .layout import MAX_ARCH_PFN, Layout
+from .memblock import Memblock
 from .page_alloc import mem_init
-from .realmode import reserve_real_mode
-from .state import Linux
+from .realmode import TRAMPOLINE_PGD, reserve_real_mode
+from .state import Kernel, Linux, PgdList
 from .vmalloc import HPET_ADDRESS, ioremap, vmemmap_init, vmemmap_populate
 
 FOUR_GIB = 1 << 32
@@ -58,3 +66,57 @@ def hpet_enable(linux: Linux) -> None:
     """Map the timer's registers."""
     with linux.trace.span("kernel", "map the HPET"):
         ioremap(linux, HPET_ADDRESS, 1024)
+
+
+LOW_RESERVED = 64 << 10
+
+
+def boot(machine: Machine, kernel: Kernel) -> Linux:
+    """`kernel` started on `machine`, ready for efi_enter_virtual_mode.
+
+    Raises ValueError for a map without runtime regions, MemoryError where the kernel finds no room.
+    """
+    layout = kernel.layout if machine.kaslr is None else randomized(kernel, machine.kaslr)
+    memory, trace = PhysMemory(), Trace()
+    cpu = Cpu(memory, trace, maxphyaddr=machine.maxphyaddr)
+    firmware = Firmware(FIRMWARES[machine.firmware], memory, machine.map, trace)
+    with trace.span("kernel", "head_64.S: the page tables of the kernel image"):
+        swapper_pg_dir = load_kernel_image(kernel.image, layout, memory, cpu, trace)
+    linux = Linux(
+        machine=machine,
+        kernel=kernel,
+        layout=layout,
+        memory=memory,
+        cpu=cpu,
+        trace=trace,
+        firmware=firmware,
+        memblock=Memblock(e820_ram(machine)),
+        swapper_pg_dir=swapper_pg_dir,
+        trampoline_pgd=PageTable(memory, TRAMPOLINE_PGD, "trampoline_pgd", trace),
+        efi_pgd=swapper_pg_dir,
+        pgd_list=PgdList(trace),
+        memmap=list(machine.map.descriptors),
+    )
+    kernel.setup_arch(linux)
+    kernel.mm_init(linux)
+    return linux
+
+
+def randomized(kernel: Kernel, page_offset: int) -> Layout:
+    """The kernel's layout with the direct map moved; ValueError where the image's own tables fix its place."""
+    if kernel.image.level3_ident_pgt is not None:
+        raise ValueError(f"Linux {kernel.name} cannot move its direct map: its image brings page tables for it")
+    return kernel.layout.moved(page_offset)
+
+
+def e820_ram(machine: Machine) -> list[tuple[int, int]]:
+    """The RAM that the kernel may use: whole pages, without the first 64 KiB and 640 KiB to 1 MiB (trim_bios_range)."""
+    ram = []
+    limit = MAX_ARCH_PFN << PAGE_SHIFT
+    for start, end in machine.map.ram:
+        for low, high in ((LOW_RESERVED, 0xA0000), (0x100000, limit)):
+            first = -(-max(start, low) // PAGE_SIZE) * PAGE_SIZE
+            last = min(end, high) // PAGE_SIZE * PAGE_SIZE
+            if first < last:
+                ram.append((first, last))
+    return ram

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .pgd_list import Mm
-from .processors import Processor, apic, this_processor
+from .smp import Processor, apic, this_processor
+from .state import Mm
 
 FlushTlbOthers = Callable[[Mm], None]
 

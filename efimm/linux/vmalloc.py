@@ -20,7 +20,6 @@ from .layout import (
     PMD_SIZE,
     pgd_index,
 )
-from .new_tables import Extent
 from .page_alloc import (
     SECTION_SIZE,
     STRUCT_PAGE_SHIFT,
@@ -29,8 +28,8 @@ from .page_alloc import (
     struct_pages_size,
     top_node_start,
 )
-from .pgtable import TableFiller
 from .state import Linux
+from .tables import Extent, TableFiller
 
 IOREMAP_MAX_ORDER = 7 + PAGE_SHIFT
 HPET_ADDRESS = 0xFED0_0000

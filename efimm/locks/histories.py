@@ -20,8 +20,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ..kernels import v3_5
-from ..linux.pgd_list import Mm
-from ..linux.state import Kernel, Linux
+from ..linux.state import Kernel, Linux, Mm
 
 
 def spin_lock_irqsave(linux: Linux) -> AbstractContextManager[None]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..linux.locks import SpinLock
-from ..linux.pgd_list import Mm, PgdList
-from ..linux.processors import ALONE, Crash, Processor, this_processor
+from ..linux.smp import ALONE, Crash, Processor, SpinLock, this_processor
+from ..linux.state import Mm, PgdList
 from ..trace import Trace
 from ..x86 import Entry, PageTable
 

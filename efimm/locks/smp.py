@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..linux.processors import Crash, Processor, apic, at_once, run_on
+from ..linux.smp import Crash, Processor, apic, at_once, run_on
 from .turns import Lock, Thread
 
 Program = Callable[[], None]

@@ -14,9 +14,8 @@ from types import MappingProxyType
 from ..linux import boot
 from ..linux.direct_map import init_memory_mapping
 from ..linux.layout import V3_5_LAYOUT, pgd_index
-from ..linux.pgd_alloc import pgd_alloc, pgd_free
-from ..linux.pgd_list import Mm
-from ..linux.state import Kernel, Linux
+from ..linux.pgtable import pgd_alloc, pgd_free
+from ..linux.state import Kernel, Linux, Mm
 from ..linux.tlb import FlushTlbOthers, native_flush_tlb_others, xen_flush_tlb_others
 from ..machines import machine
 from .finding import Story

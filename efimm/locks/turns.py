@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..linux.processors import run_on, this_processor
+from ..linux.smp import run_on, this_processor
 
 IN_A_BROWSER = sys.platform == "emscripten"
 
@@ -60,28 +60,62 @@ class StackLock:
 
 
 class Stack:
-    """As threading.Thread: `target` on a stack of its own, which runs at once, up to where it first waits."""
+    """As threading.Thread, on a stack that is used again when `target` has returned.
+
+    Stacks are few and never end: Pyodide 314 runs into its own memory after some hundred that did.
+    """
+
+    _idle: ClassVar[list[_Worker]] = []
 
     def __init__(self, target: Callable[[], None], *, daemon: bool) -> None:
         assert daemon  # a page that is closed waits for nobody
         self._target = target
+        self._runs = StackLock()
         self.ident: int | None = None
 
     def start(self) -> None:
-        """Run up to the first wait; NoStacksError where this browser has no way to come back from there."""
+        """Let `target` run as soon as somebody waits; NoStacksError where this browser cannot wait."""
         if not can_switch():
             raise NoStacksError("this browser cannot stop in the middle of Python (JSPI): a current Chrome or Edge can")
-        from pyodide.ffi import create_proxy  # noqa: PLC0415 - only in a browser
+        self.ident = id(self)
+        self._runs.acquire()
+        worker = self._idle.pop() if self._idle else _Worker()
+        worker.do(self._whole(worker))
 
-        me, self.ident = this_processor(), id(self)
-        self._call = create_proxy(self._target)
-        self._end = self._call.callPromising()
-        run_on(me)
+    def _whole(self, worker: _Worker) -> Callable[[], None]:
+        def run() -> None:
+            self._target()
+            self._idle.append(worker)
+            self._runs.release()
+
+        return run
 
     def join(self) -> None:
         """Wait until `target` has returned."""
-        _wait(self._end)
-        self._call.destroy()
+        self._runs.acquire()
+        self._runs.release()
+
+
+class _Worker:
+    """One stack: does what it is given, and waits for more."""
+
+    def __init__(self) -> None:
+        from pyodide.ffi import create_proxy  # noqa: PLC0415 - only in a browser
+
+        self._work: Callable[[], None] = self._serve
+        self._waits = StackLock()
+        self._waits.acquire()
+        create_proxy(self._serve).callPromising()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have `work` done on this stack."""
+        self._work = work
+        self._waits.release()
+
+    def _serve(self) -> None:
+        while True:
+            self._waits.acquire()
+            self._work()
 
 
 def _wait(promise: Any) -> None:

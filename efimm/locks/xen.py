@@ -6,8 +6,8 @@ table is *pinned*, the guest maps it read-only, and writes it by hypercall.
 
 from __future__ import annotations
 
-from ..linux.pgd_list import Mm
-from ..linux.processors import Crash, this_processor
+from ..linux.smp import Crash, this_processor
+from ..linux.state import Mm
 from ..trace import Trace
 from ..x86 import LONG4, PageTable, PagingMode, PhysMemory
 from .shared import SharedTable

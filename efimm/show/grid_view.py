@@ -1,12 +1,150 @@
-"""The gauntlet as a grid: point at a cell, or go there with the arrow keys, and it says what happened and why."""
+"""The gauntlet as a grid: point at a cell, or go there with the arrow keys, and it says what happened and why.
+
+The picture of the gauntlet: a row for each situation, a column for each kernel, and what became of it in the cell.
+
+What is shown was tried before; nothing is run here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from ..trials import Report, SupportTable
-from .frames import Frame, Frames
-from .grid_scene import draw, sentence
+from ..kernels import KERNELS
+from ..run import enter
+from ..scenarios import SCENARIOS, Scenario
+from ..trials import Report, SupportTable, Trial
+from .drawing.frames import Frame, Frames
+from .drawing.shapes import Path, Rect, Scene, Shape, Text, points
+
+WIDTH, MARGIN = 960, 16
+_CELLS, _RIGHT, _TOP = 196, 944, 96
+_ROW, _GROUP_GAP, _GAP = 22, 8, 3
+_LETTER = 7.0  # width of a letter of a column's head, at most
+
+# How a verdict looks: its mark, its role, and its hatching.
+LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "success": ("ok", "verdict-ok", ""),
+    "page-fault": ("PF", "gap", ""),
+    "wrong-memory": ("WM", "verdict-wrong", "reserved"),
+    "refused": ("ref", "verdict-refused", "mmio"),
+    "no machine": ("-", "empty", ""),
+}
+MEANING = {
+    "success": "switched, and works",
+    "page-fault": "page fault",
+    "wrong-memory": "wrong memory",
+    "refused": "refused",
+    "no machine": "does not start",
+}
+_BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+_KNOWN_OPTIONS = ("ram", "buffer", "page_size", "firmware", "arch", "kaslr")
+
+
+def draw(reports: Sequence[Report]) -> Scene:
+    """The scene; every cell says in its tip what happened and how to see it again.  A pure function."""
+    tops = list(_tops(reports[0].trials))
+    bottom = tops[-1] + _ROW
+    parts = (_heads(reports), _rows(reports, tops), _sums(reports, bottom + 6), _legend(reports, bottom + 54))
+    shapes = tuple(shape for part in parts for shape in part)
+    title = f"The gauntlet: {len(tops)} situations, {len(reports)} kernels"
+    return Scene(WIDTH, int(bottom) + 74, title, sentence(reports), shapes)
+
+
+def sentence(reports: Sequence[Report]) -> str:
+    """How many situations each kernel survives."""
+    return (
+        "Survived: " + ", ".join(f"{report.kernel} {report.passed} of {len(report.trials)}" for report in reports) + "."
+    )
+
+
+def tip(kernel: str, trial: Trial) -> str:
+    """A cell in words: the situation, what happened, and a command that shows it."""
+    happened = MEANING.get(trial.verdict, trial.verdict)
+    why = f" ({trial.reason})" if trial.reason else ""
+    return f"{kernel}, {trial.scenario}: {happened}{why}. Again: {command(kernel, trial.scenario)}"
+
+
+def command(kernel: str, scenario: str) -> str:
+    """What to type to see one cell again; the whole gauntlet, where one run is not all that happens in it."""
+    name = kernel if kernel in KERNELS else "./my_fix.py"
+    found = _BY_NAME.get(scenario)
+    if found is None or found.play is not enter:
+        return shlex.join(["efimm", "gauntlet", "--kernel", name])
+    words = ["efimm", "run", "--kernel", name]
+    for option in _KNOWN_OPTIONS:
+        if option in found.options:
+            words += [f"--{option.replace('_', '-')}", _typed(found.options[option])]
+    return shlex.join([*words, *(["--kpti"] if found.options.get("kpti") else [])])
+
+
+def _typed(value: Any) -> str:
+    return f"{value:#x}" if isinstance(value, int) else str(value)
+
+
+def _tops(trials: Sequence[Trial]) -> Iterator[float]:
+    """Where each row begins; a gap stands between rows of different kinds."""
+    y, kind = float(_TOP), None
+    for trial in trials:
+        here = _kind(_BY_NAME.get(trial.scenario))
+        y += _GROUP_GAP if kind is not None and here != kind else 0
+        kind = here
+        yield y
+        y += _ROW
+
+
+def _kind(scenario: Scenario | None) -> object:
+    """Equal for situations that differ in one number only."""
+    return (tuple(sorted(scenario.options)), scenario.play is enter) if scenario else None
+
+
+def _column(reports: Sequence[Report], number: int) -> float:
+    return _CELLS + number * (_RIGHT + _GAP - _CELLS) / len(reports)
+
+
+def _heads(reports: Sequence[Report]) -> Iterator[Shape]:
+    yield Text(MARGIN, 22, "The gauntlet", "head")
+    yield Text(MARGIN, 42, "each cell is one run; point at it, or use the arrow keys", "small")
+    room = int((_column(reports, 1) - _column(reports, 0) - _GAP) / _LETTER)
+    for number, report in enumerate(reports):
+        name = report.kernel if len(report.kernel) <= room else f"{report.kernel[: room - 1]}…"
+        middle = (_column(reports, number) + _column(reports, number + 1) - _GAP) / 2
+        yield Text(middle, _TOP - 10, name, "small middle strong")
+
+
+def _rows(reports: Sequence[Report], tops: Sequence[float]) -> Iterator[Shape]:
+    for row, y in enumerate(tops):
+        yield Text(_CELLS - 12, y + _ROW / 2 + 4, reports[0].trials[row].scenario, "small end")
+        for number, report in enumerate(reports):
+            x, trial = _column(reports, number), report.trials[row]
+            mark, role, hatch = LOOKS.get(trial.verdict, ("?", "empty", ""))
+            box = (x, y + 1, _column(reports, number + 1) - _GAP - x, _ROW - 3)
+            yield Rect(*box, f"{role} item", tip(report.kernel, trial))
+            if hatch:
+                yield Rect(box[0], box[1], 10, box[3], f"hatch {hatch}")
+            looks = "small middle faulttext strong" if trial.verdict == "page-fault" else "small middle"
+            yield Text(x + box[2] / 2, y + _ROW / 2 + 3, mark, looks)
+
+
+def _sums(reports: Sequence[Report], y: float) -> Iterator[Shape]:
+    yield Path(points((MARGIN, y), (_RIGHT, y)), "lane")
+    yield Text(_CELLS - 12, y + 20, "survived", "small end strong")
+    for number, report in enumerate(reports):
+        middle = (_column(reports, number) + _column(reports, number + 1) - _GAP) / 2
+        yield Text(middle, y + 20, str(report.passed), "small middle strong")
+
+
+def _legend(reports: Sequence[Report], y: float) -> Iterator[Shape]:
+    there = {trial.verdict for report in reports for trial in report.trials}
+    for place, (verdict, words) in enumerate((v, w) for v, w in MEANING.items() if v in there):
+        mark, role, hatch = LOOKS[verdict]
+        x = MARGIN + 186 * place
+        yield Rect(x, y - 10, 50, 20, role)
+        if hatch:
+            yield Rect(x, y - 10, 10, 20, f"hatch {hatch}")
+        yield Text(x + 25, y + 4, mark, "small middle faulttext strong" if verdict == "page-fault" else "small middle")
+        yield Text(x + 58, y + 4, words, "small")
 
 
 def grid_view(what: SupportTable | Report | Sequence[Report]) -> Frames:

@@ -16,8 +16,8 @@ from matplotlib.patches import Circle as Disc
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 
-from .shapes import PATTERNS, Circle, Path, Rect, Scene, Shape, Text
-from .styles import look
+from .drawing.shapes import PATTERNS, Circle, Path, Rect, Scene, Shape, Text
+from .drawing.styles import look
 
 _PER_INCH = 96
 _POINTS = 72 / _PER_INCH

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from ..x86 import Cpu
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
 from ..x86.modes import PS, RW, A, D, P
-from . import services, switch
+from . import runtime, switch
 from .runtime import EfiStatus, Firmware, FirmwareKind
 from .tables import X64
 
@@ -21,8 +21,8 @@ EDK2 = FirmwareKind(
     title="edk2, the reference implementation",
     source="tianocore/edk2 snapshot c5aa7e7d94c0, MdeModulePkg/Core/RuntimeDxe",
     set_virtual_address_map=switch.set_virtual_address_map,
-    get_time=services.get_time,
-    get_variable=services.get_variable,
+    get_time=runtime.get_time,
+    get_variable=runtime.get_variable,
 )
 
 
@@ -40,13 +40,13 @@ def get_time_at_the_physical_clock(
     firmware: Firmware, cpu: Cpu, _bias: int, time: int, _capabilities: int = 0
 ) -> EfiStatus:
     """GetTime that goes on reading its clock at the physical address, also after the switch."""
-    cpu.write(time, cpu.read(firmware.layout.image("PcRtc").buffer, services.SIZEOF_EFI_TIME))
+    cpu.write(time, cpu.read(firmware.layout.image("PcRtc").buffer, runtime.SIZEOF_EFI_TIME))
     return EfiStatus.EFI_SUCCESS
 
 
 def get_time_beside_the_code(firmware: Firmware, cpu: Cpu, bias: int, time: int, _capabilities: int = 0) -> EfiStatus:
     """GetTime that finds its clock by the distance from its own code, as if both had moved together."""
-    cpu.write(time, cpu.read(firmware.layout.image("PcRtc").buffer + bias, services.SIZEOF_EFI_TIME))
+    cpu.write(time, cpu.read(firmware.layout.image("PcRtc").buffer + bias, runtime.SIZEOF_EFI_TIME))
     return EfiStatus.EFI_SUCCESS
 
 
@@ -56,7 +56,7 @@ def get_time_in_virtual_mode_only(
     """GetTime that fails until SetVirtualAddressMap was called."""
     if not switch.Variables(cpu, firmware.layout.variables + bias, firmware.tables).virtual_mode:
         return EfiStatus.EFI_DEVICE_ERROR
-    return services.get_time(firmware, cpu, bias, time, capabilities)
+    return runtime.get_time(firmware, cpu, bias, time, capabilities)
 
 
 def switch_on_its_own_table(firmware: Firmware, cpu: Cpu, *arguments: int) -> EfiStatus:

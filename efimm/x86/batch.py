@@ -8,8 +8,19 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from .compiled import MASK_BITS, CompiledTables
-from .levels import ALLOWS_FETCH, ALLOWS_USER, ALLOWS_WRITE, I64, NOT_PRESENT, RESERVED_BIT, U8, U64, UNKNOWN
+from .compiled import (
+    ALLOWS_FETCH,
+    ALLOWS_USER,
+    ALLOWS_WRITE,
+    I64,
+    MASK_BITS,
+    NOT_PRESENT,
+    RESERVED_BIT,
+    U8,
+    U64,
+    UNKNOWN,
+    CompiledTables,
+)
 from .memory import PHYSICAL_BITS, PhysMemory
 from .modes import ADDRESS_MASK, LONG4, PAGING_OFF, PagingMode
 from .pagewalk import walk

@@ -4,30 +4,130 @@ Every entry that a walk can meet has a *position*.  `follow` says for each posit
 position of the next table, and which bits of an index choose an entry there.  A page, and a hole, lead back to
 themselves with no bits to choose by, so that all addresses take the same number of steps however early their walks end.
 `leaf` says what a position means when the walk ends there, `rights` what its entry allows.
+
+A table that is bytes is copied.  A page of a table run often maps one piece of memory, with the same rights everywhere;
+to a walk it is then a large page of the level above, and it is *folded* into the entry that leads there.  So the
+128 GiB of tables of a large direct map become a few entries.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from .levels import (
-    ALLOWS_ALL,
-    ALLOWS_FETCH,
-    ALLOWS_USER,
-    ALLOWS_WRITE,
-    I64,
-    NOT_PRESENT,
-    RESERVED_BIT,
-    U8,
-    U64,
-    TableReader,
-)
-from .memory import PAGE_SHIFT, PhysMemory
+from .memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory
 from .modes import ADDRESS_MASK, NX, PAE, PS, RW, US, Level, P, PagingMode, reserved_masks
 from .pagewalk import read_pdptes
+from .ranges import Scan
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+
+ALLOWS_WRITE, ALLOWS_USER, ALLOWS_FETCH = 1, 2, 4
+ALLOWS_ALL = ALLOWS_WRITE | ALLOWS_USER | ALLOWS_FETCH
+
+# How a walk ends that finds no page, where another number says how many low bits of the address are the offset in it.
+NOT_PRESENT, RESERVED_BIT, UNKNOWN = 0, 1, 2
+
+COPIED_RUN_PAGES = 8192  # of the pages of runs that cannot be folded: 32 MiB of entries
+_FOLDED_PARTS = 1 << 16
+
+
+@dataclass
+class Tables:
+    """What becomes of some tables of one level, by their sorted page frame numbers.
+
+    `copied` tells those whose entries are copied.  For the others `leaf` and `rights` are what to put into the entry
+    that leads there: a folded page, nothing, or UNKNOWN where only the walk for one address can tell.
+    """
+
+    pfns: U64
+    copied: npt.NDArray[np.bool_]
+    leaf: U64
+    rights: U8
+
+
+@dataclass
+class TableReader:
+    """Reads tables of one memory, as the processor with `maxphyaddr` and `nxe` understands them in `mode`.
+
+    `budget` is how many more pages of runs may be copied, `exhausted` whether there were more.
+    """
+
+    memory: PhysMemory
+    mode: PagingMode
+    maxphyaddr: int
+    nxe: bool
+    budget: int = field(default_factory=lambda: COPIED_RUN_PAGES)
+    exhausted: bool = False
+
+    def __post_init__(self) -> None:
+        self._frames: U64 = np.fromiter(self.memory.words[8], np.uint64, self.memory.frames_in_use)
+        runs = self.memory.lazy_tables
+        self._first: U64 = np.array([run.first_pfn for run in runs], dtype=np.uint64)
+        self._count: U64 = np.array([run.count for run in runs], dtype=np.uint64)
+
+    @cached_property
+    def _scan(self) -> Scan:
+        return Scan(self.memory, self.mode, self.maxphyaddr, self.nxe, _FOLDED_PARTS)
+
+    def tables(self, depth: int, pfns: U64) -> Tables:
+        """What becomes of the tables `pfns` of level `depth`.
+
+        Memory that was never written holds no entries: a walk that gets there ends.
+        """
+        copied = np.isin(pfns, self._frames)
+        leaf, rights = np.full(len(pfns), NOT_PRESENT, np.uint64), np.full(len(pfns), ALLOWS_ALL, np.uint8)
+        in_runs = np.flatnonzero(~copied & self._in_runs(pfns))
+        for row in np.split(in_runs, np.flatnonzero(np.diff(pfns[in_runs]) != 1) + 1):
+            if len(row):
+                leaf[row], rights[row] = self._fold(depth, int(pfns[row[0]]), len(row))
+        left = in_runs[leaf[in_runs] == UNKNOWN]
+        copied[left[: self.budget]] = True
+        self.exhausted |= len(left) > self.budget
+        self.budget -= min(self.budget, len(left))
+        return Tables(pfns, copied, leaf, rights)
+
+    def entries(self, pfns: U64) -> U64:
+        """The entries of table pages, a row a page."""
+        data = b"".join([self.memory.read(pfn << PAGE_SHIFT, PAGE_SIZE) for pfn in pfns.tolist()])
+        words = np.frombuffer(data, dtype=f"<u{self.mode.entry_bytes}")
+        return words.reshape(-1, PAGE_SIZE // self.mode.entry_bytes).astype(np.uint64)
+
+    def _in_runs(self, pfns: U64) -> npt.NDArray[np.bool_]:
+        if not len(self._first):
+            return np.zeros(len(pfns), np.bool_)
+        place = np.searchsorted(self._first, pfns, side="right") - 1
+        inside: npt.NDArray[np.bool_] = (place >= 0) & (pfns - self._first[place] < self._count[place])
+        return inside
+
+    def _fold(self, depth: int, pfn: int, count: int) -> tuple[U64, U8]:
+        """Leaf and rights of `count` tables in a row; UNKNOWN for those that are not one aligned piece."""
+        leaf, rights = np.full(count, UNKNOWN, np.uint64), np.full(count, ALLOWS_ALL, np.uint8)
+        level = self.mode.levels[depth]
+        reach_bits = level.shift + level.bits
+        try:
+            parts = self._scan.tables(depth, pfn, count)
+        except ValueError:  # too many parts to be worth it
+            return leaf, rights
+        for offset, size, pa, allowed in parts:
+            first, end = -(-offset >> reach_bits), offset + size >> reach_bits
+            start = pa + (first << reach_bits) - offset
+            if first < end and not start & (1 << reach_bits) - 1:
+                places = np.arange(end - first, dtype=np.uint64) << np.uint64(reach_bits)
+                leaf[first:end] = places + np.uint64(start | reach_bits)
+                rights[first:end] = _allowed(allowed)
+        return leaf, rights
+
+
+def _allowed(rights: int) -> int:
+    """The rights of a part, whose NX is turned around, as flags."""
+    return ALLOWS_WRITE * bool(rights & RW) | ALLOWS_USER * bool(rights & US) | ALLOWS_FETCH * bool(rights & NX)
+
 
 MASK_BITS = 10  # an index has at most ten bits; the first position of the next table stands above them
 

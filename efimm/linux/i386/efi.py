@@ -15,9 +15,9 @@ from ..efi import get_systab_virt_addr, merge_regions, report_status, should_map
 from ..layout import pfn_up
 from ..page_alloc import kmalloc_memmap
 from ..state import Linux32
+from .direct_map import set_memory_uc, set_memory_x
 from .head import KERNEL_TEXT
 from .layout import PAGE_OFFSET
-from .pageattr import set_memory_uc, set_memory_x
 from .vmalloc import ioremap
 
 KERNEL_DS = 0x68  # __KERNEL_DS of a 32-bit kernel (asm/segment.h): the descriptor at this offset of the GDT

@@ -8,11 +8,10 @@ from __future__ import annotations
 from ...x86 import Entry, PageTable, walk
 from ...x86.memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from ...x86.modes import P
-from ..pgd_list import Mm
-from ..state import Linux32
+from ..state import Linux32, Mm
 from .direct_map import kernel_tables
 from .layout import FIXADDR_TOP, VMALLOC_OFFSET
-from .pgtable import pages
+from .tables import pages
 
 IOREMAP_MAX_ORDER = 7 + PAGE_SHIFT
 

@@ -1,0 +1,129 @@
+"""The box for a prediction; and, by this name too, the RAM slider.
+
+The box of an exercise: the question with its numbers, a field for the answer, and other numbers on demand.
+"""
+
+from __future__ import annotations
+
+from secrets import randbelow
+from typing import Any
+
+import anywidget
+import traitlets
+
+from ..exercises import Feedback, ask
+from ..exercises.answers import Answer, Hints, Question
+from ..show.drawing.svg import STATIC, script, with_text
+from ..show.ram.slider import RamSlider, ram_slider
+
+__all__ = ["Predict", "RamSlider", "predict", "ram_slider"]
+
+
+class Predict(anywidget.AnyWidget):
+    """A question with a field for the answer; made by `predict`.  `guess` is checked when it is set."""
+
+    _esm = script("predict")
+    _css = STATIC / "picture.css"
+
+    kind = traitlets.Unicode("predict").tag(sync=True)
+    question = traitlets.Unicode().tag(sync=True)
+    guess = traitlets.Dict().tag(sync=True)
+    feedback = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, asked: Question, **traits: Any) -> None:
+        self._asked = asked
+        super().__init__(question=asked.text, **traits)
+
+    def check(self, guess: str) -> str:
+        """What the box says to `guess`."""
+        return self._asked.check(guess).text
+
+    def __repr__(self) -> str:
+        return f"Predict: {self.question}"
+
+    def _repr_mimebundle_(self, **arguments: Any) -> Any:
+        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
+
+    @traitlets.observe("guess")
+    def _checked(self, change: Any) -> None:
+        # The number makes a repeated guess a new one, so that it is answered again.
+        said = self._asked.check(str(change["new"].get("text", "")))
+        self.feedback = {"number": change["new"].get("number", 0), "right": said.right, "text": said.text}
+
+
+def predict(question: str, answer: Answer, hints: Hints | None = None) -> Predict:
+    """A box for a prediction: `question`, a field, a button; Enter works too.
+
+    `answer` is a number, a word, or a function without arguments that computes one (called at the first check).
+    A number may be typed in decimal or hex, with K, M, G or T behind it.  `hints` has texts for wrong answers.
+    """
+    return Predict(Question(question, answer, hints or {}))
+
+
+_SEEDS = 10_000
+_MOST_TRIES = 4  # then the numbers change: who tries one answer after the other finds no end
+
+
+class ExerciseBox(anywidget.AnyWidget):
+    """An exercise; made by `exercise`.  `guess` is checked when it is set; a change of `again` draws other numbers."""
+
+    _esm = script("predict")
+    _css = STATIC / "picture.css"
+
+    kind = traitlets.Unicode("exercise").tag(sync=True)
+    name = traitlets.Unicode().tag(sync=True)
+    question = traitlets.Unicode().tag(sync=True)
+    guess = traitlets.Dict().tag(sync=True)
+    feedback = traitlets.Dict().tag(sync=True)
+    again = traitlets.Int(0).tag(sync=True)
+    seed = traitlets.Int()
+
+    def __init__(self, name: str, seed: int, **traits: Any) -> None:
+        self._asked = _question(name, seed)
+        self._wrong = 0
+        super().__init__(name=name, seed=seed, question=self._asked.text, **traits)
+
+    def check(self, guess: int | str) -> Feedback:
+        """What the box says to `guess`."""
+        return self._asked.check(guess)
+
+    def __repr__(self) -> str:
+        return f"Exercise {self.name} (seed={self.seed}): {self.question}"
+
+    def _repr_mimebundle_(self, **arguments: Any) -> Any:
+        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
+
+    @traitlets.observe("guess")
+    def _checked(self, change: Any) -> None:
+        said = self.check(str(change["new"].get("text", "")))
+        text = said.text
+        self._wrong += not said
+        if self._wrong == _MOST_TRIES:
+            self._draw()
+            text += " The numbers have changed: once more, from the beginning."
+        self.feedback = {"number": change["new"].get("number", 0), "right": said.right, "text": text}
+
+    @traitlets.observe("again")
+    def _other_numbers(self, _change: Any) -> None:
+        self._draw()
+        self.feedback = {}
+
+    def _draw(self) -> None:
+        self.seed, self._wrong = randbelow(_SEEDS), 0
+        self._asked = _question(self.name, self.seed)
+        self.question = self._asked.text
+
+
+def exercise(name: str, seed: int | None = None) -> ExerciseBox:
+    """Exercise `name`, such as "01.2", in a box; without `seed` everyone gets numbers of their own.
+
+    Raises ValueError for an unknown name, and TypeError for a task: that is handed in by `efimm.exercises.check`.
+    """
+    return ExerciseBox(name, randbelow(_SEEDS) if seed is None else seed)
+
+
+def _question(name: str, seed: int) -> Question:
+    asked = ask(name, seed)
+    if not isinstance(asked, Question):
+        raise TypeError(f'exercise {name!r} wants something that runs: check("{name}", ...)')
+    return asked

@@ -1,0 +1,184 @@
+"""Kernel page tables for whole ranges at once, at a cost that grows with the ranges and not with the pages in them.
+
+What Linux does entry by entry (phys_pud_init, phys_pmd_init, phys_pte_init in arch/x86/mm/init_64.c, v3.5) happens here
+in groups of equal neighbours.  `new_tables` makes tables that were not there: what is in them is kept as the ranges,
+and becomes bytes page by page.  `TableFiller` goes on where tables are.  The rules for what it finds are the kernel's:
+a table is filled further, a large page that is allowed is kept, one that is not allowed is split with its own
+protection, a present page stays.  The order in which table pages are taken differs from Linux where more than one level
+is new: here level by level.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..trace import Trace
+from ..x86 import PageTable
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, Range, Segment, TableArea
+from ..x86.modes import ADDRESS_MASK, LONG4, PS, Level, P
+from .layout import PAGE_TABLE, PMD_SHIFT
+
+_TABLE_BITS = 9
+
+
+class Extent(NamedTuple):
+    """A piece of address space to map: [start, end) to `pa`, with `prot`, by pages of at most `1 << leaf_shift`."""
+
+    start: int
+    end: int
+    pa: int
+    prot: int
+    leaf_shift: int
+
+    def part(self, start: int, end: int) -> Extent:
+        """The sub-extent [start, end), with the physical address that belongs to it."""
+        return self._replace(start=start, end=end, pa=self.pa + start - self.start)
+
+    def entries(self, level: Level) -> int:
+        """How many entries of `level` the extent touches."""
+        return -(-self.end // level.span) - self.start // level.span
+
+    def leaf(self, level: Level) -> int:
+        """The first entry of `level` when the extent is mapped by pages of that level."""
+        return self.pa | self.prot | (PS if level.shift > PAGE_SHIFT else 0)
+
+
+def new_tables(
+    memory: PhysMemory,
+    alloc_pages: Callable[[int], int],
+    depth: int,
+    extents: Sequence[Extent],
+    start: int,
+    end: int,
+    *,
+    table_flags: int = PAGE_TABLE,
+) -> int:
+    """Make the tables of level `depth` for [start, end), and all below that map `extents`; where the first one is.
+
+    The tables of a level are pages in a row, those of the upper level first.  `extents` are sorted, lie in
+    [start, end), do not overlap, and have one page size.
+    """
+    leaf_shift = extents[0].leaf_shift if extents else LONG4.levels[depth].shift
+    levels = [level for level in LONG4.levels[depth:] if level.shift >= leaf_shift]
+    large, span = PS if leaf_shift > PAGE_SHIFT else 0, 1 << leaf_shift
+    leaves = [(e.start >> leaf_shift, -(-e.end >> leaf_shift), e.pa | e.prot | large, span) for e in extents]
+    # From the pages up: which tables of each level are needed, so that room can be taken for them from the top down.
+    tables = [_tables_for(leaves)]
+    for _ in levels[1:]:
+        tables.insert(0, _tables_for(tables[0]))
+    above = levels[0].shift + _TABLE_BITS
+    tables[0] = [(start >> above, -(-end >> above))]
+    counts = [sum([high - low for low, high in ranges]) for ranges in tables]
+    bases = [alloc_pages(count) for count in counts]
+    segments = [_links(below, base | table_flags) for below, base in zip(tables[1:], bases[1:], strict=True)]
+    frames = [base >> PAGE_SHIFT for base in bases]
+    memory.add_tables(map(TableArea, frames, counts, tables, [*segments, leaves]))
+    return bases[0]
+
+
+def _tables_for(entries: Sequence[Range | Segment]) -> list[Range]:
+    """The tables that `entries` lie in, as ranges; those that touch are one."""
+    ranges: list[Range] = []
+    end = -1
+    for entry in entries:
+        low, high = entry[0] >> _TABLE_BITS, (entry[1] - 1 >> _TABLE_BITS) + 1
+        if low > end:
+            ranges.append((low, high))
+        elif high > end:
+            ranges[-1] = ranges[-1][0], high
+        end = high
+    return ranges
+
+
+def _links(tables: list[Range], entry: int) -> list[Segment]:
+    """The entries that lead to `tables`, which are pages in a row; `entry` is the first one."""
+    segments = []
+    for low, high in tables:
+        segments.append((low, high, entry, PAGE_SIZE))
+        entry += (high - low) * PAGE_SIZE
+    return segments
+
+
+PTRS_PER_TABLE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiller:
+    """Where table pages come from, where their bytes go, and the flags of the entries that lead to them.
+
+    With `clear_rest` the entries behind what was mapped are emptied, as the early kernel does (`!after_bootmem`).
+    """
+
+    memory: PhysMemory
+    trace: Trace
+    alloc_pages: Callable[[int], int]
+    clear_rest: bool = False
+    table_flags: int = PAGE_TABLE
+
+    def fill_below(self, table: int, depth: int, extent: Extent) -> int:
+        """Map `extent`, all of it under the table page at `table`, whose place in LONG4.levels is `depth`.
+
+        Gives the kernel's `last_map_addr`: the end of what was mapped last.  Small pages that were present already do
+        not count, so it can lie below the end of the extent; efi_ioremap then maps the remainder once more.
+        """
+        level = LONG4.levels[depth]
+        va = last_map_addr = extent.start
+        nothing_new = True
+        while va < extent.end:
+            count = self._equal_neighbours(table, level, va, extent.end)
+            upto = min(extent.end, (va // level.span + count) * level.span)
+            mapped_to = self._fill_group(table, depth, extent.part(va, upto))
+            if mapped_to is not None:
+                last_map_addr, nothing_new = mapped_to, False
+            va = upto
+        rest = level.index(-(-extent.end // level.span) * level.span)
+        if self.clear_rest and level.shift <= PMD_SHIFT and rest:
+            self._clear_from(table, level, rest)
+        return extent.end if nothing_new else last_map_addr
+
+    def _equal_neighbours(self, table: int, level: Level, va: int, end: int) -> int:
+        """How many entries from that of `va` on, within the table and the range, can be treated alike.
+
+        Those are empty entries in a row, or pages in a row with equal flags; a link to a lower table is one of its own.
+        """
+        index = level.index(va)
+        most = min(PTRS_PER_TABLE - index, -(-end // level.span) - va // level.span)
+        data = self.memory.read(table + 8 * index, 8 * most)
+        if not any(data):
+            return most
+        first, *others = struct.unpack(f"<{most}Q", data)
+        if first and not (first & PS or level.shift == PAGE_SHIFT):
+            return 1
+        step = level.span if first else 0
+        return next((k for k, entry in enumerate(others, 1) if entry != first + k * step), most)
+
+    def _fill_group(self, table: int, depth: int, extent: Extent) -> int | None:
+        """Map entries that can be treated alike; the end of what was mapped, or None where small pages were there."""
+        level = LONG4.levels[depth]
+        index = level.index(extent.start)
+        entry = self.memory.read_u64(table + 8 * index)
+        leaf = level.shift == PAGE_SHIFT or entry & PS
+        if entry & P and not leaf:
+            return self.fill_below(entry & ADDRESS_MASK, depth + 1, extent)
+        if entry & P and level.shift <= extent.leaf_shift:
+            return None if level.shift == PAGE_SHIFT else extent.end
+        if level.shift <= extent.leaf_shift:
+            self._view(table, level).fill(index, extent.entries(level), extent.leaf(level), level.span)
+        else:
+            if entry & P:
+                extent = extent._replace(prot=entry & ~ADDRESS_MASK & ~PS)
+            span = extent.start, extent.end
+            tables = new_tables(self.memory, self.alloc_pages, depth + 1, [extent], *span, table_flags=self.table_flags)
+            self._view(table, level).fill(index, extent.entries(level), tables | self.table_flags, PAGE_SIZE)
+        return extent.end
+
+    def _clear_from(self, table: int, level: Level, index: int) -> None:
+        rest = PTRS_PER_TABLE - index
+        if any(self.memory.read_u64(table + 8 * (index + k)) for k in range(rest)):
+            self._view(table, level).fill(index, rest, 0, 0)
+
+    def _view(self, table: int, level: Level) -> PageTable:
+        return PageTable(self.memory, table, f"{level.name}@{table:#x}", self.trace)

@@ -1,0 +1,1 @@
+"""What every picture is drawn with: shapes, SVG and its style sheet, pages to turn."""

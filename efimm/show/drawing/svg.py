@@ -1,0 +1,145 @@
+"""Pictures as SVG: text for a file, and an object that a notebook shows, with the text twin folded below it.
+
+What a widget shows where widgets cannot be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import sha256
+from html import escape
+from pathlib import Path as File
+from typing import Any
+
+from ...run import Outcome
+from ..ram.moments import Moment
+from ..ram.scene import draw
+from ..ram.state import state_of
+from ..ram.twin import describe
+from .shapes import PATTERNS, Circle, Path, Rect, Scene, Shape, Text
+
+STATIC = File(__file__).parent / "static"
+
+
+def script(widget: str) -> str:
+    """The JavaScript of a widget: what all pictures share, and its own part."""
+    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", widget))
+
+
+class Picture:
+    """A scene that shows itself: as SVG in a notebook (`_repr_mimebundle_`), as its text twin with `print`."""
+
+    def __init__(self, scene: Scene, twin: str, verdict: str, *, good: bool) -> None:
+        self.scene, self.twin, self.verdict, self.good = scene, twin, verdict, good
+
+    @property
+    def svg(self) -> str:
+        """The picture as a complete SVG document, styles included."""
+        return svg(self.scene)
+
+    def __str__(self) -> str:
+        return self.twin
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": self.twin, "text/html": self._html()}
+
+    def _html(self) -> str:
+        looks = "verdict" if self.good else "verdict bad"
+        return (
+            f'<div class="efimm"><style>{css()}</style><p class="{looks}">{escape(self.verdict)}</p>'
+            f'<div class="scroll">{inline_svg(self.scene)}</div>'
+            f"<details><summary>The same as text</summary><pre>{escape(self.twin)}</pre></details></div>"
+        )
+
+
+def picture(outcome: Outcome, moment: Moment | str | None = None) -> Picture:
+    """The main picture of `outcome` right after `moment`, to be shown in a notebook.
+
+    `moment` is one of `moments(outcome)`, its key or its label ("prelog"); None for the decisive one.
+    """
+    state = state_of(outcome, moment)
+    return Picture(draw(state), describe(state), state.verdict_words, good=state.verdict == "success")
+
+
+def svg(scene: Scene) -> str:
+    """`scene` as an SVG document that needs nothing else: a file to open, or an image for a page."""
+    # The styles are written for things inside an element of the class "efimm"; here that is a group.
+    body = f'<rect class="hole" width="{scene.width}" height="{scene.height}"/>{_inside(scene)}'
+    style = f"<style>{escape(css(), quote=False)}</style>"
+    return f'{_open(scene)}{_words(scene)}{style}<g class="efimm">{body}</g></svg>'
+
+
+def inline_svg(scene: Scene) -> str:
+    """`scene` as an SVG element for a page that has the styles already."""
+    return f"{_open(scene)}{_words(scene)}{_inside(scene)}</svg>"
+
+
+@lru_cache
+def css() -> str:
+    """The styles of all pictures."""
+    return (STATIC / "picture.css").read_text(encoding="utf-8")
+
+
+def _open(scene: Scene) -> str:
+    name = _name(scene)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {scene.width} {scene.height}" '
+        f'width="{scene.width}" height="{scene.height}" role="img" aria-labelledby="{name}-t {name}-d">'
+    )
+
+
+def _words(scene: Scene) -> str:
+    name = _name(scene)
+    return f'<title id="{name}-t">{escape(scene.title)}</title><desc id="{name}-d">{escape(scene.description)}</desc>'
+
+
+def _inside(scene: Scene) -> str:
+    return _patterns(_name(scene)) + "".join(part for shape in scene.shapes for part in _element(shape, _name(scene)))
+
+
+@lru_cache(maxsize=8)
+def _name(scene: Scene) -> str:
+    """An id for this picture: two pictures on one page must not share ids, equal ones may."""
+    return "efimm-" + sha256(repr(scene).encode()).hexdigest()[:8]
+
+
+def _patterns(name: str) -> str:
+    drawn = (
+        f'<pattern id="{name}-{role}" width="{side}" height="{side}" patternUnits="userSpaceOnUse">'
+        f'<path d="{d}" class="hatch-{role}"/></pattern>'
+        for role, (side, d) in PATTERNS.items()
+    )
+    return f"<defs>{''.join(drawn)}</defs>"
+
+
+def _element(shape: Shape, name: str) -> Iterator[str]:
+    if isinstance(shape, Text):
+        _, x, y, words, role = shape.plain()
+        yield f'<text x="{x}" y="{y}" class="{role}">{escape(words)}</text>'
+        return
+    fill = f' fill="url(#{name}-{shape.role.split()[1]})"' if shape.role.startswith("hatch ") else ""
+    tip = f"<title>{escape(shape.tip)}</title>" if shape.tip else ""
+    yield f'<{_geometry(shape)} class="{shape.role}"{fill}' + (f">{tip}</{_TAGS[type(shape)]}>" if tip else "/>")
+
+
+_TAGS: dict[type, str] = {Rect: "rect", Path: "path", Circle: "circle"}
+
+
+def _geometry(shape: Rect | Path | Circle) -> str:
+    if isinstance(shape, Path):
+        return f'path d="{shape.d}"'
+    _, *numbers = shape.plain()
+    names = ("x", "y", "width", "height") if isinstance(shape, Rect) else ("cx", "cy", "r")
+    pairs = " ".join(f'{key}="{value}"' for key, value in zip(names, numbers, strict=False))
+    return f"{_TAGS[type(shape)]} {pairs}"
+
+
+def with_text(bundle: Any, words: str) -> Any:
+    """A widget's representation, with `words` for those who cannot show it."""
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    if data is not None:
+        data["text/plain"] = words
+    return bundle

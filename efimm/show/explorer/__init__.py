@@ -1,0 +1,1 @@
+"""One address through the tables, bit by bit."""

@@ -1,0 +1,459 @@
+"""What the picture and its text twin both tell: one moment of a run as plain facts, read from the trace and the bytes.
+
+Everything about top-level entries is as it was at the moment.  The tables below them are read as they are at the end
+of the run: the kernels of this story share them and extend them, and write no slot's meaning anew.
+
+How 512 slots and up to 128 blocks become some twenty rows: what may be folded, and what must stay apart.
+
+Blocks, the identity slots (0 up) and the direct map's slots (272 up) fold at the same places, so that a row of one
+stands for the same 512-GiB pieces as a row of the others.
+
+Where things stand in the picture: columns that never move, and the heights of rows.
+
+    | 512-GiB blocks | lower tables |  bands  | slots of the top-level table | who asks |
+    | the story so far: a lane for the kernel, a lane for the firmware                 |
+
+The kernel's slots hang from the top, the identity slots stand at the bottom beside their blocks, and the empty slots
+between them take what is left: so the picture keeps its size while RAM and slots come and go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ...linux.layout import PGDIR_SHIFT, PGDIR_SIZE, PTRS_PER_PGD, Layout, pgd_address
+from ...run import Outcome
+from ...text import map_title, some_slots, verdict_line
+from ...trace import Access, EntryWrite, Fault
+from ...x86.modes import ADDRESS_MASK, LONG4, P
+from .moments import Moment, find_moment, moments, reach, table_at, walk_below
+
+_LOWER_HALF = range(256)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """512 GiB of physical memory: its number, the RAM in it and the firmware's runtime regions, as [start, end)."""
+
+    index: int
+    ram: tuple[tuple[int, int], ...]
+    runtime: tuple[tuple[int, int], ...]
+
+    @property
+    def ram_bytes(self) -> int:
+        """How much of the block is RAM."""
+        return sum(end - start for start, end in self.ram)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One filled top-level entry: where its lower table lies, and the physical addresses [low, high) that it reaches.
+
+    `role` is "identity" where, in the lower half, pages have the same physical as virtual address, else "other";
+    in the upper half it is Linux's name for the region.  `shared` lists the other slots with the same lower table.
+    `fresh`: written since the moment before.
+    """
+
+    index: int
+    entry: int
+    role: str
+    table: int
+    low: int
+    high: int
+    shared: tuple[int, ...]
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Somebody's access: who, what ("read", "write", "fetch", or "will read"), the virtual address and its slot.
+
+    `pa` is where it leads, None where it leads nowhere; `steps` are the walk's (level, index, entry) as the table was.
+    """
+
+    who: str
+    kind: str
+    va: int
+    slot: int | None
+    pa: int | None
+    problem: str
+    steps: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One moment of a run: physical memory, the table in force, who asks for what, and the verdict on the whole run.
+
+    `gap` is an empty slot that is needed: by `ask`, or by the pointer until the firmware has used it; None without one.
+    `kernel_pgd_boundary` is the slot of the direct map's first byte.
+    """
+
+    machine: str
+    kernel: str
+    kernel_pgd_boundary: int
+    highest_ram: int
+    blocks: tuple[Block, ...]
+    array: tuple[int, int] | None
+    table: str
+    table_pa: int
+    slots: dict[int, Slot]
+    gap: int | None
+    ask: Ask | None
+    pointer: int | None
+    console: tuple[str, ...]
+    moments: tuple[Moment, ...]
+    now: int
+    verdict: str
+    verdict_words: str
+
+    @property
+    def failed(self) -> bool:
+        """True at a moment at which the processor could not do what was asked."""
+        pending = self.ask is None or self.ask.kind == "will read"
+        return self.moments[self.now].key == "fault" or (not pending and self.ask is not None and self.ask.pa is None)
+
+
+def state_of(outcome: Outcome, moment: Moment | str | None = None) -> State:
+    """The state of `outcome` right after `moment`: a Moment, its key or label, or None for the decisive one."""
+    at, beads, linux = find_moment(outcome, moment), moments(outcome), outcome.linux
+    table = table_at(outcome, at)
+    now = beads.index(at)
+    passed = {bead.key for bead in beads[: now + 1]}
+    known = "array" in passed
+    slots = _slots(outcome, table.slots, _written(outcome, beads, now, table.name))
+    ask = _ask(outcome, at, table.slots, pending=known and not passed & {"call", "return", "fault"})
+    return State(
+        machine=map_title(linux.map),
+        kernel=linux.kernel.name,
+        kernel_pgd_boundary=linux.layout.kernel_pgd_boundary,
+        highest_ram=linux.machine.highest_ram,
+        blocks=_blocks(outcome, slots, ask),
+        array=_array(outcome) if known else None,
+        table=table.name,
+        table_pa=table.pa,
+        slots=slots,
+        gap=_gap(slots, ask, outcome.pointer if known and not passed & {"read", "return"} else None),
+        ask=ask,
+        pointer=outcome.pointer if known else None,
+        console=_console(outcome, at),
+        moments=beads,
+        now=now,
+        verdict=outcome.verdict,
+        verdict_words=verdict_line(outcome),
+    )
+
+
+def _array(outcome: Outcome) -> tuple[int, int]:
+    size = outcome.linux.memmap_count * outcome.linux.machine.descriptor_size
+    return outcome.buffer_pa, outcome.buffer_pa + size
+
+
+def _gap(slots: dict[int, Slot], ask: Ask | None, pointer: int | None) -> int | None:
+    """The slot that is needed and empty: by what is asked now, or by the pointer that is still to be used."""
+    needed = [ask.slot if ask else None]
+    if pointer is not None and LONG4.is_canonical(pointer):
+        needed.append(LONG4.levels[0].index(pointer))
+    return next((slot for slot in needed if slot is not None and slot not in slots), None)
+
+
+def _written(outcome: Outcome, beads: tuple[Moment, ...], now: int, table: str) -> frozenset[int]:
+    """The slots that were written between the moment before and this one."""
+    index = beads[now].index or 0
+    before = beads[now - 1].index or 0 if now else index
+    written = outcome.trace.events[before + 1 : index + 1]
+    return frozenset(event.index for event in written if isinstance(event, EntryWrite) and event.table == table)
+
+
+def _slots(outcome: Outcome, entries: dict[int, int], fresh: frozenset[int]) -> dict[int, Slot]:
+    memory = outcome.linux.memory
+    users: dict[int, list[int]] = {}
+    for index, entry in sorted(entries.items()):
+        if entry & P:
+            users.setdefault(entry & ADDRESS_MASK, []).append(index)
+    found = {}
+    for table, indexes in users.items():
+        pages = list(reach(memory, table))
+        low, high = min((pa for _, pa, _ in pages), default=0), max((pa + size for _, pa, size in pages), default=0)
+        for index in indexes:
+            others = tuple(other for other in indexes if other != index)
+            role = _role(outcome.linux.layout, index, pages)
+            found[index] = Slot(index, entries[index], role, table, low, high, others, index in fresh)
+    return dict(sorted(found.items()))
+
+
+def _role(layout: Layout, index: int, pages: list[tuple[int, int, int]]) -> str:
+    """What the slot is, by what its pages lead to; in the upper half Linux's name for the region."""
+    if index not in _LOWER_HALF:
+        return layout.region_of_slot(index).name
+    base = pgd_address(index)
+    return "identity" if pages and all(base + offset == pa for offset, pa, _ in pages) else "other"
+
+
+def _ask(outcome: Outcome, at: Moment, entries: dict[int, int], *, pending: bool) -> Ask | None:
+    """The access that the moment is about; before the call, the one that is to come: the pointer's."""
+    event = outcome.trace.events[at.access] if at.access is not None else None
+    if isinstance(event, Access):
+        return _asked(outcome, at.actor, event.kind, event.va, entries)
+    if isinstance(event, Fault):
+        return _asked(outcome, at.actor, event.kind, event.cr2, entries)
+    if pending or at.key == "fault":
+        return _asked(outcome, "firmware", "will read" if pending else "read", outcome.pointer, entries)
+    return None
+
+
+def _asked(outcome: Outcome, who: str, kind: str, va: int, entries: dict[int, int]) -> Ask:
+    """What `va` leads to by way of the top-level entries as they were."""
+    top = LONG4.levels[0]
+    if not LONG4.is_canonical(va):
+        return Ask(who, kind, va, None, None, "not canonical", ())
+    slot = top.index(va)
+    entry = entries.get(slot, 0)
+    first = (top.name, slot, entry)
+    if not entry & P:
+        return Ask(who, kind, va, slot, None, "not present", (first,))
+    found = walk_below(outcome.linux.memory, entry, va)
+    steps = (first, *((step.level.name, step.index, step.entry) for step in found.steps))
+    return Ask(who, kind, va, slot, found.pa, found.problem, steps)
+
+
+def _console(outcome: Outcome, at: Moment) -> tuple[str, ...]:
+    """What the console said of the end, once the story is there: the lines of the oops, or the last line."""
+    if at.key != "fault":
+        return ()
+    lines = outcome.trace.console
+    start = next((k for k, line in enumerate(lines) if line.startswith("BUG:")), len(lines) - 1)
+    return tuple(line.rstrip() for line in lines[start:])
+
+
+def _blocks(outcome: Outcome, slots: dict[int, Slot], ask: Ask | None) -> tuple[Block, ...]:
+    """All blocks up to the highest address that anything in the state is at."""
+    memory_map = outcome.linux.map
+    runtime = [(d.physical_start, d.end) for d in memory_map.descriptors if d.runtime]
+    mapped = [slot.high for slot in slots.values()]
+    top = max([memory_map.highest_ram, *mapped, *(end for _, end in runtime), (ask.pa or 0) + 1 if ask else 0])
+    ram, regions = _by_block(memory_map.ram), _by_block(runtime)
+    return tuple(
+        Block(index, tuple(ram.get(index, ())), tuple(regions.get(index, ())))
+        for index in range((top - 1 >> PGDIR_SHIFT) + 1)
+    )
+
+
+def _by_block(pieces: Iterable[tuple[int, int]]) -> dict[int, list[tuple[int, int]]]:
+    cut: dict[int, list[tuple[int, int]]] = {}
+    for first, end in pieces:
+        start = first
+        while start < end:
+            upto = min(end, (start >> PGDIR_SHIFT) + 1 << PGDIR_SHIFT)
+            cut.setdefault(start >> PGDIR_SHIFT, []).append((start, upto))
+            start = upto
+    return cut
+
+
+SHOW_ALL = 5
+_DIRECT_MAP_SLOTS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """Blocks `first` to `last`, alike; a row of several is a fold."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRow:
+    """Slots `first` to `last`: all empty, or all filled in the same role.  `gap`: the empty slot that is needed."""
+
+    first: int
+    last: int
+    slots: tuple[Slot, ...]
+    gap: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing in these slots."""
+        return not self.slots
+
+    @property
+    def role(self) -> str:
+        """The role of the slots, "" for empty ones."""
+        return self.slots[0].role if self.slots else ""
+
+    @property
+    def what(self) -> str:
+        """The slots in words: their role, and the slots that share their lower tables."""
+        if self.gap:
+            return "empty, and needed now"
+        if self.empty:
+            return "empty"
+        shared = {other for slot in self.slots for other in slot.shared}
+        return f"{self.role}, shared with {some_slots(shared)}" if shared else self.role
+
+
+def block_rows(state: State) -> list[BlockRow]:
+    """The blocks from 0 up, equal neighbours folded when there are more than five.
+
+    The first two, the last one, and those that the story is about stay apart.
+    """
+    count = len(state.blocks)
+    if count <= SHOW_ALL:
+        return [BlockRow(index, index) for index in range(count)]
+    apart = {0, 1, count - 1, *_blocks_of_the_story(state)}
+
+    def alike(index: int) -> object:
+        block, slots = state.blocks[index], state.slots
+        low, high = slots.get(index), slots.get(state.kernel_pgd_boundary + index)
+        looks = (low and low.role, high and high.role, bool(low and low.shared))
+        return (
+            index if index in apart else (block.ram_bytes >> PGDIR_SHIFT, bool(block.ram), bool(block.runtime), looks)
+        )
+
+    return [BlockRow(run[0], run[-1]) for run in ([*group] for _, group in groupby(range(count), alike))]
+
+
+def slot_rows(state: State) -> list[SlotRow]:
+    """All 512 slots from 0 up, folded: with the blocks where they mirror them, else equal neighbours together."""
+    blocks = block_rows(state)
+    rows: list[SlotRow] = []
+    boundary = state.kernel_pgd_boundary
+    for base, end in ((0, boundary), (boundary, boundary + _DIRECT_MAP_SLOTS)):
+        for row in blocks:
+            rows += _runs(state, range(base + row.first, base + row.last + 1))
+        rows += _runs(state, range(base + len(state.blocks), end), blocks)
+    rows += _runs(state, range(boundary + _DIRECT_MAP_SLOTS, PTRS_PER_PGD))
+    return _join_empty(rows, keep_below=len(state.blocks))
+
+
+def _runs(state: State, indexes: Iterable[int], blocks: Sequence[BlockRow] = ()) -> list[SlotRow]:
+    """Equal neighbours together; slots that lead to different rows of `blocks` are not equal."""
+
+    def alike(index: int) -> object:
+        slot = state.slots.get(index)
+        if slot is None:
+            return index if index == state.gap else None
+        target = slot.low >> PGDIR_SHIFT
+        return slot.role, next((row.first for row in blocks if row.first <= target <= row.last), None)
+
+    rows = []
+    for _, group in groupby(indexes, alike):
+        run = [*group]
+        slots = tuple(state.slots[index] for index in run if index in state.slots)
+        rows.append(SlotRow(run[0], run[-1], slots, gap=run[0] == state.gap))
+    return rows
+
+
+def _join_empty(rows: list[SlotRow], keep_below: int) -> list[SlotRow]:
+    """Join empty rows that touch; those beside a block (slots below `keep_below`) stay as they are."""
+    joined: list[SlotRow] = []
+    for row in rows:
+        last = joined[-1] if joined else None
+        if last and last.empty and row.empty and not last.gap and not row.gap and last.first >= keep_below:
+            joined[-1] = SlotRow(last.first, row.last, ())
+        else:
+            joined.append(row)
+    return joined
+
+
+def _blocks_of_the_story(state: State) -> set[int]:
+    """The blocks of the array, of the address asked for, and of the slot that is needed."""
+    addresses = [*(state.array[:1] if state.array else ())]
+    if state.ask and state.ask.pa is not None:
+        addresses.append(state.ask.pa)
+    story = {address >> PGDIR_SHIFT for address in addresses}
+    for slot in (state.ask.slot if state.ask else None, state.gap):
+        if slot is not None:
+            story.add(slot - state.kernel_pgd_boundary if slot >= state.kernel_pgd_boundary else slot)
+    return story
+
+
+WIDTH = 960
+BODY_TOP = 60
+MARGIN = 16
+LABEL_END = 116
+BAR, BAR_END = 124, 300
+NODE, NODE_END = 306, 318
+LADDER, LADDER_END = 420, 704
+GUTTER = 728
+PANEL, PANEL_END = 752, 948
+ROW, THIN_ROW, LINE_GAP = 26, 18, 16
+LEGEND_HEIGHT = 176
+BODY_HEIGHT = 432
+LANES_HEIGHT = 138
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From `top` to `bottom`, downwards."""
+
+    top: float
+    bottom: float
+
+    @property
+    def middle(self) -> float:
+        """Half-way."""
+        return (self.top + self.bottom) / 2
+
+    @property
+    def height(self) -> float:
+        """How high it is."""
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The rows of a picture, from the bottom up, each with its span; `bottom` is where both stacks stand."""
+
+    blocks: tuple[tuple[BlockRow, Span], ...]
+    slots: tuple[tuple[SlotRow, Span], ...]
+    line: float
+    bottom: float
+
+    @property
+    def height(self) -> int:
+        """The height of the whole picture."""
+        return int(self.bottom + LANES_HEIGHT)
+
+    def block(self, pa: int) -> tuple[BlockRow, Span]:
+        """The row of the block around physical address `pa`."""
+        index = pa // PGDIR_SIZE
+        return next((row, span) for row, span in self.blocks if row.first <= index <= row.last)
+
+    def slot(self, index: int) -> tuple[SlotRow, Span]:
+        """The row of slot `index`."""
+        return next((row, span) for row, span in self.slots if row.first <= index <= row.last)
+
+
+def bar_x(pa: int) -> float:
+    """The x of physical address `pa` in its block's bar."""
+    return BAR + pa % PGDIR_SIZE / PGDIR_SIZE * (BAR_END - BAR)
+
+
+def places(state: State) -> Places:
+    """Where every row of `state` stands."""
+    blocks, slots = block_rows(state), slot_rows(state)
+    count = len(state.blocks)
+    # A slot beside a block is as high as the block: that is what makes an identity map a level band.
+    heights = [ROW if row.slots or row.gap or row.first < count else THIN_ROW for row in slots]
+    wanted = max(BODY_HEIGHT, sum(heights) + LINE_GAP, len(blocks) * ROW + LINE_GAP + LEGEND_HEIGHT)
+    spare = wanted - sum(heights) - LINE_GAP
+    stretch = next(k for k, row in enumerate(slots) if row.first >= count and row.empty)
+    heights[stretch] += spare
+    bottom = float(BODY_TOP + wanted)
+    return Places(
+        blocks=tuple(zip(blocks, _stack(bottom, [ROW] * len(blocks)), strict=True)),
+        slots=tuple(zip(slots, _stack(bottom, heights), strict=True)),
+        line=bottom - ROW - LINE_GAP / 2,
+        bottom=bottom,
+    )
+
+
+def _stack(bottom: float, heights: list[int]) -> list[Span]:
+    """Spans on top of one another, with room for the 512-GiB line above the first."""
+    spans: list[Span] = []
+    for height in heights:
+        spans.append(Span(bottom - height, bottom))
+        bottom -= height + (LINE_GAP if len(spans) == 1 else 0)
+    return spans
