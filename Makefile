@@ -18,7 +18,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test site slides handout offline-kit bench bench-views fuzz lint format clean
+.PHONY: help lab test nightly site lite slides handout offline-kit bench bench-views fuzz lint format clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,14 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 test: .venv/.installed-dev  ## run every test and every notebook, on up to four processors
 	$(BIN)/python -m pytest --nbmake -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
+nightly: .venv/.installed-dev  ## what takes too long for every change: all notebooks in a browser (30 minutes)
+	EFIMM_NIGHTLY=1 $(BIN)/python -m pytest tests/test_lite.py tests/test_room.py $(PYTEST_ARGS)
+
 site: .venv/.installed-site  ## the series as web pages that need no Python and no network, in site/ (2 minutes)
 	$(BIN)/efimm site --output site
+
+lite: .venv/.installed-site  ## the notebooks for any browser, with nothing installed, in site/lite/ (half a minute)
+	$(BIN)/efimm lite --output site/lite
 
 slides: .venv/.installed  ## the slides of the workshop as one page, site/slides.html
 	$(BIN)/python workshop/slides.py

@@ -32,6 +32,7 @@ LAYERS = [
     "course",
     "judges",
     "room",
+    "room",
     "doctor",
     "",
     "cli",
@@ -57,6 +58,7 @@ MAY_ALSO_IMPORT = {
     "efimm.show.drawing.frames": {"anywidget", "traitlets"},
     "efimm.show.explorer.widget": {"anywidget", "traitlets"},
     "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
+    "efimm.room.server": {"segno", "tornado"},
     "efimm.cli": {"click"},
 }
 

@@ -17,7 +17,16 @@ from ..maps.errors import printable
 from ..text import COLUMNS
 from .files import check_command, map_command
 from .judge import judge_command
-from .notebooks import dashboard_command, doctor_command, export_command, lab_command, reset_command, site_command
+from .notebooks import (
+    dashboard_command,
+    doctor_command,
+    export_command,
+    lab_command,
+    lite_command,
+    reset_command,
+    room_command,
+    site_command,
+)
 from .options import is_own, mistake
 from .runs import compare_command, run_command
 from .tables import dump_command, walk_command
@@ -44,6 +53,8 @@ for command in (
     doctor_command,
     lab_command,
     reset_command,
+    room_command,
+    lite_command,
     dashboard_command,
     export_command,
     site_command,

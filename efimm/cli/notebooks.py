@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import click
@@ -69,6 +71,62 @@ def lab_command(mine: str, folder: str | None, arguments: tuple[str, ...]) -> No
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
     _become([*command, *arguments])
+
+
+@click.command("room")
+@click.option("--site", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Pages made by efimm site.")
+@click.option("--lan", is_flag=True, help="Serve the local network, and not this computer alone.")
+@click.option("--port", default=8017, show_default=True, type=click.IntRange(0, 65535), help="0 is any free one.")
+def room_command(site: Path | None, lan: bool, port: int) -> None:
+    """Serve the course to a room, and count its predictions.
+
+    Without --site the pages are made once (three minutes) and kept in the user's cache.
+    """
+    from ..room import server, votes  # noqa: PLC0415 - tornado takes longer to import than other commands take
+
+    async def serve() -> None:
+        with server.opened(site or _site_of_ones_own(), votes.Votes(votes.questions()), lan=lan, port=port) as room:
+            click.echo(server.terminal_qr(room.address))
+            click.echo(f"the room       {room.address}{'' if lan else '  (this computer only; others: --lan)'}")
+            click.echo(f"you            {room.instructors_page}")
+            click.echo(f"the projector  {room.projectors_page}")
+            click.echo("Ctrl-C closes the room.")
+            await server.forever()
+
+    click.echo("Compressing the pages...")
+    asyncio.run(serve())
+
+
+def _site_of_ones_own() -> Path:
+    """The site in the user's cache, made when this efimm is first asked for it."""
+    from ..course.lite import cache_folder, digest  # noqa: PLC0415 - as above
+    from ..course.site import make_site  # noqa: PLC0415 - as above
+
+    site = cache_folder() / f"site-{digest()}"
+    if not site.is_dir():
+        with TemporaryDirectory(dir=site.parent) as temporary:
+            for number, written in enumerate(make_site(Path(temporary) / "site"), 1):
+                click.echo(f"\rmaking the pages: {number} {written.name:40}", nl=False)
+            click.echo()
+            (Path(temporary) / "site").rename(site)
+    return site
+
+
+@click.command("lite")
+@click.option("-o", "--output", default="site/lite", show_default=True, metavar="DIR", help="Where to write it.")
+@click.option(
+    "--wheels",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder with Pyodide's own wheels of numpy and matplotlib, to take them in.",
+)
+def lite_command(output: str, wheels: Path | None) -> None:
+    """Write the notebooks for the reader's own browser: JupyterLite, to be put on any web server.
+
+    Fetches what it is made of once, and keeps it in the user's cache.
+    """
+    from ..course.lite import make_lite  # noqa: PLC0415 - other commands do not need it
+
+    click.echo(make_lite(Path(output), wheels=wheels))
 
 
 @click.command("reset")

@@ -22,9 +22,11 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from .series import notebooks_folder, shipped
 
 PYODIDE = "314.0.6"
 PYODIDE_HASH = "sha512-BKDTJyIqFxC4BExLqeRS3f5xvXZIjOt8C3zGLN/Cc7tFxSwvKVhVkchQQ2AGLOtR4YrVOIFxbV8poyDOOmWwxQ=="
@@ -43,18 +45,18 @@ class LiteError(ValueError):
     """Lite cannot be built here: one line that says what is in the way."""
 
 
-def make_lite(folder: Path, notebooks: Iterable[tuple[Path, Path]], *, wheels: Path | None = None) -> Path:
-    """Lite in `folder`, which is made anew; the path of its first page.
+def make_lite(folder: Path, *, wheels: Path | None = None) -> Path:
+    """Lite with every notebook of the series in `folder`, which is made anew; the path of its first page.
 
-    `notebooks` are the files and their places in Lite's list.  `wheels` is a folder with wheels of Pyodide's own set.
+    `wheels` is a folder with wheels of Pyodide's own set (numpy, matplotlib and what they need).
     Asks the network only for what the user's cache has not.  LiteError where something cannot be had, or is not what
     it was.
     """
     parts = fetched()
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary)
-        for path, place in notebooks:
-            _copy(path, source / "contents" / place)
+        for path in shipped():
+            _copy(path, source / "contents" / path.relative_to(notebooks_folder()))
         ours = _pyodide(parts, source / "static" / "pyodide", wheels)
         _settings(source, ours)
         _build(parts / "builder", source, source / "built")
@@ -65,6 +67,13 @@ def make_lite(folder: Path, notebooks: Iterable[tuple[Path, Path]], *, wheels: P
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(source / "built", folder)
     return folder / "index.html"
+
+
+def digest() -> str:
+    """A short hash of the package and its notebooks: equal where the pages made of them are."""
+    with tempfile.TemporaryDirectory() as temporary:
+        content = own_wheel(Path(temporary)).read_bytes()
+    return hashlib.sha256(content + b"".join(path.read_bytes() for path in shipped())).hexdigest()[:16]
 
 
 def cache_folder() -> Path:

@@ -6,6 +6,7 @@ another.  Of threading's interface there is what `smp` uses.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -60,62 +61,38 @@ class StackLock:
 
 
 class Stack:
-    """As threading.Thread, on a stack that is used again when `target` has returned.
+    """As threading.Thread: `target` on a stack of its own, which runs whenever somebody waits.
 
-    Stacks are few and never end: Pyodide 314 runs into its own memory after some hundred that did.
+    While there is one, the garbage collector is off: Python 3.14's, in Pyodide 314, looks at frames of stacks that are
+    not there at the moment, and ends in "memory access out of bounds".
     """
 
-    _idle: ClassVar[list[_Worker]] = []
+    _alive: ClassVar[int] = 0
 
     def __init__(self, target: Callable[[], None], *, daemon: bool) -> None:
         assert daemon  # a page that is closed waits for nobody
         self._target = target
-        self._runs = StackLock()
         self.ident: int | None = None
 
     def start(self) -> None:
-        """Let `target` run as soon as somebody waits; NoStacksError where this browser cannot wait."""
+        """Let `target` run at the next wait; NoStacksError where this browser cannot wait."""
         if not can_switch():
             raise NoStacksError("this browser cannot stop in the middle of Python (JSPI): a current Chrome or Edge can")
+        from pyodide.ffi import create_proxy  # noqa: PLC0415 - only in a browser
+
+        gc.disable()
+        Stack._alive += 1
         self.ident = id(self)
-        self._runs.acquire()
-        worker = self._idle.pop() if self._idle else _Worker()
-        worker.do(self._whole(worker))
-
-    def _whole(self, worker: _Worker) -> Callable[[], None]:
-        def run() -> None:
-            self._target()
-            self._idle.append(worker)
-            self._runs.release()
-
-        return run
+        self._call = create_proxy(self._target)
+        self._end = self._call.callPromising()
 
     def join(self) -> None:
         """Wait until `target` has returned."""
-        self._runs.acquire()
-        self._runs.release()
-
-
-class _Worker:
-    """One stack: does what it is given, and waits for more."""
-
-    def __init__(self) -> None:
-        from pyodide.ffi import create_proxy  # noqa: PLC0415 - only in a browser
-
-        self._work: Callable[[], None] = self._serve
-        self._waits = StackLock()
-        self._waits.acquire()
-        create_proxy(self._serve).callPromising()
-
-    def do(self, work: Callable[[], None]) -> None:
-        """Have `work` done on this stack."""
-        self._work = work
-        self._waits.release()
-
-    def _serve(self) -> None:
-        while True:
-            self._waits.acquire()
-            self._work()
+        _wait(self._end)
+        self._call.destroy()
+        Stack._alive -= 1
+        if not Stack._alive:
+            gc.enable()
 
 
 def _wait(promise: Any) -> None:
