@@ -18,7 +18,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test nightly site lite slides handout offline-kit bench bench-views fuzz lint format clean
+.PHONY: help lab test nightly site lite slides handout picture offline-kit bench bench-views fuzz lint format clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ slides: .venv/.installed  ## the slides of the workshop as one page, site/slides
 
 handout: .venv/.installed  ## the handout of the workshop, two pages, site/handout.pdf (needs Chromium or Chrome)
 	$(BIN)/python workshop/handout.py
+
+picture: .venv/.installed-dev  ## the screenshot at the top of the README, docs/slider.png (needs Chromium or Chrome)
+	$(BIN)/python workshop/screenshot.py
 
 offline-kit: .venv/.installed-kit site  ## everything on a stick, for a room without the network, in dist/ (3 minutes)
 	$(BIN)/python workshop/kit.py

@@ -18,7 +18,7 @@ import cloudpickle
 from tqdm.auto import tqdm
 
 from .kernels import KERNELS
-from .linux import Kernel
+from .linux import Kernel, KernelError
 from .machines import MachineError
 from .run import find_kernel
 from .scenarios import SCENARIOS, Scenario
@@ -59,7 +59,7 @@ class Report:
         return "\n".join(lines)
 
 
-_MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "ref", "no machine": "-"}
+_MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "RF", "no machine": "-"}
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class SupportTable:
 
     def __str__(self) -> str:
         names = [f"{number}\u00a0{report.kernel}" for number, report in enumerate(self.reports, 1)]
-        lines = [f"{'':32}" + "".join(f"{number:>4}" for number in range(1, len(self.reports) + 1))]
+        lines = [f"{'':32}" + "".join(f"{number:>3}" for number in range(1, len(self.reports) + 1))]
         for row in zip(*(report.trials for report in self.reports), strict=True):
-            marks = "".join(f"{_MARKS.get(trial.verdict, trial.verdict[:3]):>4}" for trial in row)
+            marks = "".join(f"{_MARKS.get(trial.verdict, trial.verdict[:2]):>3}" for trial in row)
             lines.append(f"{row[0].scenario[:31]:<32}{marks}")
-        passed = "".join(f"{report.passed:>4}" for report in self.reports)
+        passed = "".join(f"{report.passed:>3}" for report in self.reports)
         meaning = ", ".join(f"{mark} {verdict}" for verdict, mark in _MARKS.items())
         # The space that wrap does not break at keeps a number and its name together.
         legend = [line.replace("\u00a0", " ") for line in wrap(", ".join(names), 72)]
@@ -129,6 +129,8 @@ def try_scenario(kernel: Kernel, scenario: Scenario) -> Trial:
         found = scenario.run(kernel)
     except MachineError as error:
         return Trial(scenario.name, "no machine", str(error))
+    except KernelError as error:
+        return Trial(scenario.name, "broken", str(error).removeprefix("broken: "))
     except Exception as error:  # a reader's record may do anything, and the other trials still count
         return Trial(scenario.name, "broken", f"{type(error).__name__}: {error}")
     return Trial(scenario.name, found.verdict, found.reason)

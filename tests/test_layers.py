@@ -1,6 +1,7 @@
 """The layering: each part of efimm imports only what stands to its left, and little else."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -12,6 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "efimm"
 
 # "" is efimm/__init__.py, the public names: only the command stands above it.
 LAYERS = [
+    "facade",
+    "units",
     "trace",
     "x86",
     "uefi",
@@ -39,10 +42,37 @@ LAYERS = [
     "__main__",
 ]
 
-# An address that is promised although what it leads to stands further right: a `__getattr__` imports it when asked.
+# What is promised although it stands further right, and the text that a `repr` asks for: imported when asked.
 LAZY = {
+    "efimm.run": {"efimm.text"},
     "efimm.uefi": {"efimm.maps.errors", "efimm.maps.formats"},
 }
+
+# How many lines each wing may have.  A wing that needs more for a new idea gets them in a commit that says why.
+QUESTIONS = ("scenarios", "policies", "trials", "claims", "check")
+BUDGETS = {
+    "facade": 45,
+    "trace": 190,
+    "x86": 2140,
+    "uefi": 1050,
+    "maps": 1515,
+    "machines": 190,
+    "linux": 3740,
+    "kernels": 1425,
+    "locks": 870,
+    "run": 200,
+    "text": 395,
+    "questions": 1370,
+    "exercises": 2450,
+    "show": 5300,
+    "course": 440,
+    "judges": 2490,
+    "doctor": 325,
+    "cli": 690,
+    "efimm": 60,  # the public names, and `python -m efimm`
+}
+MAX_FILE_LINES = 520
+MAX_FILES = 185
 
 # Everything else needs the standard library only.
 MAY_ALSO_IMPORT = {
@@ -112,6 +142,23 @@ def complaints(module: str, imported: set[str]) -> list[str]:
     return wrong
 
 
+def wing_of(module):
+    """The row of BUDGETS that pays for `module`."""
+    layer = layer_of(module)
+    return "questions" if layer in QUESTIONS else "efimm" if layer in ("", "__main__") else layer
+
+
+def line_count(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def over_budget(lines, budgets):
+    """The wings of `lines` that have no budget, or more lines than it allows."""
+    found = [f"{wing}: {count} lines, and no budget" for wing, count in lines.items() if wing not in budgets]
+    known = [wing for wing in lines if wing in budgets and lines[wing] > budgets[wing]]
+    return [*found, *(f"{wing}: {lines[wing]} lines, allowed are {budgets[wing]}" for wing in known)]
+
+
 IMPORTS = {
     module: imports(module, path.read_text(encoding="utf-8"), path.name == "__init__.py") - LAZY.get(module, set())
     for module, path in MODULES.items()
@@ -128,12 +175,46 @@ def test_every_module_imports_only_what_stands_to_its_left(module):
     assert complaints(module, IMPORTS[module]) == []
 
 
+def test_the_page_on_the_design_lists_the_layers_in_their_order():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|", page[page.index("| layer |") : page.index("### Inside")], re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)]
+    here = {layer_of(module) for module in MODULES}
+
+    assert listed == [layer or "__init__" for layer in LAYERS if layer in here]
+
+
 def test_no_module_imports_itself_by_a_detour():
     graph = {module: {other for other in IMPORTS[module] if other in MODULES} for module in MODULES}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as circle:
         pytest.fail(f"circular import: {' <- '.join(circle.args[1])}")
+
+
+def test_every_wing_keeps_to_its_budget_of_lines():
+    lines = dict.fromkeys(map(wing_of, MODULES), 0)
+    for module, path in MODULES.items():
+        lines[wing_of(module)] += line_count(path)
+
+    assert over_budget(lines, BUDGETS) == []
+
+
+def test_no_file_is_longer_than_one_sitting():
+    lengths = {module: line_count(path) for module, path in MODULES.items()}
+
+    assert {module: lines for module, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
+
+
+def test_the_house_has_few_rooms():
+    assert len(MODULES) <= MAX_FILES
+
+
+def test_a_wing_without_a_budget_or_over_it_is_named():
+    assert over_budget({"x86": 10, "attic": 1}, {"x86": 9}) == [
+        "attic: 1 lines, and no budget",
+        "x86: 10 lines, allowed are 9",
+    ]
 
 
 def test_the_check_itself_sees_each_way_to_write_an_import():

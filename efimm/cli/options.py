@@ -1,7 +1,8 @@
-"""The options that several commands share, the machine that they describe, and a kernel of the reader's own.
+"""The options that several commands share, the machine that they describe, and a kernel or firmware of one's own.
 
 `--kernel ./my_fix.py` names a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels
-do.  It is executed, with all that this means, and stderr says so beforehand.
+do, `--firmware ./mine.py` one that leaves a `FirmwareKind` in the name FIRMWARE.  It is executed, with all that this
+means, and stderr says so beforehand.
 """
 
 from __future__ import annotations
@@ -11,37 +12,48 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
 from ..kernels import KERNELS
 from ..linux import Kernel
-from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, machine, parse_address
+from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
 from ..maps.errors import printable
-from ..maps.formats import read_map
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
+from ..uefi.runtime import FirmwareKind
 
+_Command = Callable[..., None]
+_Record = TypeVar("_Record")
 _loaded: list[str] = []
 
 
-def from_option(context: click.Context, _option: click.Parameter, value: str) -> str | Kernel:
+def own_kernel(context: click.Context, _option: click.Parameter, value: str) -> str | Kernel:
     """The record for a name that ends in .py, any other name as it is; UsageError for a file that gives no record."""
     if context.resilient_parsing or not value.endswith(".py"):  # a shell that completes a line must run nothing
         return value
-    return load(value)
+    return load(value, "KERNEL", Kernel, "a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)")
 
 
-def load(path: str) -> Kernel:
-    """Execute `path` and give its KERNEL; ClickException, in one line, for whatever goes wrong."""
+def own_firmware(context: click.Context, _option: click.Parameter, value: str) -> str | FirmwareKind:
+    """The same for a firmware."""
+    if context.resilient_parsing or not value.endswith(".py"):
+        return value
+    return load(
+        value, "FIRMWARE", FirmwareKind, "a FirmwareKind in the name FIRMWARE, such as replace(EDK2, name='mine', ...)"
+    )
+
+
+def load(path: str, name: str, kind: type[_Record], expected: str) -> _Record:
+    """Execute `path` and give what it leaves in `name`; ClickException, in one line, for whatever goes wrong."""
     try:
         source = Path(path).read_bytes()
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}") from None
     click.echo(f"efimm: executing the Python code in {printable(path)}", err=True)
     _loaded.append(path)
-    module = ModuleType("own_kernel")
+    module = ModuleType(f"own_{name.lower()}")
     sys.modules[module.__name__] = module  # where dataclasses look their module up
     try:
         exec(compile(source, path, "exec"), module.__dict__)
@@ -49,29 +61,32 @@ def load(path: str) -> Kernel:
         raise click.UsageError(mistake(error)) from None
     finally:
         del sys.modules[module.__name__]  # so that cloudpickle sends its functions and not its name
-    kernel = getattr(module, "KERNEL", None)
-    if not isinstance(kernel, Kernel):
-        raise click.UsageError(f"{path}: expected a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)")
-    return kernel
+    record = getattr(module, name, None)
+    if not isinstance(record, kind):
+        raise click.UsageError(f"{path}: expected {expected}")
+    return record
 
 
 def mistake(error: BaseException) -> str:
-    """`error` in one line that names the file executed last and, where it can be told, the line in it.
+    """`error` in one line that names the file it arose in, else the one executed last, and the line where it can.
 
     "" where no file was executed.
     """
     if not _loaded:
         return ""
-    path = _loaded[-1]
-    if isinstance(error, SyntaxError) and error.filename == path:
-        return f"{path}:{error.lineno}: {error.msg}"
-    place, cause = _raised_in(path, error) or (path, error)
+    if isinstance(error, SyntaxError) and error.filename in _loaded:
+        return f"{error.filename}:{error.lineno}: {error.msg}"
+    place, cause = _raised_in_own(error) or (_loaded[-1], error)
     return f"{place}: {type(cause).__name__}: {cause}"
 
 
 def is_own(error: BaseException) -> bool:
     """True when the code of a file that was executed has raised `error`, or its cause."""
-    return bool(_loaded) and _raised_in(_loaded[-1], error) is not None
+    return _raised_in_own(error) is not None
+
+
+def _raised_in_own(error: BaseException) -> tuple[str, BaseException] | None:
+    return next((found for path in reversed(_loaded) if (found := _raised_in(path, error))), None)
 
 
 def _raised_in(path: str, error: BaseException) -> tuple[str, BaseException] | None:
@@ -85,8 +100,6 @@ def _raised_in(path: str, error: BaseException) -> tuple[str, BaseException] | N
     return None
 
 
-_Command = Callable[..., None]
-
 _MEMORY_OPTIONS = (
     click.option("--ram", default="1T", show_default=True, help="RAM of a generated machine: 1G to 64T."),
     click.option("--map", "map_", metavar="FILE", help="A boot log (- is stdin), a data file, or a machine in data/."),
@@ -94,18 +107,25 @@ _MEMORY_OPTIONS = (
 _PLACEMENT_OPTIONS = (
     click.option("--buffer", metavar="ADDR", help="Physical address of the descriptor array."),
     click.option("--page-size", default="1G", show_default=True, help=f"Largest page: {', '.join(PAGE_SIZES)}."),
-    click.option("--firmware", default="edk2", show_default=True, help=f"One of: {', '.join(FIRMWARES)}."),
+    click.option(
+        "--firmware",
+        callback=own_firmware,
+        default="edk2",
+        show_default=True,
+        help=f"One of: {', '.join(FIRMWARES)}; or a file ./NAME.py with your own, which is executed.",
+    ),
     click.option("--arch", default="x86_64", show_default=True, help=f"One of: {', '.join(ARCHITECTURES)}."),
 )
 _OTHER_OPTIONS = (
-    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 3.14)."),
+    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 4.8)."),
     click.option("--kpti", is_flag=True, help="With page-table isolation, as on a processor with the Meltdown bug."),
+    click.option("--noruntime", is_flag=True, help="With efi=noruntime: the firmware is not called at all."),
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 KERNEL = click.option(
     "--kernel",
-    callback=from_option,
+    callback=own_kernel,
     default="3.5",
     show_default=True,
     help=f"One of: {', '.join(KERNELS)}; or a file ./NAME.py with your own, which is executed.",
@@ -144,9 +164,10 @@ def machine_from(options: dict[str, Any]) -> Machine:
         map=_given_map(options["map_"]),
         kaslr=options["kaslr"],
         kpti=options["kpti"],
+        noruntime=options["noruntime"],
         descriptor_size=parse_address(options["descriptor_size"]),
     )
 
 
 def _given_map(name: str | None) -> str | MemoryMap | None:
-    return read_map(sys.stdin.buffer) if name == "-" else name
+    return load_map(sys.stdin.buffer) if name == "-" else name
