@@ -1,12 +1,13 @@
 """What the searches found, kept for a browser that cannot run several processors: data/lock-searches.json.
 
-Written by `record`; a test runs every search again and compares.
+Written by `record(lambda history, story, xen: search_history(history, story, xen=xen))`; a test runs every search again
+and compares.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..machines import searches_file
 from .finding import Finding
@@ -47,9 +48,7 @@ def _as_json(found: Finding) -> dict[str, object]:
     return {name: value for name, value in vars(found).items() if name != "recorded"}
 
 
-def record() -> None:
-    """Run every search, and keep what it found."""
-    from . import search_history  # noqa: PLC0415 - it asks this module
-
-    found = {_key(*case): _as_json(search_history(case[0], case[1], xen=case[2])) for case in cases()}
+def record(search: Callable[[str, str, bool], Finding]) -> None:
+    """Keep what `search` (history, story, under Xen) finds in every case."""
+    found = {_key(*case): _as_json(search(*case)) for case in cases()}
     searches_file().write_text(json.dumps(found, indent=0, sort_keys=True) + "\n", encoding="utf-8")
