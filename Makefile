@@ -18,7 +18,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test nightly site lite slides handout picture offline-kit bench bench-views fuzz lint format clean
+.PHONY: help lab test site lite slides handout picture offline-kit bench bench-views fuzz nightly lint format clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,9 +28,6 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 
 test: .venv/.installed-dev  ## run every test and every notebook, on up to four processors
 	$(BIN)/python -m pytest --nbmake -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
-
-nightly: .venv/.installed-dev  ## what takes too long for every change: all notebooks in a browser (30 minutes)
-	EFIMM_NIGHTLY=1 $(BIN)/python -m pytest tests/test_lite.py tests/test_room.py $(PYTEST_ARGS)
 
 site: .venv/.installed-site  ## the series as web pages that need no Python and no network, in site/ (2 minutes)
 	$(BIN)/efimm site --output site
@@ -58,6 +55,10 @@ bench-views: .venv/.installed-dev  ## measure how soon the pictures follow the m
 
 fuzz: .venv/.installed-dev  ## send a minute of damaged bytes to every reader of text (7 minutes)
 	EFIMM_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/test_fuzz.py
+
+nightly: .venv/.installed-dev  ## every notebook in a browser, every case to real firmware, more questions to a real kernel (an hour)
+	EFIMM_NIGHTLY=1 $(BIN)/python -m pytest tests/test_lite.py tests/test_room.py $(PYTEST_ARGS)
+	EFIMM_JUDGE_ALL=1 EFIMM_VMLINUZ=$${EFIMM_VMLINUZ:-$$(tests/fetch-kernel linux-image-amd64)} $(BIN)/python -m pytest tests/test_judge.py tests/test_judge_linux.py $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev  ## check style and types
 	$(BIN)/ruff check

@@ -128,8 +128,8 @@ class Check:
         }
 
 
-def check(source: str | os.PathLike[str] | BinaryIO, **options: Any) -> Check:
-    """Read `source` as `read_map` does (or the name of a machine in data/), and run every kernel on it.
+def check(source: str | os.PathLike[str] | BinaryIO, *, own: Kernel | None = None, **options: Any) -> Check:
+    """Read `source` as `read_map` does (or the name of a machine in data/), and run every kernel on it, `own` last.
 
     `options` are those of `efimm.machine` without `ram` and `map`; with `buffer` the array lies there and nowhere else.
     Raises MapError for a source that cannot be read, MachineError for a map that no machine can be made of.
@@ -139,7 +139,7 @@ def check(source: str | os.PathLike[str] | BinaryIO, **options: Any) -> Check:
     made = machine(map=reading.map, **options)
     if len(made.map.ram) > MOST_RANGES:
         raise MachineError(f"{len(made.map.ram)} ranges of RAM; expected one machine's, {MOST_RANGES} at most")
-    return Check(reading, made, tuple(_check(made, kernel) for kernel in KERNELS.values()))
+    return Check(reading, made, tuple(_check(made, kernel) for kernel in (*KERNELS.values(), *((own,) if own else ()))))
 
 
 def _check(made: Machine, kernel: Kernel) -> KernelCheck:

@@ -143,6 +143,11 @@ def searches_file() -> Path:
     return installed("data") / "lock-searches.json"
 
 
+def linux_runs() -> dict[str, Path]:
+    """The recorded runs of real kernels that come with efimm: their names and folders, for `judges.linux.recall`."""
+    return {path.parent.name: path.parent for path in sorted(installed("data").glob("linux/*/tables.npz"))}
+
+
 def installed(folder: str) -> Path:
     """Where `folder` of the project lies: within an installed package, beside the package in a checkout.
 

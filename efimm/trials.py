@@ -1,32 +1,38 @@
 """The judge of fixes: one kernel through every scenario, and what became of it each time.
 
-The work goes to any `concurrent.futures.Executor`: processes of this machine by default, or a cluster's executor such
-as that of dask.distributed.  Kernel and scenario travel by cloudpickle, so a record that was written in a notebook cell
-travels too.
+Each trial has a time limit and runs in a process that it may ruin (efimm/workers.py).  The work goes to any
+`concurrent.futures.Executor` instead where one is given, such as that of dask.distributed; limits are its business
+then.  Kernel and scenario travel by cloudpickle, so a record that was written in a notebook cell travels too.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
+from functools import partial
 from textwrap import wrap
-from typing import Any
 
 import cloudpickle
 from tqdm.auto import tqdm
 
+from . import workers
 from .kernels import KERNELS
 from .linux import Kernel, KernelError
 from .machines import MachineError
+from .maps.errors import printable
 from .run import find_kernel
 from .scenarios import SCENARIOS, Scenario
+from .workers import TIMEOUT, Answer, told
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one scenario: the verdict of `efimm.run`, or "no machine", and the reason in a line."""
+    """What became of one scenario: a word, and the reason in a line.
+
+    The word is the verdict of `efimm.run`; or "no machine" where the kernel cannot start; "broken" where its functions
+    raise, give what is no verdict, or end the process; "too long" where they do not end in time.
+    """
 
     scenario: str
     verdict: str
@@ -40,10 +46,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Report:
-    """All trials of one kernel, in the order of the scenarios.  `str()` is a table of at most 72 columns."""
+    """All trials of one kernel, in the order of the scenarios.  `str()` is a table of at most 72 columns.
+
+    `note` says what was not so as it should be; "" otherwise.
+    """
 
     kernel: str
     trials: tuple[Trial, ...]
+    note: str = ""
 
     @property
     def passed(self) -> int:
@@ -56,10 +66,11 @@ class Report:
         for trial in self.trials:
             line = f"{trial.scenario:<{width}}  {trial.verdict:<12}  {trial.reason}"
             lines += wrap(line, 72, subsequent_indent=" " * (width + 16), drop_whitespace=True)
-        return "\n".join(lines)
+        return "\n".join([*lines, *wrap(self.note, 72)])
 
 
 _MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "RF", "no machine": "-"}
+_RARE_MARKS = {"broken": "brk", "too long": "lng"}  # explained where they occur
 
 
 @dataclass(frozen=True)
@@ -69,22 +80,32 @@ class SupportTable:
     reports: tuple[Report, ...]
 
     def __str__(self) -> str:
+        seen = {trial.verdict for report in self.reports for trial in report.trials}
+        marks_of = _MARKS | {verdict: mark for verdict, mark in _RARE_MARKS.items() if verdict in seen}
         names = [f"{number}\u00a0{report.kernel}" for number, report in enumerate(self.reports, 1)]
         lines = [f"{'':32}" + "".join(f"{number:>3}" for number in range(1, len(self.reports) + 1))]
         for row in zip(*(report.trials for report in self.reports), strict=True):
-            marks = "".join(f"{_MARKS.get(trial.verdict, trial.verdict[:2]):>3}" for trial in row)
+            marks = "".join(f"{marks_of[trial.verdict]:>3}" for trial in row)
             lines.append(f"{row[0].scenario[:31]:<32}{marks}")
+        notes = wrap(next((report.note for report in self.reports if report.note), ""), 72)
         passed = "".join(f"{report.passed:>3}" for report in self.reports)
-        meaning = ", ".join(f"{mark} {verdict}" for verdict, mark in _MARKS.items())
+        meaning = ", ".join(f"{mark} {verdict}" for verdict, mark in marks_of.items())
         # The space that wrap does not break at keeps a number and its name together.
         legend = [line.replace("\u00a0", " ") for line in wrap(", ".join(names), 72)]
-        return "\n".join([*lines, f"{'passed':<32}{passed}", "", *legend, *wrap(meaning, 72)])
+        return "\n".join([*lines, f"{'passed':<32}{passed}", "", *legend, *wrap(meaning, 72), *notes])
 
 
-def support_table(kernels: Sequence[Kernel | str] = tuple(KERNELS), *, progress: bool = True) -> SupportTable:
-    """Every kernel of `kernels` through every scenario."""
-    with _processes() as pool:
-        return SupportTable(tuple(gauntlet(kernel, executor=pool, progress=progress) for kernel in kernels))
+_NO_PROCESSES = (
+    "Here are no processes: the trials ran one after the other in the Python that asked, and without a time limit."
+)
+
+
+def support_table(
+    kernels: Sequence[Kernel | str] = tuple(KERNELS), *, progress: bool = True, timeout: float = TIMEOUT
+) -> SupportTable:
+    """Every kernel of `kernels` through every scenario, each trial for at most `timeout` seconds."""
+    records = [find_kernel(kernel) for kernel in kernels]
+    return SupportTable(_reports(records, SCENARIOS, _trials(records, SCENARIOS, progress, timeout)))
 
 
 def gauntlet(
@@ -93,54 +114,91 @@ def gauntlet(
     scenarios: Sequence[Scenario] = SCENARIOS,
     executor: Executor | None = None,
     progress: bool = True,
+    timeout: float = TIMEOUT,
 ) -> Report:
-    """Run `kernel` (a record, or its name) through `scenarios`.
+    """Run `kernel` (a record, or its name) through `scenarios`, each for at most `timeout` seconds.
 
-    `executor` runs the trials; without one, processes of this machine do, and are gone afterwards.  `progress` shows a
-    bar.  An exception that the kernel's own functions raise is a trial's result, not the end of the run.
+    Whatever the kernel's own functions do is a trial's result, not the end of the run.  `progress` shows a bar.
+    Processes of this machine run the trials, as many as there are processors to use, and are gone afterwards; Ctrl-C
+    ends them at once.  With an `executor` the trials are its tasks, and `timeout` does not apply.
     """
-    record = find_kernel(kernel)
+    records = [find_kernel(kernel)]
     if executor is not None:
-        return _collect(record, scenarios, executor, progress)
-    with _processes() as pool:
-        return _collect(record, scenarios, pool, progress)
-
-
-def _processes() -> Executor:
-    """Processes of this machine; where there can be none, as in a browser, an executor that makes none."""
-    return _HereAndNow() if sys.platform == "emscripten" else ProcessPoolExecutor()
-
-
-class _HereAndNow(Executor):
-    """Runs each call when it is submitted."""
-
-    def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(call(*arguments, **named))
-        except Exception as error:  # it belongs to the one who asks for the result
-            future.set_exception(error)
-        return future
+        return Report(records[0].name, _collect(records[0], scenarios, executor, progress))
+    return _reports(records, scenarios, _trials(records, scenarios, progress, timeout))[0]
 
 
 def try_scenario(kernel: Kernel, scenario: Scenario) -> Trial:
-    """One trial, here and now."""
+    """One trial, here and now, for as long as it takes."""
     try:
         found = scenario.run(kernel)
+        verdict, reason = found.verdict, found.reason
     except MachineError as error:
-        return Trial(scenario.name, "no machine", str(error))
+        if isinstance(error.__cause__, MemoryError) and not str(error.__cause__):  # Python's own, and no answer
+            return Trial(scenario.name, "broken", "MemoryError")
+        return Trial(scenario.name, "no machine", _line(told(error).partition(": ")[2]))
     except KernelError as error:
-        return Trial(scenario.name, "broken", str(error).removeprefix("broken: "))
-    except Exception as error:  # a reader's record may do anything, and the other trials still count
-        return Trial(scenario.name, "broken", f"{type(error).__name__}: {error}")
-    return Trial(scenario.name, found.verdict, found.reason)
+        return Trial(scenario.name, "broken", _line(str(error).removeprefix("broken: ")))
+    except (Exception, SystemExit) as error:  # a reader's record may do anything, and the other trials still count
+        return Trial(scenario.name, "broken", _line(told(error)))
+    return Trial(scenario.name, verdict, _line(reason))
 
 
-def _collect(kernel: Kernel, scenarios: Sequence[Scenario], executor: Executor, progress: bool) -> Report:
+def _line(words: str) -> str:
+    """`words` of a reader's code as one line that a terminal can be given."""
+    return printable(" ".join(words.split()))
+
+
+def _reports(records: Sequence[Kernel], scenarios: Sequence[Scenario], trials: Iterable[Trial]) -> tuple[Report, ...]:
+    note, each = "" if workers.available() else _NO_PROCESSES, iter(trials)
+    return tuple(Report(record.name, tuple(next(each) for _ in scenarios), note) for record in records)
+
+
+def _trials(records: Sequence[Kernel], scenarios: Sequence[Scenario], progress: bool, timeout: float) -> list[Trial]:
+    """Every kernel through every scenario, in this order."""
+    pairs = [(record, scenario) for record in records for scenario in scenarios]
+    trials = {}
+    with tqdm(total=len(pairs), desc=" ".join(record.name for record in records[:1]), disable=not progress) as bar:
+        for place, trial in _one_by_one(pairs) if not workers.available() else _in_processes(pairs, timeout):
+            trials[place] = trial
+            bar.update()
+    return [trials[place] for place in range(len(pairs))]
+
+
+def _one_by_one(pairs: Sequence[tuple[Kernel, Scenario]]) -> Iterator[tuple[int, Trial]]:
+    for place, (kernel, scenario) in enumerate(pairs):
+        yield place, try_scenario(kernel, scenario)
+
+
+def _in_processes(pairs: Sequence[tuple[Kernel, Scenario]], timeout: float) -> Iterator[tuple[int, Trial]]:
+    jobs: dict[int, bytes] = {}
+    for place, (kernel, scenario) in enumerate(pairs):
+        try:
+            jobs[place] = cloudpickle.dumps(partial(_tried, kernel, scenario))
+        except Exception as error:  # a record that holds on to a lock, a file or a generator
+            yield place, Trial(scenario.name, "broken", _line(f"cannot go to another process: {told(error)}"))
+    places = list(jobs)
+    for number, answer in workers.answers(list(jobs.values()), needs=__name__, timeout=timeout):
+        yield places[number], _trial(pairs[places[number]][1], answer)
+
+
+def _tried(kernel: Kernel, scenario: Scenario) -> tuple[str, str]:
+    trial = try_scenario(kernel, scenario)
+    return trial.verdict, trial.reason
+
+
+def _trial(scenario: Scenario, answer: Answer) -> Trial:
+    if answer.trouble:
+        return Trial(scenario.name, "too long" if answer.late else "broken", _line(answer.trouble))
+    verdict, reason = answer.value
+    return Trial(scenario.name, verdict, reason)
+
+
+def _collect(kernel: Kernel, scenarios: Sequence[Scenario], executor: Executor, progress: bool) -> tuple[Trial, ...]:
     futures = [executor.submit(_try_pickled, cloudpickle.dumps((kernel, scenario))) for scenario in scenarios]
     for _ in tqdm(_completed(futures), total=len(futures), desc=kernel.name, leave=False, disable=not progress):
         pass
-    return Report(kernel.name, tuple(future.result() for future in futures))
+    return tuple(future.result() for future in futures)
 
 
 def _completed(futures: list[Future[Trial]]) -> Iterable[Future[Trial]]:

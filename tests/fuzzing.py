@@ -100,13 +100,26 @@ def read_table_files(data: bytes) -> None:
 
 def hear_a_witness(data: bytes) -> None:
     """Bytes as what a guest said on its serial port before it died."""
-    from efimm.judges.errors import JudgeError
+    from efimm.judges.host import JudgeError
     from efimm.judges.testimony import read_testimony
 
     try:
         read_testimony(data.decode("utf-8", "replace").splitlines())
     except JudgeError as error:
         one_printable_line(error)
+
+
+def read_a_kernels_file(data: bytes) -> None:
+    """Bytes as the file of a kernel."""
+    from efimm.judges.host import JudgeError
+    from efimm.judges.linux import kernel_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "vmlinuz").write_bytes(data)
+        try:
+            assert kernel_file(Path(folder, "vmlinuz")).release.isprintable()
+        except JudgeError as error:
+            one_printable_line(error)
 
 
 def one_printable_line(error: Exception) -> None:
@@ -125,6 +138,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         read_an_answer,
         read_table_files,
         hear_a_witness,
+        read_a_kernels_file,
     )
 }
 

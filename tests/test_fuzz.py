@@ -13,6 +13,7 @@ from fuzzing import TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_formats import E820_LINES, EFI_LINES, PREFIXES
+from test_judge_linux import bzimage
 from test_other_formats import XEN_NOW, XEN_OLD
 
 HERE = Path(__file__).parent
@@ -37,6 +38,7 @@ SEEDS = [
     b"9" * 400 + b"G",
     b'{"mode": "4level", "roots": {"pgd": "0x1000"}}',
     (DATA / "tables" / "debian-6.1-i386" / "tables.npz").read_bytes()[:LARGEST_SEED],
+    bytes(bzimage()),
     b"image base=0x1 size=0x2 word=8\nfirmware system_table=0x1\nmap descriptor_size=0x30\n"
     b"region type=0x5 start=0x1000 pages=0x1 attribute=0x8000000000000000\nservice name=GetTime status=0x0\ndone\n",
 ]

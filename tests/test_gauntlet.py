@@ -108,15 +108,6 @@ def test_the_support_table_says_what_the_reports_say():
     assert max(map(len, lines)) <= 72
 
 
-def test_where_no_processes_are_to_be_had_the_trials_run_here(monkeypatch):
-    monkeypatch.setattr("sys.platform", "emscripten")
-    monkeypatch.setattr("efimm.trials.ProcessPoolExecutor", None)
-
-    assert gauntlet("3.8", scenarios=FEW, progress=False).trials == tuple(
-        try_scenario(efimm.KERNELS["3.8"], scenario) for scenario in FEW
-    )
-
-
 def ends(scenario: str) -> dict[str, str]:
     """The verdict of every kernel in one scenario."""
     [chosen] = [one for one in SCENARIOS if one.name == scenario]

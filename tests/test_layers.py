@@ -27,6 +27,7 @@ LAYERS = [
     "text",
     "scenarios",
     "policies",
+    "workers",
     "trials",
     "claims",
     "check",

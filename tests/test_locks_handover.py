@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 import threading
@@ -118,10 +119,8 @@ def test_an_interrupt_at_any_line_ends_the_search_and_every_thread():
                     raise KeyboardInterrupt
             return interrupt
 
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             traced(interrupt, lambda: search(a_story))
-        except KeyboardInterrupt:
-            pass
         for thread in set(threading.enumerate()) - before:
             thread.join(PATIENCE)
             assert not thread.is_alive(), f"left behind by an interrupt at line event {target}"

@@ -1,12 +1,11 @@
 """The `efimm` command.  Text for people in at most 72 columns, one JSON object with --json.
 
 Exit status: 0 when the question was answered, whatever the verdict; 2 for bad input, with one line on stderr.  `doctor`
-ends with 1 where something is missing.
+ends with 1 where something is missing; with --expect, 1 is for another verdict and 125 for none.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -14,6 +13,7 @@ from typing import NoReturn
 import click
 
 from .. import __version__
+from .ending import Ended, Exits, Watch, end_by, nowhere, obey_signals, open_streams
 
 COLUMNS = 72  # as efimm.text, which is not imported for the list of commands
 
@@ -68,30 +68,57 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The command itself: bad input becomes one line on stderr and exit status 2."""
+    exits, status = Exits(), 0
+    obey_signals()
+    if "standard output" in open_streams():
+        _refuse("standard output is closed: there is nowhere to write the answer", exits.refusal)
     try:
-        cli(standalone_mode=False, prog_name="efimm")
+        status = _answer(exits)
     except click.ClickException as error:
-        _refuse(error.format_message())
+        _refuse(error.format_message(), exits.refusal)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except Ended as end:
+        end_by(end.number)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere(sys.stdout.fileno())
         sys.exit(141)
     except (ValueError, MemoryError, OSError) as error:
-        _refuse(_of_own_code(error) or _words(error))
+        _refuse(_of_own_code(error) or _words(error), exits.refusal)
     except (Exception, SystemExit) as error:
         if found := _of_own_code(error, anywhere=True):
-            _refuse(found)
+            _refuse(found, exits.refusal)
         raise
-    sys.exit(0)
+    sys.exit(status)
+
+
+def main_below(parent: int) -> NoReturn:
+    """The command in the process below, where the code of a reader's file is executed."""
+    from .own_kernel import go_below, status_above  # noqa: PLC0415 - no other command needs it
+
+    go_below(parent)
+    try:
+        main()
+    except SystemExit as end:
+        sys.exit(status_above(end.code if isinstance(end.code, int) else 1))
+
+
+def _answer(exits: Exits) -> int:
+    """The exit status of a command that has answered: 0, or what it asked for by click's Exit."""
+    try:
+        return cli(standalone_mode=False, prog_name="efimm", obj=exits) or 0
+    except Watch as order:
+        from .own_kernel import run_below  # noqa: PLC0415 - as above
+
+        return run_below(order)
 
 
 def _of_own_code(error: BaseException, *, anywhere: bool = False) -> str:
-    """`error` in one line if a reader's own kernel raised it (`anywhere`: or was executed before it); "" else."""
-    options = sys.modules.get(f"{__name__}.options")  # not there: no kernel of the reader's was loaded either
-    if options is None or not (anywhere or options.is_own(error)):
+    """`error` in one line if a reader's own code raised it (`anywhere`: or was executed before it); "" else."""
+    own = sys.modules.get(f"{__name__}.own_kernel")  # not there: nothing of the reader's was executed either
+    if own is None or not (anywhere or own.is_own(error)):
         return ""
-    said: str = options.mistake(error)
+    said: str = own.mistake(error)
     return said
 
 
@@ -101,8 +128,8 @@ def _words(error: Exception) -> str:
     return str(error)
 
 
-def _refuse(message: str) -> NoReturn:
+def _refuse(message: str, status: int) -> NoReturn:
     from ..maps.errors import printable  # noqa: PLC0415 - only a refusal needs it
 
     click.echo(f"efimm: {printable(' '.join(message.split()))}", err=True)
-    sys.exit(2)
+    sys.exit(status)

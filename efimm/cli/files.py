@@ -9,24 +9,27 @@ from typing import Any
 import click
 
 from ..check import check, checked
+from ..linux import Kernel
 from ..machines import load_map
 from ..maps.formats import read_map
 from ..text import memory_map
 from ..uefi.memmap import MemoryMap
-from .options import JSON, placement_options, standard_input
+from .options import JSON, OWN_KERNEL, TIMEOUT_OF_OWN, placement_options, standard_input
 
 
 @click.command("check")
 @click.argument("log")
+@OWN_KERNEL
+@TIMEOUT_OF_OWN
 @placement_options
 @JSON
-def check_command(log: str, as_json: bool, **options: Any) -> None:
+def check_command(log: str, kernel: Kernel | None, as_json: bool, **options: Any) -> None:
     """Say whether the machine of LOG would have met the bug, with every kernel.
 
     LOG is what `dmesg` printed, /proc/iomem, the UEFI shell's memmap, /sys/firmware or a copy of it, a log of Xen or
     FreeBSD, the name of a machine in data/, or - for standard input.
     """
-    found = check(standard_input(log), **options)
+    found = check(standard_input(log), own=kernel, **options)
     click.echo(json.dumps({"file": log} | found.summary()) if as_json else checked(found, log))
 
 

@@ -1,104 +1,21 @@
-"""The options that several commands share, the machine that they describe, and a kernel or firmware of one's own.
-
-`--kernel ./my_fix.py` names a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels
-do, `--firmware ./mine.py` one that leaves a `FirmwareKind` in the name FIRMWARE.  It is executed, with all that this
-means, and stderr says so beforehand.
-"""
+"""The options that several commands share, and the machine that they describe."""
 
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
 from ..kernels import KERNELS
-from ..linux import Kernel
 from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
-from ..maps.errors import printable
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
-from ..uefi.runtime import FirmwareKind
+from .own_kernel import TIMEOUT, from_option, keep_timeout, one_more, own_firmware, watched
 
 _Command = Callable[..., None]
-_Record = TypeVar("_Record")
-_loaded: list[str] = []
-
-
-def own_kernel(context: click.Context, _option: click.Parameter, value: str) -> str | Kernel:
-    """The record for a name that ends in .py, any other name as it is; UsageError for a file that gives no record."""
-    if context.resilient_parsing or not value.endswith(".py"):  # a shell that completes a line must run nothing
-        return value
-    return load(value, "KERNEL", Kernel, "a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)")
-
-
-def own_firmware(context: click.Context, _option: click.Parameter, value: str) -> str | FirmwareKind:
-    """The same for a firmware."""
-    if context.resilient_parsing or not value.endswith(".py"):
-        return value
-    return load(
-        value, "FIRMWARE", FirmwareKind, "a FirmwareKind in the name FIRMWARE, such as replace(EDK2, name='mine', ...)"
-    )
-
-
-def load(path: str, name: str, kind: type[_Record], expected: str) -> _Record:
-    """Execute `path` and give what it leaves in `name`; ClickException, in one line, for whatever goes wrong."""
-    try:
-        source = Path(path).read_bytes()
-    except OSError as error:
-        raise click.UsageError(f"{path}: {error.strerror}") from None
-    click.echo(f"efimm: executing the Python code in {printable(path)}", err=True)
-    _loaded.append(path)
-    module = ModuleType(f"own_{name.lower()}")
-    sys.modules[module.__name__] = module  # where dataclasses look their module up
-    try:
-        exec(compile(source, path, "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:
-        raise click.UsageError(mistake(error)) from None
-    finally:
-        del sys.modules[module.__name__]  # so that cloudpickle sends its functions and not its name
-    record = getattr(module, name, None)
-    if not isinstance(record, kind):
-        raise click.UsageError(f"{path}: expected {expected}")
-    return record
-
-
-def mistake(error: BaseException) -> str:
-    """`error` in one line that names the file it arose in, else the one executed last, and the line where it can.
-
-    "" where no file was executed.
-    """
-    if not _loaded:
-        return ""
-    if isinstance(error, SyntaxError) and error.filename in _loaded:
-        return f"{error.filename}:{error.lineno}: {error.msg}"
-    place, cause = _raised_in_own(error) or (_loaded[-1], error)
-    return f"{place}: {type(cause).__name__}: {cause}"
-
-
-def is_own(error: BaseException) -> bool:
-    """True when the code of a file that was executed has raised `error`, or its cause."""
-    return _raised_in_own(error) is not None
-
-
-def _raised_in_own(error: BaseException) -> tuple[str, BaseException] | None:
-    return next((found for path in reversed(_loaded) if (found := _raised_in(path, error))), None)
-
-
-def _raised_in(path: str, error: BaseException) -> tuple[str, BaseException] | None:
-    """The line of `path` in which `error` or its cause arose, and which of them did."""
-    cause: BaseException | None = error
-    while cause is not None:
-        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
-            if frame.filename == path:
-                return f"{path}:{frame.lineno}", cause
-        cause = cause.__cause__
-    return None
-
 
 _MEMORY_OPTIONS = (
     click.option("--ram", default="1T", show_default=True, help="RAM of a generated machine: 1G to 64T."),
@@ -123,12 +40,42 @@ _OTHER_OPTIONS = (
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-KERNEL = click.option(
-    "--kernel",
-    callback=own_kernel,
-    default="3.5",
-    show_default=True,
-    help=f"One of: {', '.join(KERNELS)}; or a file ./NAME.py with your own, which is executed.",
+_KERNELS = f"One of: {', '.join(KERNELS)}; or a file ./NAME.py with your own, which is executed."
+
+
+def kernel_option(callback: Callable[..., Any], **attributes: Any) -> Callable[[_Command], _Command]:
+    """The option --kernel; `callback` decides where a file of the reader's is executed."""
+    return click.option("--kernel", callback=callback, **attributes)
+
+
+# A command that prints one answer runs a reader's file in a process of its own, which --timeout ends.
+KERNEL = kernel_option(watched, default="3.5", show_default=True, help=_KERNELS)
+KERNEL_HERE = kernel_option(from_option, default="3.5", show_default=True, help=_KERNELS)
+OWN_KERNEL = kernel_option(one_more, metavar="./NAME.py", help="One more: a file with your own, which is executed.")
+
+
+MOST_SECONDS = 7 * 86400.0
+
+
+def timeout_option(
+    default: float, text: str, keep: Callable[[click.Context, float], None] | None = None, **attributes: Any
+) -> Callable[[_Command], _Command]:
+    """The option --timeout: seconds, more than none and up to a week, which `keep` is told as soon as they are read."""
+
+    def in_reason(context: click.Context, _option: click.Parameter, seconds: float) -> float:
+        if not 0 < seconds <= MOST_SECONDS:  # false for a NaN, too
+            raise click.BadParameter(f"{seconds:g}: expected seconds, more than 0 and at most {MOST_SECONDS:.0f}")
+        if keep is not None:
+            keep(context, seconds)
+        return seconds
+
+    return click.option(
+        "--timeout", type=float, default=default, show_default=True, callback=in_reason, help=text, **attributes
+    )
+
+
+TIMEOUT_OF_OWN = timeout_option(
+    TIMEOUT, "Seconds for a file ./NAME.py of one's own.", keep_timeout, is_eager=True, expose_value=False
 )
 
 
@@ -146,6 +93,33 @@ def _with(options: tuple[Callable[[_Command], _Command], ...], command: _Command
     for option in reversed(options):
         command = option(command)
     return command
+
+
+# What `git bisect run` takes for "this one cannot be tested", and for "this one is bad".
+NOT_THERE, OTHERWISE = 125, 1
+
+
+def expect_option(*verdicts: str) -> Callable[[_Command], _Command]:
+    """--expect: with it, whatever keeps a kernel from an answer ends the command with NOT_THERE."""
+
+    def expected(context: click.Context, _option: click.Parameter, verdict: str | None) -> str | None:
+        if verdict is not None and context.obj is not None:
+            context.obj.refusal = NOT_THERE
+        return verdict
+
+    words = "Exit with 1 if the verdict is another, and with 125 if there is none."
+    return click.option("--expect", type=click.Choice(verdicts), is_eager=True, callback=expected, help=words)
+
+
+def as_expected(verdict: str, expect: str | None) -> None:
+    """End the command with OTHERWISE where a verdict was expected and it is another."""
+    if expect not in (None, verdict):
+        click.get_current_context().exit(OTHERWISE)
+
+
+def given(name: str) -> bool:
+    """True when the option was typed, and is not just its default."""
+    return click.get_current_context().get_parameter_source(name) == ParameterSource.COMMANDLINE
 
 
 def standard_input(name: str) -> str | BinaryIO:

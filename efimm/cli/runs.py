@@ -8,32 +8,48 @@ from typing import Any
 import click
 
 from ..kernels import KERNELS
+from ..linux import Kernel
 from ..run import run, run_watched
 from ..text import compare, outcome, reply
-from .options import JSON, KERNEL, machine_from, machine_options
+from .options import (
+    JSON,
+    KERNEL,
+    OWN_KERNEL,
+    TIMEOUT_OF_OWN,
+    as_expected,
+    expect_option,
+    machine_from,
+    machine_options,
+)
 
 
 @click.command("run")
 @KERNEL
+@TIMEOUT_OF_OWN
 @machine_options
 @click.option("--explain", is_flag=True, help="Print the walk that decided, step by step.")
+@expect_option("success", "page-fault", "wrong-memory", "refused")
 @JSON
-def run_command(kernel: str, explain: bool, as_json: bool, **options: Any) -> None:
+def run_command(kernel: str, explain: bool, expect: str | None, as_json: bool, **options: Any) -> None:
     """Boot a kernel and let it call SetVirtualAddressMap."""
     found, at_call = run_watched(machine_from(options), kernel)
     if as_json:
         click.echo(json.dumps(found.summary()))
     else:
         click.echo(reply(found, at_call) if explain else outcome(found))
+    as_expected(found.verdict, expect)
 
 
 @click.command("compare")
+@OWN_KERNEL
+@TIMEOUT_OF_OWN
 @machine_options
 @JSON
-def compare_command(as_json: bool, **options: Any) -> None:
+def compare_command(kernel: Kernel | None, as_json: bool, **options: Any) -> None:
     """Run every kernel on one machine; null in the JSON form for one that the suite has no such build of."""
     made = machine_from(options)
-    found = {name: run(made, kernel) if kernel.has_build_for(made.arch) else None for name, kernel in KERNELS.items()}
+    everyone = {**KERNELS, **({kernel.name: kernel} if kernel else {})}
+    found = {name: run(made, each) if each.has_build_for(made.arch) else None for name, each in everyone.items()}
     if as_json:
         click.echo(json.dumps({name: outcome and outcome.summary() for name, outcome in found.items()}))
         return

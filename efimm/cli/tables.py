@@ -11,7 +11,7 @@ from ..machines import parse_address, table_files
 from ..run import at_call, boot
 from ..text import walk as walk_text
 from ..x86 import PagingMode, load_tables, walk
-from .options import KERNEL, machine_from, machine_options
+from .options import KERNEL, TIMEOUT_OF_OWN, machine_from, machine_options
 
 
 @click.command("walk")
@@ -20,6 +20,7 @@ from .options import KERNEL, machine_from, machine_options
 @click.option("--tables", metavar="FILE", help="Saved page tables instead of a booted kernel: a directory, or a name.")
 @click.option("--root", metavar="NAME", help="Which of the saved tables: its name, or a physical address.")
 @KERNEL
+@TIMEOUT_OF_OWN
 @machine_options
 def walk_command(va: str, entered: bool, tables: str | None, root: str | None, kernel: str, **options: Any) -> None:
     """Walk a page table for the virtual address VA: the booted kernel's, or a saved one."""
@@ -57,6 +58,7 @@ def _canonical(mode: PagingMode) -> str:
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the ELF core.")
 @click.option("--at-call", "entered", is_flag=True, help="At the moment when the firmware is entered, not before.")
 @KERNEL
+@TIMEOUT_OF_OWN
 @machine_options
 def dump_command(output: str, entered: bool, kernel: str, **options: Any) -> None:
     """Write the booted machine's memory as an ELF core, which drgn opens."""

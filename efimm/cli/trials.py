@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import JSON, KERNEL
+from ..workers import TIMEOUT
+from .options import JSON, KERNEL_HERE, timeout_option
 
 
 @click.command("claims")
@@ -38,19 +39,20 @@ if TYPE_CHECKING:
 
 
 @click.command("gauntlet")
-@KERNEL
+@KERNEL_HERE
 @click.option("--all", "everybody", is_flag=True, help="Every kernel, side by side.")
+@timeout_option(TIMEOUT, "Seconds for one trial.")
 @JSON
-def gauntlet_command(kernel: str, everybody: bool, as_json: bool) -> None:
+def gauntlet_command(kernel: str, everybody: bool, timeout: float, as_json: bool) -> None:
     """Send a kernel through every scenario: machines, placements, firmwares."""
     from ..trials import gauntlet, support_table  # noqa: PLC0415 - cloudpickle and tqdm take longer than `efimm run`
 
     progress = sys.stderr.isatty()
     if everybody:
-        table = support_table(progress=progress)
+        table = support_table(progress=progress, timeout=timeout)
         click.echo(json.dumps([_plain(report) for report in table.reports]) if as_json else table)
         return
-    found = gauntlet(kernel, progress=progress)
+    found = gauntlet(kernel, progress=progress, timeout=timeout)
     click.echo(json.dumps(_plain(found)) if as_json else found)
 
 

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
-from ..units import GIB
 from .build import witness
-from .errors import JudgeError
-from .host import QEMU, FirmwareImage
+from .host import FirmwareImage, JudgeError
+from .qemu import VENDORS, firmware_options, launched, phys_bits
 
-VENDORS = {"intel": "GenuineIntel", "amd": "AuthenticAMD"}
 REQUEST_FILE = "opt/org.efimm/request"
 TIMEOUT = 120.0
-LEAST_PHYS_BITS = 40
-
-# What lies above the RAM's own size: the part that devices displace below 4 GiB (q35 leaves 2 GiB there), and above the
-# RAM a window of 32 GiB for PCI devices.
-_DISPLACED, _PCI_WINDOW = 2 * GIB, 32 * GIB
-# On an AMD processor QEMU keeps the last 12 GiB below 1 TiB free of RAM (HyperTransport) by starting again at 1 TiB.
-_AMD_HOLE, _AMD_ABOVE = (1 << 40) - 12 * GIB, 1 << 40
 
 # For suspend to RAM a build with SMM keeps 16 MiB of RAM from 8 MiB on to itself, where a kernel belongs.
 _NO_SUSPEND = ("-global", "ICH9-LPC.disable_s3=1")
-
-# Transparent huge pages would turn each 4 KiB that a probe touches into 2 MiB of this computer's memory.
-_PR_SET_THP_DISABLE = 41
-_WITHOUT_HUGE_PAGES = (
-    "import ctypes, os, sys\n"
-    f"ctypes.CDLL(None).prctl({_PR_SET_THP_DISABLE}, 1, 0, 0, 0)\n"
-    "os.execvp(sys.argv[1], sys.argv[1:])"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +33,15 @@ class Guest:
 
     @property
     def phys_bits(self) -> int:
-        """How many physical address bits the processor gets: enough for the RAM, and no more.
+        """How many physical address bits the processor gets."""
+        return phys_bits(self.ram, self.vendor)
 
-        A firmware may map all that could be addressed, and then each further bit doubles its work.
-        """
-        top = self.ram + _DISPLACED + _PCI_WINDOW
-        if self.vendor == "amd" and top > _AMD_HOLE:
-            top = _AMD_ABOVE + self.ram + _PCI_WINDOW
-        return max((top - 1).bit_length(), LEAST_PHYS_BITS)
-
-    def command(self, folder: Path, request: Path | None) -> list[str]:
-        """The command line.  `folder` is for the variable store, which the firmware writes to."""
-        command = [QEMU, *self.hardware(), "-kernel", str(witness(self.arch)), "-serial", "stdio"]
+    def command(self, request: Path | None) -> list[str]:
+        """The command line.  What the firmware writes into its variable store is forgotten."""
+        command = [*self.hardware(), "-kernel", str(witness(self.arch)), "-serial", "stdio"]
         if request is not None:
             command += ["-fw_cfg", f"name={REQUEST_FILE},file={request}"]
-        if self.firmware.variables is None:
-            return [*command, "-bios", str(self.firmware.code)]
-        store = folder / "variables.fd"
-        store.write_bytes(self.firmware.variables.read_bytes())
-        code = f"if=pflash,format=raw,unit=0,readonly=on,file={self.firmware.code}"
-        return [*command, "-drive", code, "-drive", f"if=pflash,format=raw,unit=1,file={store}"]
+        return command + firmware_options(self.firmware)
 
     def hardware(self) -> list[str]:
         """The options that describe the virtual machine."""
@@ -84,55 +56,101 @@ class Guest:
         return [*options, "-machine", machine]
 
 
+class Power:
+    """The switch of all guests that are started with it: `off` ends them, and none comes up any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] | None = set()
+
+    def on(self, command: Sequence[str], stderr: IO[bytes], files: Sequence[int]) -> subprocess.Popen[bytes]:
+        """Start a guest with its serial line on a pipe; JudgeError when the power is off."""
+        with self._lock:
+            if self._running is None:
+                raise JudgeError("the judge was told to stop")
+            process = subprocess.Popen(
+                launched(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                pass_fds=files,
+                start_new_session=True,  # Ctrl-C is for us, and we end it
+            )
+            self._running.add(process)
+        return process
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End one guest."""
+        process.kill()
+        process.wait()
+        with self._lock:
+            if self._running:
+                self._running.discard(process)
+
+    def off(self) -> None:
+        """End all."""
+        with self._lock:
+            running, self._running = self._running or set(), None
+        for process in running:
+            process.kill()
+
+
 def boot(
-    guest: Guest, request: bytes | None = None, *, timeout: float = TIMEOUT, heard: Callable[[str], None] | None = None
+    guest: Guest,
+    request: bytes | None = None,
+    *,
+    timeout: float = TIMEOUT,
+    heard: Callable[[str], None] | None = None,
+    power: Power | None = None,
 ) -> list[str]:
     """Boot `guest`, and the lines of its witness without their prefix; `heard` gets each one as it comes.
 
     `request` is what the witness is asked (request.py), None to be told the memory map.  Raises JudgeError when the
-    guest takes more than `timeout` seconds, when QEMU refuses its options, or when the witness gives up.
+    guest takes more than `timeout` seconds, when QEMU refuses its options, or when the witness gives up.  Leaves no
+    file and no process behind, however it ends: what QEMU reads and writes here has no name.
     """
-    with tempfile.TemporaryDirectory(prefix="efimm-judge-") as name:
-        folder = Path(name)
-        asked = None
-        if request is not None:
-            asked = folder / "request"
-            asked.write_bytes(request)
-        command = [sys.executable, "-I", "-S", "-c", _WITHOUT_HUGE_PAGES, *guest.command(folder, asked)]
-        with (folder / "stderr").open("w+b") as stderr, _started(command, stderr.fileno(), timeout) as (lines, late):
-            said = []
+    with TemporaryFile() as asked, TemporaryFile() as stderr:
+        asked.write(request or b"")
+        asked.flush()
+        asked.seek(0)
+        command = guest.command(None if request is None else Path(f"/dev/fd/{asked.fileno()}"))
+        said = []
+        with _started(power or Power(), command, stderr, asked.fileno(), timeout) as (lines, late):
             for line in lines:
                 said.append(line)
                 if heard is not None:
                     heard(line)
-            stderr.seek(0)
-            complaint = stderr.read().decode(errors="replace").strip().partition("\n")[0]
+        stderr.seek(0)
+        complaint = stderr.read().decode(errors="replace").strip().partition("\n")[0]
     _check(said, complaint, timeout if late.is_set() else None)
     return said
 
 
 @contextmanager
-def _started(command: Sequence[str], stderr: int, timeout: float) -> Iterator[tuple[Iterator[str], threading.Event]]:
+def _started(
+    power: Power, command: Sequence[str], stderr: IO[bytes], asked: int, timeout: float
+) -> Iterator[tuple[Iterator[str], threading.Event]]:
     """The witness's lines of a started QEMU, and an event that tells whether it had to be stopped for the time."""
     late = threading.Event()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
+    process = power.on(command, stderr, [asked])
 
     def stop() -> None:
         late.set()
         process.kill()
 
     timer = threading.Timer(timeout, stop)
+    timer.daemon = True
     timer.start()
     try:
         assert process.stdout is not None
-        yield (_witness_lines(process.stdout)), late
+        with process.stdout as output:
+            yield _witness_lines(output), late
     finally:
         timer.cancel()
-        process.kill()
-        process.wait()
+        power.end(process)
 
 
-def _witness_lines(output: Iterator[bytes]) -> Iterator[str]:
+def _witness_lines(output: Iterable[bytes]) -> Iterator[str]:
     """The lines that the witness wrote; the firmware's own console uses the same port."""
     for raw in output:
         before, prefix, line = raw.decode("ascii", errors="replace").rstrip().partition("witness: ")

@@ -143,7 +143,7 @@ class Smp:
         try:
             for cpu in self.processors:
                 cpu.start()
-            return self
+            return self  # noqa: TRY300 - an interrupt may come here, too
         except BaseException:
             self.__exit__()
             raise

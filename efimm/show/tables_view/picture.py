@@ -27,7 +27,7 @@ from ...text import COLUMNS, slot_numbers
 from ...x86.modes import ADDRESS_MASK
 from ..drawing.frames import Frame, Frames
 from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, points
-from .story import Table, TablesStory, story_now, story_of
+from .story import Saved, Table, TablesStory, story_now, story_of, story_saved
 
 # What a cell is.  "none": the table does not exist yet.
 NONE, EMPTY, INIT, SAME, OWN, LACKS, DIFFERS = "none", "empty", "init", "same", "own", "lacks", "differs"
@@ -233,7 +233,7 @@ def draw(state: TablesState, moment: int) -> Scene:
 def title(state: TablesState, moment: int) -> str:
     """What the picture is of, in one line."""
     story = state.story
-    return f"Top-level tables of kernel {story.kernel} on {story.machine}; moment: {story.moments[moment].label}"
+    return f"Top-level tables of {story.whose} on {story.machine}; moment: {story.moments[moment].label}"
 
 
 def description(state: TablesState, moment: int) -> str:
@@ -266,7 +266,7 @@ def _said(state: TablesState, moment: int) -> Iterator[tuple[str, str]]:
 
 def _heads(state: TablesState, moment: int) -> Iterator[Shape]:
     story = state.story
-    yield Text(MARGIN, 22, f"Top-level tables of kernel {story.kernel}", "head")
+    yield Text(MARGIN, 22, f"Top-level tables of {story.whose}", "head")
     machine = story.machine
     yield Text(MARGIN, 41, machine if len(machine) <= _MACHINE else f"{machine[: _MACHINE - 1]}…", "small")
     yield Text(_NUMBERS_END, _BODY_TOP - 10, "slots", "small end strong")
@@ -382,7 +382,7 @@ def describe(state: TablesState, moment: int) -> str:
 
 def _parts(state: TablesState, moment: int) -> Iterator[list[str]]:
     story = state.story
-    yield _wrapped(f"top-level tables of kernel {story.kernel} on {story.machine}")
+    yield _wrapped(f"top-level tables of {story.whose} on {story.machine}")
     for sentence in sentences(state, moment):
         yield _wrapped(sentence)
     yield [""]
@@ -414,13 +414,20 @@ def _wrapped(line: str) -> list[str]:
     return wrap(line, COLUMNS, subsequent_indent="    ", break_on_hyphens=False)
 
 
-def tables_view(what: Linux | Kernel | str = "3.5", ram: str | int = "1T", arch: str = "x86_64") -> Frames:
-    """The tables of `what`: a booted kernel as it stands now, or a kernel (a record or its name) led through its life.
+def tables_view(what: Linux | Kernel | str | Saved = "3.5", ram: str | int = "1T", arch: str = "x86_64") -> Frames:
+    """The tables of `what`: a booted kernel as it stands now, a kernel (a record or its name) led through its life, or
+    what `x86.load_tables` gives: tables saved from a real machine.
 
-    `ram` and `arch` are for the latter, as in efimm.machine.  Raises MachineError for a machine that cannot be.
+    `ram` and `arch` are for a kernel, as in efimm.machine.  Raises MachineError for a machine that cannot be.
     """
-    state = state_of(story_now(what) if isinstance(what, Linux) else story_of(what, ram, arch))
+    state = state_of(_story(what, ram, arch))
     return Frames([frame(state, moment) for moment in range(len(state.story.moments))])
+
+
+def _story(what: Linux | Kernel | str | Saved, ram: str | int, arch: str) -> TablesStory:
+    if isinstance(what, tuple):
+        return story_saved(*what)
+    return story_now(what) if isinstance(what, Linux) else story_of(what, ram, arch)
 
 
 def frame(state: TablesState, moment: int) -> Frame:

@@ -5,7 +5,7 @@ The acts are the kernel's own functions; a moment is a copy of the tables' bytes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...linux.direct_map import arch_add_memory
@@ -20,13 +20,18 @@ from ...run import boot, enter, find_kernel
 from ...text import map_title
 from ...trace import Fault
 from ...units import GIB
-from ...x86 import LONG4, PageTable
+from ...x86 import LONG4, PageTable, PagingMode, PhysMemory
 
 _DEVICE, _DEVICE_SIZE = 0xFEC0_0000, 4096
 _NEW_VMALLOC_32 = 0xFC00_0000
 _ADDED = GIB
 _PROCESSES = 3
 _FIRMWARES = "the firmware's"
+OWN_TABLES = ("kernels_own", "init_top_pgt", "swapper_pg_dir")  # what the kernel's own table is called in saved ones
+
+
+# What `x86.load_tables` gives: the memory, the roots by name, and the mode.
+Saved = tuple[PhysMemory, Mapping[str, int], PagingMode]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,12 @@ class TablesMoment:
 
 @dataclass(frozen=True, slots=True)
 class TablesStory:
-    """The moments of one kernel, with the region of addresses that each slot belongs to."""
+    """The moments of one kernel, with the region of addresses that each slot belongs to.
 
-    kernel: str
+    `whose` and `machine` are for the title: "kernel 3.5" on "x86_64, 1T".
+    """
+
+    whose: str
     machine: str
     regions: tuple[str, ...]
     moments: tuple[TablesMoment, ...]
@@ -85,6 +93,37 @@ def story_of(kernel: Kernel | str, ram: str | int = "1T", arch: str = "x86_64") 
         moments.append(_moment(with_efi, "EFI's table", note, []))
     acts.all()
     return _story(acts.linux, moments)
+
+
+def story_saved(memory: PhysMemory, roots: Mapping[str, int], mode: PagingMode) -> TablesStory:
+    """One moment: tables that were saved from a real machine, as `x86.load_tables` gives them.
+
+    The first column is the kernel's own table, by one of the names in OWN_TABLES, or else the first root.  A table
+    counts as behind it where it has nothing in the kernel's half and the kernel's own has; a table without any entry
+    there is another map altogether, and is not behind.
+    """
+    first = next((name for name in OWN_TABLES if name in roots), next(iter(roots)))
+    words = {name: _words(memory, roots[name], mode) for name in (first, *(other for other in roots if other != first))}
+    count = 1 << mode.levels[0].bits
+    half = count // 2 if mode.va_bits > 32 else count * 3 // 4
+    regions = ["below the kernel" if slot < half else "the kernel's part" for slot in range(count)]
+
+    def behind(name: str) -> frozenset[int]:
+        kernels = [slot for slot in range(half, count) if words[first][slot]]
+        there = any(words[name][half:])
+        return frozenset(slot for slot in kernels if there and not words[name][slot])
+
+    tables = [
+        Table(name, roots[name], "init_mm" if name == first else "saved", entries, behind(name))
+        for name, entries in words.items()
+    ]
+    moment = TablesMoment("saved", "The tables as they were saved.", tuple(tables))
+    return TablesStory("a real kernel", f"a machine that was saved ({mode.name})", tuple(regions), (moment,))
+
+
+def _words(memory: PhysMemory, root: int, mode: PagingMode) -> tuple[int, ...]:
+    place, size = root & mode.root_mask, mode.entry_bytes
+    return tuple(memory.read_word(place + size * index, size) for index in range(1 << mode.levels[0].bits))
 
 
 def _watched(kernel: Kernel, look: Callable[[Linux], None]) -> Kernel:
@@ -173,7 +212,7 @@ def _add(moments: list[TablesMoment], moment: TablesMoment) -> None:
 def _story(linux: Linux, moments: Sequence[TablesMoment]) -> TablesStory:
     regions = tuple(_region(linux, slot) for slot in range(_slot_count(linux)))
     arch = "" if linux.machine.arch == "x86_64" else f", {linux.machine.arch}"
-    return TablesStory(linux.kernel.name, f"{map_title(linux.map)}{arch}", regions, tuple(moments))
+    return TablesStory(f"kernel {linux.kernel.name}", f"{map_title(linux.map)}{arch}", regions, tuple(moments))
 
 
 def _slot_count(linux: Linux) -> int:

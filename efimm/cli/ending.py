@@ -1,0 +1,74 @@
+"""How the command ends: told to by a signal, with a reader that has gone, without a place to write to, or below."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+
+class Ended(BaseException):
+    """A signal asks this process to end; on the way out everything that was begun is tidied up."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Watch(BaseException):
+    """Not an error: the command names a file of the reader's, and `main` is to run it in a process below."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path, self.timeout = path, timeout
+
+
+@dataclass
+class Exits:
+    """The command's exit status where it refuses to answer; an option may change it."""
+
+    refusal: int = 2
+
+
+def obey_signals() -> None:
+    """Let SIGTERM and SIGHUP raise Ended, but where somebody has them ignored, as nohup does."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what is tidied up now is not to be disturbed
+    raise Ended(number)
+
+
+def end_by(number: int) -> NoReturn:
+    """End as the signal would have ended this process, so that a shell sees it."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    sys.exit(128 + number)
+
+
+def nowhere(stream: int) -> None:
+    """Let what is written to a stream from now on go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+
+
+def open_streams() -> list[str]:
+    """The names of the standard streams that are closed, which lead nowhere from now on.
+
+    A file that is opened later would get the number of a closed one, and then what is written there.
+    """
+    closed = []
+    for number, name in enumerate(("standard input", "standard output", "standard error")):
+        try:
+            os.fstat(number)
+        except OSError:
+            closed.append(name)
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    return closed
