@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from email.parser import Parser
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -134,7 +134,7 @@ def _fitting(folder: Path, system: str, python: str) -> dict[str, list[tuple[Pat
     return {name: sorted(wheels, key=lambda wheel: wheel[1]) for name, wheels in found.items()}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _requirements(wheel: Path) -> tuple[str, ...]:
     with zipfile.ZipFile(wheel) as packed:
         (name,) = (name for name in packed.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
