@@ -7,11 +7,12 @@ of the package's names, which pdoc makes from the docstrings.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pkgutil import walk_packages
@@ -66,6 +67,7 @@ Watch a real Linux/UEFI page-table bug happen, understand it, and try fixes on i
 These pages are the notebooks, run once. Sliders move, and everything answers that the browser was sent once. To change
 a cell, or to have an answer checked, install efimm and open the notebooks in JupyterLab.
 
+{public()}
 | notebook | afterwards you can | time | |
 |---|---|---|---|
 {"".join(rows)}
@@ -79,6 +81,15 @@ Every name in the package, with what it does and its source:
 |---|---|
 {"".join(f"| [{name}](./{REFERENCE}/{name.replace('.', '/')}.html) | {said} |" + chr(10) for name, said in packages())}
 """
+
+
+def public(urls: Mapping[str, str] | None = None) -> str:
+    """A line of links to where efimm is published ([project.urls]); "" while it is not."""
+    if urls is None:
+        entries = importlib.metadata.metadata("efimm").get_all("Project-URL") or ()
+        urls = dict(entry.split(", ", 1) for entry in entries)
+    links = ", ".join(f"[{name}]({url})" for name, url in urls.items())
+    return f"Published: {links}.\n" if links else ""
 
 
 def packages() -> list[tuple[str, str]]:
