@@ -20,9 +20,9 @@ from . import workers
 from .kernels import KERNELS
 from .linux import Kernel
 from .machines import MachineError
+from .maps.errors import printable
 from .run import find_kernel
 from .scenarios import SCENARIOS, Scenario
-from .maps.errors import printable
 from .workers import TIMEOUT, Answer, told
 
 

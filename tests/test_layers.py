@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "efimm"
 # "" is efimm/__init__.py, the public names: only the command stands above it.
 LAYERS = [
     "trace",
+    "files",
     "x86",
     "uefi",
     "maps",
@@ -33,6 +34,7 @@ LAYERS = [
     "course",
     "judges",
     "room",
+    "dashboard",
     "doctor",
     "",
     "cli",
@@ -57,6 +59,7 @@ MAY_ALSO_IMPORT = {
     "efimm.show.ram.slider": {"anywidget", "traitlets"},
     "efimm.show.drawing.frames": {"anywidget", "traitlets"},
     "efimm.show.explorer.widget": {"anywidget", "traitlets"},
+    "efimm.dashboard": {"jupyter_server", "tornado", "traitlets", "voila"},
     "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
     "efimm.cli": {"click"},
 }

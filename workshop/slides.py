@@ -13,8 +13,9 @@ from nbconvert import SlidesExporter
 from picks import cells_of, slides
 from reveal import reveal
 
-from efimm.course.export import executed, standalone
+from efimm.course.export import Kernels, standalone
 from efimm.course.series import notebooks_folder
+from efimm.files import own_folder, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = Path(__file__).resolve().parent / "slides.css"
@@ -36,7 +37,9 @@ def deck() -> str:
     """The page with all slides; the notebooks that they are taken from are run."""
     chosen = slides()
     names = sorted({slide.notebook for slide in chosen if slide.notebook})
-    notebooks = {name: executed(notebooks_folder() / f"{name}.ipynb") for name in names}
+    with Kernels() as kernels:
+        ran = kernels.executed(notebooks_folder() / f"{name}.ipynb" for name in names)
+        notebooks = dict(zip(names, ran, strict=True))
     together = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]  # nbformat has no types
         cells=[cell for slide in chosen for cell in cells_of(slide, notebooks)]
     )
@@ -68,8 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "site" / "slides.html", help="where to write it")
     output = parser.parse_args().output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(deck(), encoding="utf-8")
+    own_folder(output.parent)
+    write_text(output, deck())
     print(f"{output}: {output.stat().st_size:,} bytes")
 
 

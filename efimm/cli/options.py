@@ -47,6 +47,7 @@ KERNEL_HERE = kernel_option(from_option, default="3.5", show_default=True, help=
 OWN_KERNEL = kernel_option(one_more, metavar="./NAME.py", help="One more: a file with your own, which is executed.")
 
 
+PORT = click.IntRange(1, 65535)
 MOST_SECONDS = 7 * 86400.0
 
 

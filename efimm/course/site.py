@@ -11,34 +11,33 @@ import importlib.util
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
 
 from nbformat.v4 import new_markdown_cell, new_notebook
 
+from ..files import own_folder, write_text
 from ..show.drawing.svg import STATIC
 from ..trials import SupportTable, support_table
-from .export import executed, page
+from .export import Kernels, page
 from .series import chapters, notebooks_folder
 
-AT_ONCE = 2  # kernels: each takes some 150 MB
 REFERENCE = "api"
 
 
-def make_site(folder: Path, *, run: Callable[[Path], Any] = executed) -> Iterator[Path]:
+def make_site(folder: Path, *, run: Callable[[Path], Any] | None = None) -> Iterator[Path]:
     """Write all pages to `folder`, and give the path of each when it is written.
 
-    `run` makes an executed notebook from a notebook's path.  Raises ValueError where pdoc is not installed, before
-    anything is written.
+    `run`, where it is given, makes an executed notebook from a notebook's path.  Raises ValueError, before anything is
+    written, where pdoc is not installed, and for a folder that is neither ours nor empty.
     """
     _must_have_pdoc()
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     notebooks = notebooks_folder()
     paths = [path for path in sorted(notebooks.rglob("*.ipynb")) if ".ipynb_checkpoints" not in path.parts]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for path, notebook in zip(paths, pool.map(run, paths), strict=True):
+    with Kernels() as kernels:
+        for path, notebook in zip(paths, map(run, paths) if run else kernels.executed(paths), strict=True):
             yield _write(folder / path.relative_to(notebooks).with_suffix(".html"), notebook)
     yield _write(folder / "index.html", _of_text(contents()))
     yield _write(folder / "support.html", _of_text(support(support_table(progress=False))))
@@ -137,5 +136,4 @@ def _of_text(markdown: str) -> Any:
 
 def _write(path: Path, notebook: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(notebook, path.stem), encoding="utf-8")
-    return path
+    return write_text(path, page(notebook, path.stem))

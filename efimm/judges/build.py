@@ -32,8 +32,9 @@ _BY_ARCH = {
 _OTHER_ARCH_ONLY = {"x86_64": "ia32", "i386": "x64"}
 
 # QEMU takes a file for -kernel as Linux's, and byte 0x1f1 as the number of its set-up sectors; a file shorter than that
-# is refused.  So the image is padded.
+# is refused.  So the image is padded, and ends with a digest of all before it, by which a damaged file is known.
 _PADDED_SIZE = 256 << 10
+_DIGEST = hashlib.sha256
 _IMAGE_FILE_RELOCS_STRIPPED = 1
 
 
@@ -44,9 +45,9 @@ def sources(arch: str) -> list[Path]:
 
 
 def witness(arch: str = "x86_64") -> Path:
-    """The path of the built witness (a PE image for `-kernel`); builds it where the cache has none of these sources."""
+    """The path of the built witness (a PE image for `-kernel`), built where the cache has no whole one."""
     built = cache_folder() / f"witness-{arch}-{source_hash(arch)}.efi"
-    if not built.exists():
+    if not _whole(built):
         with tempfile.TemporaryDirectory(dir=built.parent) as folder:
             image = _build(arch, Path(folder))
             image.replace(built)  # at once: another process may be building, too
@@ -85,7 +86,18 @@ def _for_firmware(image: bytes) -> bytes:
     header = int.from_bytes(image[0x3C:0x40], "little") + 4
     flags = header + 18
     movable = image[flags] & ~_IMAGE_FILE_RELOCS_STRIPPED
-    return (image[:flags] + bytes([movable]) + image[flags + 1 :]).ljust(_PADDED_SIZE, b"\0")
+    padded = (image[:flags] + bytes([movable]) + image[flags + 1 :]).ljust(_PADDED_SIZE - _DIGEST().digest_size, b"\0")
+    return padded + _DIGEST(padded).digest()
+
+
+def _whole(built: Path) -> bool:
+    """True for a file that is as `_for_firmware` has made it: not one that a full disk or a crash has cut short."""
+    try:
+        image = built.read_bytes()
+    except OSError:
+        return False
+    size = _DIGEST().digest_size
+    return len(image) >= _PADDED_SIZE and image[-size:] == _DIGEST(image[:-size]).digest()
 
 
 def _run(command: list[str]) -> None:

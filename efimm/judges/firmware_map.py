@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from ..files import write_text
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
 from ..uefi.synthetic import e820_from_efi
 from .build import source_hash
@@ -58,9 +59,7 @@ def learn(guest: Guest, *, timeout: float, afresh: bool = False, power: Power | 
     if known is not None:
         return known
     found = map_of(read_testimony(boot(guest, timeout=timeout, power=power)))
-    waiting = kept.with_suffix(f".{id(found)}")
-    waiting.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    waiting.replace(kept)
+    write_text(kept, json.dumps(asdict(found)))
     return found
 
 
