@@ -1,9 +1,8 @@
 """Would one's own machine have met the bug?  Every kernel of the suite, booted on the memory map of a log.
 
 There is no rule here: each verdict is that of `efimm.run`.  The array of descriptors is put where the model's allocator
-puts it and then, since a NUMA machine may put it on any node, into other parts of the RAM, 512 GiB each.
-
-The answer of `efimm check` as text of at most 72 columns.
+puts it and then, since a NUMA machine may put it on any node, into other parts of the RAM, 512 GiB each.  The answer is
+told as text of at most 72 columns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A sentence of the thread that can be right or wrong, and what a run says to it.
-
-Claims and findings as text of at most 72 columns.
-"""
+"""A sentence of the thread that can be right or wrong, what a run says to it, and both as text of 72 columns."""
 
 from __future__ import annotations
 

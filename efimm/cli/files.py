@@ -1,7 +1,4 @@
-"""Commands that read files: map.
-
-The command for one's own machine: check.
-"""
+"""Commands that read a file of one's own machine: map, check."""
 
 from __future__ import annotations
 

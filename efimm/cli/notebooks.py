@@ -1,9 +1,4 @@
-"""The commands that open notebooks: lab, dashboard.
-
-The commands that write notebooks as web pages: export, site.
-
-The command that looks whether everything is there: doctor.
-"""
+"""Commands about the notebooks: lab and dashboard open them, export and site make pages, doctor looks over all."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Commands that try one thing in many ways: gauntlet, locks.
-
-The command that tries what was said in June 2012: claims.
-"""
+"""Commands that try one thing in many ways: gauntlet, locks, and claims with what was said in June 2012."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The Python and the packages, against what efimm itself asks for.
-
-What a few commands need beside: space, Voila, real firmware.
-"""
+"""Python and packages against what efimm asks for, and what a few commands need beside: space, Voila, firmware."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Notebook 11: what a fix costs, what it forgets, and hpa's fix as the last exercise.
+"""Notebook 11: what a fix costs, what it forgets, and as the last exercise hpa's plan as a reader's own kernel.
 
-The last exercise of notebook 11: hpa's plan as a reader's kernel, tried on machines of 64 and of 32 bits.
+That kernel is tried on machines of 64 and of 32 bits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Small page tables with random content, as words by address: what the exercises about a walk are drawn from.
-
-Which RAM a table does not map to itself: what several tasks ask of a reader's kernel.
-
-Machines whose firmware lies further up than usual.
-"""
+"""What exercises are drawn from: small random page tables, RAM that a table does not map 1:1, lifted firmware."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from ..linux import efi, setup
 from ..linux.direct_map import init_memory_mapping, one_block_3_5
 from ..linux.efi_map import early_code_mapping_set_exec, old_map_regions, runtime_code_page_mkexec
-from ..linux.head import V3_5_IMAGE
+from ..linux.head import KernelImage
 from ..linux.i386.efi import efi_map_regions as efi_map_regions_32
-from ..linux.i386.tables import clone_pgd_range
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, pgd_index
+from ..linux.pgtable import clone_pgd_range
 from ..linux.pti import set_pgd
 from ..linux.realmode import write_real_mode_header
 from ..linux.smp import SpinLock
@@ -161,13 +161,27 @@ I386 = Kernel32(
     efi_call_virt=efi_call_virt,
 )
 
+# Linux 3.5.0 as we booted it on OVMF in November 2026: its CR3 was 0x1195000.
+IMAGE = KernelImage(
+    text=0x100_0000,
+    end=0x140_0000,
+    init_level4_pgt=0x119_5000,
+    level3_ident_pgt=0x119_6000,
+    level3_kernel_pgt=0x119_7000,
+    level2_fixmap_pgt=0x119_8000,
+    level1_fixmap_pgt=0x119_9000,
+    level2_ident_pgt=0x119_A000,
+    level2_kernel_pgt=0x119_B000,
+    init_stack_top=0x118_C000,
+)
+
 KERNEL = Kernel(
     name="3.5",
     order=0,
     title="Linux 3.5 (July 2012)",
     source="arch/x86/platform/efi/efi.c and efi_64.c, v3.5",
     layout=V3_5_LAYOUT,
-    image=V3_5_IMAGE,
+    image=IMAGE,
     setup_arch=setup_arch,
     efi_reserve_boot_services=efi.efi_reserve_boot_services,
     init_mem_mapping=init_mem_mapping,

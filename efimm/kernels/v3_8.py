@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ..linux.direct_map import init_memory_mapping, one_block_3_8
 from ..linux.efi_map import early_code_mapping_set_exec
-from ..linux.head import V3_8_IMAGE
+from ..linux.head import KernelImage
 from ..linux.layout import PGDIR_SIZE, pgd_index
 from ..linux.pti import set_pgd
 from ..linux.setup import FOUR_GIB
@@ -51,13 +51,28 @@ def efi_call_phys(linux: Linux) -> Iterator[None]:
     early_code_mapping_set_exec(linux, executable=False)
 
 
+# Linux 3.8.13, from the same machine: its CR3 was 0x11a9000, slot 272 0x11aa063, slot 511 0x11ab067.  That the other
+# tables follow as in 3.5 is inferred.
+IMAGE = KernelImage(
+    text=0x100_0000,
+    end=0x140_0000,
+    init_level4_pgt=0x11A_9000,
+    level3_ident_pgt=0x11A_A000,
+    level3_kernel_pgt=0x11A_B000,
+    level2_fixmap_pgt=0x11A_C000,
+    level1_fixmap_pgt=0x11A_D000,
+    level2_ident_pgt=0x11A_E000,
+    level2_kernel_pgt=0x11A_F000,
+    init_stack_top=0x11A_0000,
+)
+
 KERNEL = replace(
     v3_5.KERNEL,
     name="3.8",
     order=5,
     title="Linux 3.8 (February 2013)",
     source="arch/x86/platform/efi/efi_64.c, v3.8.13 (Nathan Zimmer, b8f2c21db390)",
-    image=V3_8_IMAGE,
+    image=IMAGE,
     init_mem_mapping=init_mem_mapping,
     efi_call_phys=efi_call_phys,
     known_bugs=(),

@@ -16,9 +16,9 @@ from dataclasses import replace
 from ..linux import efi_map
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region
-from ..linux.i386.tables import clone_pgd_range
 from ..linux.layout import EFI_VA_END, EFI_VA_START, PAGE_TABLE, PUD_SHIFT, pgd_index
 from ..linux.page_alloc import alloc_pages
+from ..linux.pgtable import clone_pgd_range
 from ..linux.state import Linux, Linux32
 from ..uefi.memmap import EfiMemoryDescriptor
 from ..x86 import PageTable

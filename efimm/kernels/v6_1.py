@@ -14,7 +14,7 @@ from dataclasses import replace
 from ..linux import efi, efi_map, setup
 from ..linux.efi import BOOT_SERVICES, can_free_region, should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_executable
-from ..linux.head import V6_1_IMAGE
+from ..linux.head import KernelImage
 from ..linux.layout import KERNPG_TABLE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
 from ..linux.page_alloc import alloc_pages
 from ..linux.pageattr import kernel_map_pages_in_pgd
@@ -127,6 +127,18 @@ def efi_call(linux: Linux) -> Iterator[None]:
         linux.cpu.write_cr3(prev_cr3)
 
 
+# Debian's 6.1.0-56-amd64 as we booted it on OVMF in November 2026, with nokaslr: its symbols, and _end rounded up.
+IMAGE = KernelImage(
+    text=0x160_0000,
+    end=0x4C0_0000,
+    init_level4_pgt=0x301_0000,
+    level3_kernel_pgt=0x301_5000,
+    level2_kernel_pgt=0x301_6000,
+    level2_fixmap_pgt=0x301_7000,
+    level1_fixmap_pgt=0x301_8000,
+    init_stack_top=0x300_4000,
+)
+
 KERNEL = replace(
     v4_6.KERNEL,
     name="6.1",
@@ -134,7 +146,7 @@ KERNEL = replace(
     title="Linux 6.1 (December 2022)",
     source="arch/x86/platform/efi/efi_64.c, v6.1 (Debian's 6.1.192-2)",
     layout=V6_1_LAYOUT,
-    image=V6_1_IMAGE,
+    image=IMAGE,
     setup_arch=setup_arch,
     efi_reserve_boot_services=efi_reserve_boot_services,
     setup_real_mode=setup_real_mode,

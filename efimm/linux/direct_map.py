@@ -1,16 +1,12 @@
 """The direct map of RAM at PAGE_OFFSET, the mapping that the identity map is later borrowed from.
 
-Source: arch/x86/mm/init.c (init_memory_mapping) and init_64.c (kernel_physical_mapping_init, phys_pud_init), v3.5.
-Which ranges are mapped is the kernel's `init_mem_mapping`; of a range everything is mapped, reserved or not, but for a
-whole GiB that e820 does not mention at all.
+Source: arch/x86/mm/init.c (init_memory_mapping) and init_64.c (kernel_physical_mapping_init, phys_pud_init,
+arch_add_memory), v3.5.  Which ranges are mapped is the kernel's `init_mem_mapping`; of a range everything is mapped,
+reserved or not, but for a whole GiB that e820 does not mention at all.
 
-Where the page tables of the direct map come from while there is no page allocator yet.
-
-Until 3.8 one block is found for all tables of a range before any is written; how much is needed is computed before, and
-the formula changed (`table_space_3_5`, `table_space_3_8`).  Since 3.9 pages are taken as they are needed, from memory
-that is mapped already (`alloc_low_pages`).
-
-Memory that is added to a running kernel: arch_add_memory (arch/x86/mm/init_64.c, v3.5).
+Its page tables are needed before there is a page allocator.  Until 3.8 one block is found for all tables of a range
+before any is written, and the formula for its size changed (`table_space_3_5`, `table_space_3_8`).  Since 3.9 pages are
+taken as they are needed, from memory that is mapped already (`alloc_low_pages`).
 """
 
 from __future__ import annotations

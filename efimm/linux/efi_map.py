@@ -1,16 +1,12 @@
-"""How kernels since 3.14 give the firmware's regions their addresses: downwards from -4 GiB, and 1:1 besides.
+"""How the firmware's regions get their addresses.
 
-Source: arch/x86/platform/efi/efi_64.c, v3.14 and v6.1 (__map_region, efi_map_region).
+Until 3.13, and later with `efi=old_map`, in the direct map or by ioremap: arch/x86/platform/efi/efi.c and efi_64.c,
+v3.5.  Since 3.14 downwards from -4 GiB, and 1:1 besides: efi_64.c, v3.14 and v6.1 (__map_region, efi_map_region).
 
-How 3.5 gives the firmware's regions their addresses: in the direct map, or by ioremap.
-
-Source: arch/x86/platform/efi/efi.c and efi_64.c, v3.5.  From 3.14 to 5.8 this is what `efi=old_map` chose.
-
-A kernel that another one has started by kexec: the firmware was switched already, and will not switch again.
-
-Source: arch/x86/platform/efi/efi.c (save_runtime_map, kexec_enter_virtual_mode) and efi_64.c (efi_map_region_fixed),
-v3.14.1 (Dave Young, 1fec0533693c).  The addresses travel through /sys/firmware/efi/runtime-map, kexec's tools and
-setup_data; here `Linux.efi_setup` is what arrives.
+A kernel that another one has started by kexec gets them from its predecessor, since the firmware was switched already
+and will not switch again: save_runtime_map, kexec_enter_virtual_mode and efi_map_region_fixed, v3.14.1 (Dave Young,
+1fec0533693c).  The addresses travel through /sys/firmware/efi/runtime-map, kexec's tools and setup_data; here
+`Linux.efi_setup` is what arrives.
 """
 
 from __future__ import annotations

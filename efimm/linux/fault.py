@@ -1,9 +1,8 @@
-"""What Linux prints when the firmware takes a page fault (arch/x86/mm/fault.c, v3.5; checked against real oopses).
+"""What Linux does about a page fault: the oops for the firmware's, a repair for one in the vmalloc area.
 
-How one process's table learns of a new kernel entry: by a fault, or by a sync of all (arch/x86/mm/fault.c, v3.5).
-
-Only the vmalloc area is repaired by a fault.  The direct map and vmemmap have to be synced before anybody looks; an
-entry that is missing in the lower half is never put there by the kernel's own faults.
+Source: arch/x86/mm/fault.c, v3.5; the oops is checked against real ones.  Only the vmalloc area is repaired by a fault.
+The direct map and vmemmap have to be synced before anybody looks; an entry that is missing in the lower half is never
+put there by the kernel's own faults.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from ..x86 import PageFault, walk
 from .i386 import vmalloc as i386
 from .layout import PGDIR_SIZE, pgd_index
 from .state import Linux, Linux32, Mm
+
+PF_PROT, PF_USER, PF_RSVD = 1 << 0, 1 << 2, 1 << 3
 
 
 def do_page_fault(linux: Linux, fault: PageFault) -> None:
@@ -30,14 +31,9 @@ def dump_pagetable(fault: PageFault) -> str:
     return "".join(f"{step.level.name.upper()} {step.entry:x} " for step in fault.walk.steps)
 
 
-PF_PROT, PF_USER, PF_RSVD = 1 << 0, 1 << 2, 1 << 3
-TASK_SIZE_MAX, TASK_SIZE_MAX_32 = (1 << 47) - 4096, 0xC000_0000
-
-
 def kernel_fault(linux: Linux, mm: Mm, fault: PageFault) -> bool:
     """The start of do_page_fault: True when the fault was one of these, and the access can be made again."""
-    top = TASK_SIZE_MAX_32 if isinstance(linux, Linux32) else TASK_SIZE_MAX
-    if fault.cr2 < top or fault.error_code & (PF_RSVD | PF_USER | PF_PROT):
+    if fault.cr2 < linux.layout.task_size_max or fault.error_code & (PF_RSVD | PF_USER | PF_PROT):
         return False
     return vmalloc_fault(linux, mm, fault.cr2)
 

@@ -5,7 +5,7 @@ Source: arch/x86/kernel/head_64.S and head64.c (zap_identity_mappings), v3.5 and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..trace import Trace
 from ..x86 import Cpu, PageTable, PhysMemory
@@ -68,48 +68,3 @@ def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cp
     cpu.rsp = START_KERNEL_MAP + image.init_stack_top - layout.phys_base
     cpu.rip = START_KERNEL_MAP + linked_at
     return swapper_pg_dir
-
-
-# Linux 3.5.0 as we booted it on OVMF in November 2026: its CR3 was 0x1195000.
-V3_5_IMAGE = KernelImage(
-    text=0x100_0000,
-    end=0x140_0000,
-    init_level4_pgt=0x119_5000,
-    level3_ident_pgt=0x119_6000,
-    level3_kernel_pgt=0x119_7000,
-    level2_fixmap_pgt=0x119_8000,
-    level1_fixmap_pgt=0x119_9000,
-    level2_ident_pgt=0x119_A000,
-    level2_kernel_pgt=0x119_B000,
-    init_stack_top=0x118_C000,
-)
-
-# Linux 3.8.13, from the same machine: its CR3 was 0x11a9000, slot 272 0x11aa063, slot 511 0x11ab067.  That the other
-# tables follow as in 3.5 is inferred.
-V3_8_IMAGE = KernelImage(
-    text=0x100_0000,
-    end=0x140_0000,
-    init_level4_pgt=0x11A_9000,
-    level3_ident_pgt=0x11A_A000,
-    level3_kernel_pgt=0x11A_B000,
-    level2_fixmap_pgt=0x11A_C000,
-    level1_fixmap_pgt=0x11A_D000,
-    level2_ident_pgt=0x11A_E000,
-    level2_kernel_pgt=0x11A_F000,
-    init_stack_top=0x11A_0000,
-)
-
-# No boot of 3.14 was recorded: 3.5's addresses, without the tables that its head_64.S no longer links.
-V3_14_IMAGE = replace(V3_5_IMAGE, level3_ident_pgt=None, level2_ident_pgt=None)
-
-# Debian's 6.1.0-56-amd64 as we booted it on OVMF in November 2026, with nokaslr: its symbols, and _end rounded up.
-V6_1_IMAGE = KernelImage(
-    text=0x160_0000,
-    end=0x4C0_0000,
-    init_level4_pgt=0x301_0000,
-    level3_kernel_pgt=0x301_5000,
-    level2_kernel_pgt=0x301_6000,
-    level2_fixmap_pgt=0x301_7000,
-    level1_fixmap_pgt=0x301_8000,
-    init_stack_top=0x300_4000,
-)

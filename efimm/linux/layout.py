@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from ..x86.modes import NX, PCD, PS, RW, US, A, D, G, P
+from ..x86.modes import LONG4, NX, PCD, PS, RW, US, A, D, G, P, PagingMode
 
 PGDIR_SHIFT, PUD_SHIFT, PMD_SHIFT = 39, 30, 21
 PGDIR_SIZE, PUD_SIZE, PMD_SIZE = 1 << PGDIR_SHIFT, 1 << PUD_SHIFT, 1 << PMD_SHIFT
@@ -51,17 +51,31 @@ class Region:
 class Layout:
     """Where a kernel keeps what: its direct map from `page_offset` on, and the table of all regions.
 
-    `phys_base` is how far the kernel's text lies above the physical address it was linked for.
+    `phys_base` is how far the kernel's text lies above the physical address it was linked for.  `mode` is the
+    processor's paging mode.  `shared_kernel_pmd` (SHARED_KERNEL_PMD) is true where processes share the table behind the
+    kernel's top-level entries: with PAE only.
     """
 
     page_offset: int
     regions: tuple[Region, ...]
     phys_base: int = 0
+    mode: PagingMode = LONG4
+    shared_kernel_pmd: bool = False
 
     @property
     def kernel_pgd_boundary(self) -> int:
         """The top-level entry of the direct map's first byte (KERNEL_PGD_BOUNDARY)."""
         return pgd_index(self.page_offset)
+
+    @property
+    def kernel_pgd_ptrs(self) -> int:
+        """KERNEL_PGD_PTRS: how many top-level entries the kernel's addresses have."""
+        return PTRS_PER_PGD - self.kernel_pgd_boundary
+
+    @property
+    def task_size_max(self) -> int:
+        """TASK_SIZE_MAX: the end of what a process may use."""
+        return (1 << 47) - PAGE_SIZE
 
     def region(self, name: str) -> Region:
         """The first region called `name`."""

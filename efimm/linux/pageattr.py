@@ -1,15 +1,13 @@
-"""Changing the rights of mapped kernel pages: set_memory_x, set_memory_nx, set_memory_uc.
+"""Changing the rights of mapped kernel pages, and mapping pages in a table other than the kernel's own.
 
-Source: arch/x86/mm/pageattr.c, v3.5.  A large page that is changed only in part is split first; one that would not
-change at all is left alone.  Not here: the alias of the kernel's own text, and memory-type tracking.
+Source: arch/x86/mm/pageattr.c: set_memory_x, set_memory_nx and set_memory_uc of v3.5, kernel_map_pages_in_pgd of v3.14
+and v4.9; arch/x86/mm/pat/set_memory.c, v6.1.  A large page that is changed only in part is split first; one that would
+not change at all is left alone.  What is mapped already keeps its page frame and only changes its rights, in whatever
+table it lies: if that is shared, so is the change.
 
-Mapping pages in a table other than the kernel's own: kernel_map_pages_in_pgd.
-
-Source: arch/x86/mm/pageattr.c, v3.14 and v4.9; arch/x86/mm/pat/set_memory.c, v6.1.  What is mapped already keeps its
-page frame and only changes its rights, in whatever table it lies: if that is shared, so is the change.
-
-Left out: that Linux runs past the end of a table page for a range that crosses a 512 GiB line, and static_protections,
-which keeps the kernel's own text and read-only data as they are.
+Left out: the alias of the kernel's own text, memory-type tracking, static_protections (which keeps the kernel's own
+text and read-only data as they are), and that Linux runs past the end of a table page for a range that crosses a 512
+GiB line.
 """
 
 from __future__ import annotations

@@ -1,22 +1,20 @@
-"""Processes' top-level tables come and go: pgd_alloc, pgd_ctor, pgd_dtor, pgd_free (arch/x86/mm/pgtable.c, v3.5).
+"""Processes' top-level tables come and go, and which of them have fallen behind init_mm's.
 
-Whether a process has the kernel's top-level entries as copies or shares the table that they lead to (SHARED_KERNEL_PMD:
-PAE, unless it runs as a guest of Xen) decides whether it has to be on pgd_list at all.
-
-Which top-level tables have fallen behind init_mm's, found by comparing them.
+Source: arch/x86/mm/pgtable.c, v3.5 (pgd_alloc, pgd_ctor, pgd_dtor, pgd_free).  Whether a process has the kernel's
+top-level entries as copies or shares the table that they lead to (SHARED_KERNEL_PMD: PAE, unless it runs as a guest of
+Xen) decides whether it has to be on pgd_list at all.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from ..x86 import LONG4, PAE, Entry, PageTable
+from ..x86 import PAE, Entry, PageTable
 from ..x86.memory import PAGE_SIZE
 from ..x86.modes import ADDRESS_MASK
 from .i386.layout import PGD_IDENT_ATTR
-from .layout import PTRS_PER_PGD
 from .page_alloc import alloc_pages
-from .state import Linux, Linux32, Mm
+from .state import Linux, Mm
 
 Piece = tuple[int, int, int, int]  # first index, count, first entry, step
 
@@ -27,9 +25,8 @@ def pgd_alloc(linux: Linux, name: str) -> Mm:
     The entries share everything below the top level; only top-level entries that appear later have to be synced.
     MemoryError when the kernel's pages for tables are used up.
     """
-    mode = linux.layout.mode if isinstance(linux, Linux32) else LONG4
     processes = linux.pgd_list
-    pgd = processes.make_table(linux.memory, alloc_pages(linux, 1), f"{name}'s pgd", linux.trace, mode)
+    pgd = processes.make_table(linux.memory, alloc_pages(linux, 1), f"{name}'s pgd", linux.trace, linux.layout.mode)
     mm = Mm(pgd, processes.make_lock(f"{name}'s page_table_lock", linux.trace))
     pmds = preallocate_pmds(linux)
     with linux.kernel.hold_pgd_lock(linux):
@@ -45,16 +42,16 @@ def pgd_free(linux: Linux, mm: Mm) -> None:
 
 def pgd_ctor(linux: Linux, mm: Mm) -> None:
     """Copy and link; the caller holds pgd_lock over both, so that no sync comes between."""
-    boundary, end = kernel_half(linux)
-    if not (_is_pae(linux) and not shared_kernel_pmd(linux)):
-        clone_pgd_range(mm.pgd, linux.swapper_pg_dir, boundary, end - boundary)
-    if not shared_kernel_pmd(linux):
+    layout = linux.layout
+    if layout.mode is not PAE or layout.shared_kernel_pmd:
+        clone_pgd_range(mm.pgd, linux.swapper_pg_dir, layout.kernel_pgd_boundary, layout.kernel_pgd_ptrs)
+    if not layout.shared_kernel_pmd:
         linux.pgd_list.add(mm)
 
 
 def pgd_dtor(linux: Linux, mm: Mm) -> None:
     """Unlink."""
-    if shared_kernel_pmd(linux):
+    if linux.layout.shared_kernel_pmd:
         return
     with linux.kernel.hold_pgd_lock(linux):
         linux.pgd_list.remove(mm)
@@ -62,35 +59,36 @@ def pgd_dtor(linux: Linux, mm: Mm) -> None:
 
 def preallocate_pmds(linux: Linux) -> list[int]:
     """The lower tables of a PAE process, made at once: its own three, and a fourth where the kernel's is not shared."""
-    unshared = kernel_half(linux)[shared_kernel_pmd(linux) is False]
-    return [alloc_pages(linux, 1) for _ in range(unshared)] if _is_pae(linux) else []
+    layout = linux.layout
+    if layout.mode is not PAE:
+        return []
+    count = layout.kernel_pgd_boundary + (0 if layout.shared_kernel_pmd else layout.kernel_pgd_ptrs)
+    return [alloc_pages(linux, 1) for _ in range(count)]
 
 
 def pgd_prepopulate_pmd(linux: Linux, mm: Mm, pmds: list[int]) -> None:
     """Link them; one for kernel addresses starts as a copy of the kernel's own."""
     for index, pmd in enumerate(pmds):
-        if index >= kernel_half(linux)[0]:
+        if index >= linux.layout.kernel_pgd_boundary:
             linux.memory.write(pmd, linux.memory.read(linux.swapper_pg_dir[index].address, PAGE_SIZE))
         mm.pgd[index] = pmd | PGD_IDENT_ATTR
 
 
-def shared_kernel_pmd(linux: Linux) -> bool:
-    """SHARED_KERNEL_PMD: no on x86-64 and with two levels, yes with PAE."""
-    return isinstance(linux, Linux32) and linux.layout.shared_kernel_pmd
+def clone_pgd_range(target: PageTable, source: PageTable, first: int, count: int, to: int | None = None) -> None:
+    """Copy `count` top-level entries from index `first`, to the same indexes or from `to` on (asm/pgtable.h, v3.5).
 
-
-def kernel_half(linux: Linux) -> tuple[int, int]:
-    """KERNEL_PGD_BOUNDARY and PTRS_PER_PGD: the kernel's top-level entries are those between."""
-    if isinstance(linux, Linux32):
-        boundary = linux.layout.kernel_pgd_boundary
-        return boundary, boundary + linux.layout.kernel_pgd_ptrs
-    return linux.layout.kernel_pgd_boundary, PTRS_PER_PGD
-
-
-def clone_pgd_range(target: PageTable, source: PageTable, first: int, count: int) -> None:
-    """Copy `count` entries from index `first` on into a table that is empty there."""
-    for index, length, entry, step in _pieces(tuple(source.words(first, count))):
-        target.fill(first + index, length, entry, step)
+    Into a table that is empty there run by run; else entry by entry where they differ, so that the trace has each old
+    value.
+    """
+    to = first if to is None else to
+    words = tuple(source.words(first, count))
+    if any(target.words(to, count)):
+        for index, word in enumerate(words, to):
+            if target[index] != word:
+                target[index] = word
+        return
+    for index, length, entry, step in _pieces(words):
+        target.fill(to + index, length, entry, step)
 
 
 @lru_cache(maxsize=16)  # thousands of processes copy the same entries
@@ -110,10 +108,6 @@ def _pieces(words: tuple[int, ...]) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
-def _is_pae(linux: Linux) -> bool:
-    return isinstance(linux, Linux32) and linux.layout.mode is PAE
-
-
 def stale_slots(linux: Linux) -> dict[str, list[int]]:
     """The kernel's top-level entries that a table lacks or has otherwise than swapper_pg_dir, by the table's name.
 
@@ -127,8 +121,8 @@ def stale_slots(linux: Linux) -> dict[str, list[int]]:
 
 def stale_slots_of(linux: Linux, table: PageTable) -> list[int]:
     """The same for one table, whether it is on a list or not."""
-    first, end = kernel_half(linux)
-    reference, own = (some.words(first, end - first) for some in (linux.swapper_pg_dir, table))
+    first, count = linux.layout.kernel_pgd_boundary, linux.layout.kernel_pgd_ptrs
+    reference, own = (some.words(first, count) for some in (linux.swapper_pg_dir, table))
     if own == reference:
         return []
     pairs = enumerate(zip(reference, own, strict=True), first)
@@ -138,7 +132,7 @@ def stale_slots_of(linux: Linux, table: PageTable) -> list[int]:
 def _behind(linux: Linux, there: int, here: int) -> bool:
     if not (here ^ there) & ADDRESS_MASK:
         return False
-    if not (isinstance(linux, Linux32) and linux.layout.mode is PAE and here):
+    if not (linux.layout.mode is PAE and here):
         return True
     kernel, copy = (PageTable(linux.memory, Entry(e).address, "pmd", linux.trace, PAE).words() for e in (there, here))
     return any(e and (e ^ own) & ADDRESS_MASK for e, own in zip(kernel, copy, strict=True))

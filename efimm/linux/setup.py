@@ -1,8 +1,6 @@
-"""What setup_arch and mm_init are made of: a kernel's own setup_arch puts these steps in its order.
+"""From power-on to the moment before efi_enter_virtual_mode, and the steps that a kernel's own setup_arch is made of.
 
-Source: arch/x86/kernel/setup.c and init/main.c, v3.5.
-
-From power-on to the moment before efi_enter_virtual_mode (x86-64, one processor).
+Source: arch/x86/kernel/setup.c and init/main.c, v3.5 (x86-64).  One processor.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The processor that runs the code, as the code sees it.
+"""The processor that runs the code, as the code sees it, and the spinlock that it takes.
 
 Code asks `this_processor()`, as the kernel asks smp_processor_id().  The one processor of a booted machine is `ALONE`:
 it never waits, and nobody interrupts it.  Several processors, which do wait for each other, are those of `efimm.locks`;
 before one of them does something that the others can see, it says so with `step`.
 
-Spinlocks (include/linux/spinlock_api_smp.h, v3.5), as one processor alone sees them.
+Source of the locks: include/linux/spinlock_api_smp.h, v3.5, as one processor alone sees them.
 """
 
 from __future__ import annotations

@@ -3,11 +3,9 @@
 `Linux` holds state only; every verb is a function that takes it.  `Kernel` has one field for each function that kernel
 versions disagree on: a version, a patch or a reader's own idea is `dataclasses.replace(V3_5, name=..., field=mine)`.
 
-The list that links the top-level tables of processes, and the locks around it.
-
-Source: arch/x86/mm/pgtable.c and fault.c, v3.5.  What is *not* on the list: init_mm's own table (swapper_pg_dir),
-trampoline_pgd and initial_page_table.  hpa, 2012-06-22: they "aren't on the list of vm contexts created by the kernel
-(pgd_list), so they never get updated after a particular point in the boot".
+`PgdList` links the top-level tables of processes (arch/x86/mm/pgtable.c and fault.c, v3.5).  What is *not* on it:
+init_mm's own table (swapper_pg_dir), trampoline_pgd and initial_page_table.  hpa, 2012-06-22: they "aren't on the list
+of vm contexts created by the kernel (pgd_list), so they never get updated after a particular point in the boot".
 """
 
 from __future__ import annotations

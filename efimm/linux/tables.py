@@ -1,13 +1,11 @@
-"""New page tables for many ranges at once: what is in them is kept as the ranges, and becomes bytes page by page.
+"""Kernel page tables for whole ranges at once, at a cost that grows with the ranges and not with the pages in them.
 
-The cost grows with the ranges and not with the pages in them.
-
-Filling kernel page tables for a whole range at once, at a cost that grows with extents and not with pages.
-
-What Linux does entry by entry (phys_pud_init, phys_pmd_init, phys_pte_init in arch/x86/mm/init_64.c, v3.5) happens
-here in groups of equal neighbours.  The rules for what is found are the kernel's: a table is filled further, a large
-page that is allowed is kept, one that is not allowed is split with its own protection, a present page stays.
-The order in which table pages are taken differs from Linux where more than one level is new: here level by level.
+What Linux does entry by entry (phys_pud_init, phys_pmd_init, phys_pte_init in arch/x86/mm/init_64.c, v3.5) happens here
+in groups of equal neighbours.  `new_tables` makes tables that were not there: what is in them is kept as the ranges,
+and becomes bytes page by page.  `TableFiller` goes on where tables are.  The rules for what it finds are the kernel's:
+a table is filled further, a large page that is allowed is kept, one that is not allowed is split with its own
+protection, a present page stays.  The order in which table pages are taken differs from Linux where more than one level
+is new: here level by level.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Entries of memory lists, made and checked: the same for every form in which they are written.
 
-The words of the e820 types are those of the kernel (e820_print_type in arch/x86/kernel/e820.c, 6.1).
-
-The attribute of an EFI descriptor, from the short words that kernels print for its bits.
+The words of the e820 types are those of the kernel (e820_print_type in arch/x86/kernel/e820.c, 6.1); an EFI
+descriptor's attribute comes from the short words that kernels print for its bits.
 """
 
 from __future__ import annotations

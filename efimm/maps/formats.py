@@ -1,12 +1,9 @@
-"""Readers of single lines, one module a family of formats: each module has `MARKS`, `read` and what it is told by.
+"""Memory maps from text: logs and listings of several systems, directories of sysfs, and this project's own files.
 
-`read(line, lists)` puts what the line says into `lists`, and is True for a line that it knows.  It is only asked about
-lines with one of `MARKS` in them.  A line that starts like an entry and is none is an error, and no gap: a log may be
-cut or damaged anywhere.
-
-Memory maps from text: logs and listings of several systems, directories of sysfs, and this project's own files.
-
-The formats of single lines stand in `readers`, each with its source.
+The readers of single lines are a module for each family of formats, with `MARKS` and `read` and the source it is told
+by.  `read(line, lists)` puts what the line says into `lists`, and is True for a line that it knows.  It is only asked
+about lines with one of `MARKS` in them.  A line that starts like an entry and is none is an error, and no gap: a log
+may be cut or damaged anywhere.
 """
 
 from __future__ import annotations

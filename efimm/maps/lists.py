@@ -1,12 +1,11 @@
-"""The lists of memory that a text holds, kept apart by who wrote them, and the one map they make.
+"""The lines of a log, and the lists of memory that it holds: kept apart by who wrote them, and the one map they make.
 
 One log may hold several: the firmware's e820 list and the user's, an EFI list printed twice, Xen's list and the one
 that Xen gave to its first guest.  `E820_SOURCES` and `EFI_SOURCES` say which of them is believed when there are more.
 
-The lines of a log from wherever it comes, one at a time: a log may be a hundred megabytes of garbage.
-
-A log is decoded as UTF-8, or as UTF-16 where it begins with that byte order mark: the UEFI shell's `memmap > file`
-writes so.  What is no text becomes U+FFFD, since a serial console may add bytes to a good log.
+A log may be a hundred megabytes of garbage, so its lines come one at a time.  It is decoded as UTF-8, or as UTF-16
+where it begins with that byte order mark: the UEFI shell's `memmap > file` writes so.  What is no text becomes U+FFFD,
+since a serial console may add bytes to a good log.
 """
 
 from __future__ import annotations

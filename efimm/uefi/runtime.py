@@ -1,9 +1,8 @@
-"""The firmware after ExitBootServices: what it is made of, and how a call reaches one of its services.
+"""The firmware after ExitBootServices: what it is made of, how a call reaches a service, and the services we call.
 
 Everything it touches goes through the processor, at whatever addresses it was given, so it faults where real firmware
-would.  A firmware is a small record of functions, as a kernel is: the kinds met in the field differ in one or two.
-
-The runtime services that this suite calls, as edk2's drivers answer them.
+would.  A firmware is a small record of functions, as a kernel is: the kinds met in the field differ in one or two.  The
+services answer as edk2's drivers do.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@ position of the next table, and which bits of an index choose an entry there.  A
 themselves with no bits to choose by, so that all addresses take the same number of steps however early their walks end.
 `leaf` says what a position means when the walk ends there, `rights` what its entry allows.
 
-Which tables a walk can meet at each level, and what becomes of each of them in the compiled form.
-
 A table that is bytes is copied.  A page of a table run often maps one piece of memory, with the same rights everywhere;
 to a walk it is then a large page of the level above, and it is *folded* into the entry that leads there.  So the
 128 GiB of tables of a large direct map become a few entries.

@@ -1,11 +1,8 @@
-"""The direct map of low memory, and the page allocator that gives low memory out.
+"""The direct map of low memory, changes of its rights, and the page allocator that gives low memory out.
 
-Source: arch/x86/mm/init.c (init_memory_mapping) and init_32.c (kernel_physical_mapping_init), v3.5.  Which free page a
-table gets is the model's own choice: one after the other from the top of what is mapped already.
-
-Changing the rights of mapped kernel pages: set_memory_x and set_memory_uc.
-
-Source: arch/x86/mm/pageattr.c, v3.5.  A large page is split first.
+Source: arch/x86/mm/init.c (init_memory_mapping), init_32.c (kernel_physical_mapping_init) and pageattr.c
+(set_memory_x, set_memory_uc: a large page is split first), v3.5.  Which free page a table gets is the model's own
+choice: one after the other from the top of what is mapped already.
 """
 
 from __future__ import annotations

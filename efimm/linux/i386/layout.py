@@ -39,7 +39,6 @@ class Layout32(Layout):
     mode: PagingMode
     max_arch_pfn: int
     pkmap_base: int
-    shared_kernel_pmd: bool
 
     @property
     def pgdir_shift(self) -> int:
@@ -60,6 +59,11 @@ class Layout32(Layout):
     def kernel_pgd_ptrs(self) -> int:
         """KERNEL_PGD_PTRS: how many top-level entries the kernel's addresses have."""
         return (1 << 32 - self.pgdir_shift) - self.kernel_pgd_boundary
+
+    @property
+    def task_size_max(self) -> int:
+        """TASK_SIZE_MAX: the end of what a process may use."""
+        return PAGE_OFFSET
 
     @property
     def vmalloc_end(self) -> int:
@@ -83,5 +87,5 @@ class Layout32(Layout):
 
 
 # Every PAE process shares the kernel's PMD table (SHARED_KERNEL_PMD, pgtable-3level_types.h, native).
-TWO_LEVEL = Layout32(mode=LEGACY, max_arch_pfn=1 << 20, pkmap_base=0xFF80_0000, shared_kernel_pmd=False)
+TWO_LEVEL = Layout32(mode=LEGACY, max_arch_pfn=1 << 20, pkmap_base=0xFF80_0000)
 THREE_LEVEL = Layout32(mode=PAE, max_arch_pfn=1 << 24, pkmap_base=0xFFA0_0000, shared_kernel_pmd=True)

@@ -14,12 +14,12 @@ from ...x86 import PAGING_OFF, Cpu, PhysMemory
 from ...x86.memory import PAGE_SHIFT, PAGE_SIZE
 from ..efi import efi_reserve_boot_services
 from ..memblock import Memblock
+from ..pgtable import clone_pgd_range
 from ..setup import EBDA, e820_ram
 from ..state import Kernel, Linux32, PgdList
 from .direct_map import init_memory_mapping, kernel_tables, mem_init
 from .head import BRK_BASE, KERNEL_TEXT, load_kernel_image
 from .layout import THREE_LEVEL, TWO_LEVEL
-from .tables import clone_pgd_range
 from .vmalloc import ioremap, vmalloc_init
 
 HPET_ADDRESS = 0xFED0_0000

@@ -55,14 +55,6 @@ class KernelTables:
         return PageTable(self._memory, pa, name, self._trace, self._layout.mode)
 
 
-def clone_pgd_range(target: PageTable, source: PageTable, first: int, count: int, to: int | None = None) -> None:
-    """Copy `count` top-level entries from index `first`, to the same indexes or from `to` on (asm/pgtable.h)."""
-    to = first if to is None else to
-    for k in range(count):
-        if target[to + k] != source[first + k]:
-            target[to + k] = source[first + k]
-
-
 def pages(size: int) -> int:
     """`size` rounded up to whole pages."""
     return -(-size >> PAGE_SHIFT) * PAGE_SIZE
