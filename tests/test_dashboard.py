@@ -114,13 +114,13 @@ def test_a_foreign_name_that_leads_here_is_refused(dashboard):
 
 def test_every_answer_forbids_frames_and_guesses(dashboard):
     address, _token = dashboard
-    for path in ("", "login", "voila/static/nothing"):
+    for path in ("", "login", "?token=wrong"):
         headers = asked(f"{address}{path}")[1]
         assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def websocket(address: str, kernel: str, token: str, **headers: str) -> int:
+def websocket(address: str, kernel: str, **headers: str) -> int:
     """The status with which a websocket to a kernel is answered."""
     host, port = re.fullmatch(r"http://([\d.]+):(\d+)/", address).groups()
     given = {
@@ -131,7 +131,7 @@ def websocket(address: str, kernel: str, token: str, **headers: str) -> int:
         "Sec-WebSocket-Version": "13",
     } | headers
     with socket.create_connection((host, int(port)), timeout=30) as line:
-        lines = [f"GET /api/kernels/{kernel}/channels?token={token} HTTP/1.1", *(f"{k}: {v}" for k, v in given.items())]
+        lines = [f"GET /api/kernels/{kernel}/channels HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
         line.sendall("\r\n".join([*lines, "", ""]).encode())
         return int(line.recv(100).split()[1])
 
@@ -146,16 +146,17 @@ def test_kernels_are_few(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_websocket_needs_the_token_the_host_and_the_origin(dashboard):
+def test_a_websocket_needs_the_cookie_the_host_and_the_origin(dashboard):
     address, token = dashboard
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    page = opener.open(f"{address}?token={token}", timeout=60).read().decode()
+    with opener.open(f"{address}?token={token}", timeout=120) as answer:
+        page, cookies = answer.read().decode(), answer.headers.get_all("Set-Cookie")
     kernel = re.search(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", page)[0]
-    assert websocket(address, kernel, token) == 101
-    assert websocket(address, kernel, token, Origin=address.rstrip("/")) == 101
-    assert websocket(address, kernel, "wrong") == 403
-    assert websocket(address, kernel, token, Origin="http://evil.example") == 403
-    assert websocket(address, kernel, token, Host="rebound.example", Origin="http://rebound.example") == 403
+    known = {"Cookie": "; ".join(cookie.partition(";")[0] for cookie in cookies)}  # what a browser sends by itself
+    assert websocket(address, kernel, **known, Origin=address.rstrip("/")) == 101
+    assert websocket(address, kernel, Origin=address.rstrip("/")) == 403
+    assert websocket(address, kernel, **known, Origin="http://evil.example") == 403
+    assert websocket(address, kernel, **known, Host="rebound.example", Origin="http://rebound.example") == 403
 
 
 def test_what_is_set_is_what_the_issue_asks_for():

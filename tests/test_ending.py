@@ -41,7 +41,7 @@ COMMANDS = {
     "walk": ["walk", "0x1000", "--at-call", "--kernel", "loops.py", "--timeout", "300"],
     "dump": ["dump", "-o", "out/core.elf", "--at-call", "--kernel", "loops.py", "--timeout", "300"],
     "compare": ["compare", "--kernel", "loops.py", "--timeout", "300"],
-    "check": ["check", "hp-superdome2-3tib", "--kernel", "loops.py", "--timeout", "300"],
+    "check": ["check", "intel-brickland-512gib", "--kernel", "loops.py", "--timeout", "300"],
     "gauntlet": ["gauntlet", "--kernel", "loops.py", "--timeout", "300"],
     "locks": ["locks", "fork", "--history", "a79e53d8"],
     "map": ["map", "-"],
@@ -83,7 +83,7 @@ def place(tmp_path):
 
 def begun(command: str, process: subprocess.Popen[bytes], place: Path) -> None:
     """Wait until the command is in the middle of its work."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     if command not in SEEN:
         time.sleep(2.5)
     while command in SEEN and not (place / "begun").exists():
