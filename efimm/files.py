@@ -45,7 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write `text` (UTF-8) in the place of `path`, as `replacing` does; the path."""
     with replacing(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "replace"))  # half a character, as hostile words may hold, is no text
     return Path(path)
 
 

@@ -54,10 +54,6 @@ COMMANDS = {
     "dashboard": ["dashboard", "--no-browser"],
 }
 SEEN = ("run", "walk", "dump", "compare", "check", "gauntlet", "export")  # those that make the file
-LEFT_BY_KILL = {  # what those who were killed could not tidy up: names in the folder for temporary files
-    "dashboard": "voila_",
-    "doctor": "tmp",
-}
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -68,6 +64,27 @@ def marked(mark: str) -> dict[int, str]:
             if mark.encode() in (folder / "environ").read_bytes():
                 found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120]
     return found
+
+
+@contextlib.contextmanager
+def all_ended(mark: str):
+    """However a test goes, nothing runs on after it."""
+    try:
+        yield
+    finally:
+        for number in marked(mark):
+            with contextlib.suppress(OSError):
+                os.kill(number, signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_ignored():
+    """A shell's background job ignores SIGINT, and what nohup runs SIGHUP; and so would all that they start."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS[1:3]}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -112,7 +129,7 @@ def test_a_signal_leaves_nothing(command, sent, place):
         env=environment,
         start_new_session=True,
     )
-    with process:
+    with process, all_ended(mark):
         begun(command, process, place)
         assert process.poll() is None, "it has ended by itself, and shows nothing"
         process.send_signal(sent)

@@ -45,7 +45,11 @@ def deck() -> str:
     )
     together.metadata["widgets"] = {_WIDGETS: {"state": _widget_states(notebooks.values())}}
     exporter = SlidesExporter(embed_images=True)  # type: ignore[no-untyped-call]  # nor has nbconvert
-    return _with_reveal(standalone(together, "efimm", exporter))
+    files = reveal()
+    style = files["dist/reset.css"] + files["dist/reveal.css"] + STYLE.read_text(encoding="utf-8")
+    script = f"/* {files['LICENSE']} */\n{files['dist/reveal.js']}\nReveal.initialize({json.dumps(_OPTIONS)});"
+    page = standalone(together, "efimm", exporter, style=style, script=script)
+    return _STARTER.sub("", page)  # which would ask for reveal.js elsewhere
 
 
 def _widget_states(notebooks: Any) -> dict[str, Any]:
@@ -54,16 +58,6 @@ def _widget_states(notebooks: Any) -> dict[str, Any]:
     for notebook in notebooks:
         states |= notebook.metadata.get("widgets", {}).get(_WIDGETS, {}).get("state", {})
     return states
-
-
-def _with_reveal(html: str) -> str:
-    """The page with reveal.js in it instead of a loader that asks for it."""
-    files = reveal()
-    style = files["dist/reset.css"] + files["dist/reveal.css"] + STYLE.read_text(encoding="utf-8")
-    start = f"Reveal.initialize({json.dumps(_OPTIONS)});"
-    script = f"<!-- {files['LICENSE']} -->\n<script>{files['dist/reveal.js']}\n{start}</script>"
-    html = _STARTER.sub("", html)
-    return html.replace("</head>", f"<style>{style}</style></head>", 1).replace("</body>", f"{script}</body>")
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ says that there is none.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -115,8 +117,12 @@ def page(notebook: Any, title: str) -> str:
     return standalone(notebook, title, exporter)
 
 
-def standalone(notebook: Any, title: str, exporter: HTMLExporter) -> str:
-    """What `exporter` makes of an executed notebook, with nothing from elsewhere, and with our widgets alive."""
+def standalone(notebook: Any, title: str, exporter: HTMLExporter, *, style: str = "", script: str = "") -> str:
+    """What `exporter` makes of an executed notebook, with nothing from elsewhere, and with our widgets alive.
+
+    `style` and `script` are put in beside them.  Browsers run no other script than these two, wherever in the notebook
+    one stands, and load nothing: the page says so in a Content-Security-Policy.
+    """
     models = _take_widgets(notebook)
     for cell in notebook.cells:
         if cell.metadata.get("jupyter", {}).get("source_hidden"):  # a question's code, folded in JupyterLab
@@ -124,8 +130,28 @@ def standalone(notebook: Any, title: str, exporter: HTMLExporter) -> str:
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     html = _SCRIPTS_FROM_ELSEWHERE.sub("", _FROM_ELSEWHERE.sub("", html))
     html = _LINK.sub(lambda link: f'href="{link[1]}.html{link[2] or ""}"', html)
-    html = html.replace("</head>", f"<style>{_READABLE}</style></head>", 1)
-    return html.replace("</body>", f"{_live(models)}</body>")
+    html = html.replace("</head>", f"<style>{_READABLE}{style}</style></head>", 1)
+    drawing = _drawing()
+    inside = f"{_live(models, drawing)}<script>{script}</script>" if script else _live(models, drawing)
+    return _guarded(html.replace("</body>", f"{inside}</body>"), [drawing, script])
+
+
+def _guarded(html: str, scripts: Iterable[str]) -> str:
+    """`html` with a policy, in front of all that it is for, that lets these scripts run and nothing else."""
+    digests = [hashlib.sha256(script.encode("utf-8")).digest() for script in scripts if script]
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {allowed}",
+            "style-src 'unsafe-inline'",  # nbconvert's theme, and the colours of its code, stand in the page
+            "img-src data:",
+            "font-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    return html.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{policy}">', 1)
 
 
 def _take_widgets(notebook: Any) -> dict[str, Any]:
@@ -148,18 +174,22 @@ def _model(saved: Any) -> dict[str, Any]:
     return {"traits": traits, "buffers": [[buffer["path"], buffer["data"]] for buffer in saved.get("buffers", [])]}
 
 
-def _live(models: dict[str, Any]) -> str:
-    """The styles, the widgets' JavaScript, and their states."""
+def _drawing() -> str:
+    """The widgets' JavaScript."""
     names = [
         "picture",
         *sorted(path.stem for path in STATIC.glob("*.js") if path.stem not in ("picture", "page")),
         "page",
     ]
-    script = "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in names)
+
+
+def _live(models: dict[str, Any], drawing: str) -> str:
+    """The styles, the states of the widgets, and what draws them."""
     style = (STATIC / "picture.css").read_text(encoding="utf-8")
     data = json.dumps(models, ensure_ascii=False).replace("<", "\\u003c")  # "<!--<script" would open a comment
     return (
         f"<style>{style}</style>\n"
         f'<script type="application/json" id="efimm-models">{data}</script>\n'
-        f'<script type="module">{script}</script>\n'
+        f'<script type="module">{drawing}</script>\n'
     )

@@ -18,6 +18,7 @@ from typing import Any
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from ..files import own_folder, write_text
+from ..maps.errors import printable
 from ..show.drawing.svg import STATIC
 from ..trials import SupportTable, support_table
 from .export import Kernels, page
@@ -81,11 +82,11 @@ def packages() -> list[tuple[str, str]]:
 
 def support(table: SupportTable) -> str:
     """The support table in Markdown, with the reason wherever a trial failed."""
-    kernels = [report.kernel for report in table.reports]
+    kernels = [_literally(report.kernel) for report in table.reports]
     rows = []
     for row in zip(*(report.trials for report in table.reports), strict=True):
-        cells = ["ok" if trial.passed else f"**{trial.verdict}**: {trial.reason}" for trial in row]
-        rows.append(f"| {row[0].scenario} | {' | '.join(cell.replace('|', '¦') for cell in cells)} |\n")
+        cells = ["ok" if trial.passed else f"**{trial.verdict}**: {_literally(trial.reason)}" for trial in row]
+        rows.append(f"| {_literally(row[0].scenario)} | {' | '.join(cells)} |\n")
     return f"""# Which kernel survives what
 
 Each row is a machine, a place for the array or a kind of firmware; each column is a kernel. *ok*: the firmware was
@@ -128,6 +129,12 @@ def _must_have_pdoc() -> None:
 def _solutions(path: Path) -> str:
     solutions = path.parent / "solutions" / f"{path.name[:2]}-solutions.ipynb"
     return f"[solutions](solutions/{solutions.name})" if solutions.exists() else ""
+
+
+def _literally(words: str) -> str:
+    """`words` so that Markdown, and the HTML in it, show them as they are, on one line."""
+    line = printable(" ".join(words.split()))
+    return "".join(char if char.isalnum() or char in " ,.:;=" else f"&#{ord(char)};" for char in line)
 
 
 def _of_text(markdown: str) -> Any:
