@@ -16,7 +16,7 @@ from textwrap import wrap
 from typing import Any, BinaryIO
 
 from .kernels import KERNELS
-from .linux import Kernel
+from .linux import Kernel, KernelError
 from .machines import Machine, MachineError, data_files, machine
 from .maps.contradictions import Contradiction, contradictions
 from .maps.errors import printable
@@ -147,7 +147,7 @@ def _check(made: Machine, kernel: Kernel) -> KernelCheck:
         return KernelCheck(kernel.name, None, f"the suite has no {made.arch} build of it")
     try:
         outcome = run(made, kernel)
-    except MachineError as error:
+    except (MachineError, KernelError) as error:
         return KernelCheck(kernel.name, None, str(error))
     elsewhere = {}
     if made.buffer is None and outcome.linux.memmap_count and len(made.map.ram) <= MOST_RANGES_TO_MOVE_IN:
@@ -163,7 +163,7 @@ def _elsewhere(made: Machine, kernel: Kernel) -> Iterator[tuple[int, str]]:
             place = (start + (end - start) // share) // PAGE_SIZE * PAGE_SIZE
             try:
                 yield part, run(replace(made, buffer=place), kernel).verdict
-            except MachineError:
+            except (MachineError, KernelError):
                 continue
             break
 

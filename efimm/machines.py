@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from .maps.errors import printable, shortened
-from .maps.formats import read_map
-from .uefi.firmwares import FIRMWARES
+from .uefi.firmwares import find_firmware
 from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
+from .uefi.runtime import FirmwareKind
 from .uefi.synthetic import efi_from_e820, generated_map
+from .units import GIB, number
 
 ARCHITECTURES = ("x86_64", "i386", "i386-pae")
 PAGE_SIZES = {"4K": 12, "2M": 21, "1G": 30}
 MAXPHYADDR = 46
-SMALLEST_RAM, LARGEST_RAM = 1 << 30, 1 << MAXPHYADDR
-
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)([KMGT]?)(?:i?B)?", re.IGNORECASE)
+SMALLEST_RAM, LARGEST_RAM = GIB, 1 << MAXPHYADDR
 
 
 class MachineError(ValueError):
@@ -33,19 +31,26 @@ class Machine:
     `ram` is in bytes as asked for; `buffer` is the physical address to put the descriptor array at, or None to let the
     kernel's allocator decide; `leaf_shift` is the largest page the kernel may use for its direct map (30, 21 or 12).
     `kaslr` is the address to which memory KASLR moves the direct map, None without it; with `kpti` the kernel isolates
-    its page tables from processes', as on a processor with the Meltdown bug.
+    its page tables from processes', as on a processor with the Meltdown bug.  With `noruntime` it is told not to call
+    the firmware at all (efi=noruntime, since 3.16 as recalled; noefi before; real-time kernels are built so).
     """
 
     ram: int
     map: MemoryMap
     buffer: int | None = None
-    firmware: str = "edk2"
+    firmware: str | FirmwareKind = "edk2"
     arch: str = "x86_64"
     leaf_shift: int = 30
     descriptor_size: int = DESCRIPTOR_SIZE
     maxphyaddr: int = MAXPHYADDR
     kaslr: int | None = None
     kpti: bool = False
+    noruntime: bool = False
+
+    def __repr__(self) -> str:
+        place = "" if self.buffer is None else f", array at {self.buffer:#x}"
+        memory = f"{self.ram / GIB:.6g} GiB of RAM up to {self.highest_ram:#x}"
+        return f"<Machine {self.arch}, {memory}, firmware {find_firmware(self.firmware).name}{place}>"
 
     @property
     def highest_ram(self) -> int:
@@ -57,21 +62,23 @@ def machine(
     ram: str | int = "1T",
     *,
     buffer: int | str | None = None,
-    firmware: str = "edk2",
+    firmware: str | FirmwareKind = "edk2",
     arch: str = "x86_64",
     page_size: str = "1G",
     map: MemoryMap | str | os.PathLike[str] | None = None,  # noqa: A002 - the contract's name
     descriptor_size: int = DESCRIPTOR_SIZE,
     kaslr: int | str | None = None,
     kpti: bool = False,
+    noruntime: bool = False,
 ) -> Machine:
     """A machine with `ram` of memory, or with the memory of `map` (then `ram` is not used).
 
     `ram` is a number of bytes or a text such as "512G"; `map` is a MemoryMap, the path of a log or of a data file, or
-    the name of a machine in data/.  `kaslr` is an address in whole GiB, such as 0xffff8c7000000000.  Raises
-    MachineError, or MapError for a map that cannot be read.
+    the name of a machine in data/; `firmware` is a name of `uefi.firmwares.FIRMWARES`, or a record of one's own.
+    `kaslr` is an address in whole GiB, such as 0xffff8c7000000000.  Raises MachineError, or MapError for a map that
+    cannot be read.
     """
-    _one_of("firmware", firmware, tuple(FIRMWARES))
+    _firmware(firmware)
     _one_of("arch", arch, ARCHITECTURES)
     if arch != "x86_64" and (kaslr is not None or kpti):
         raise MachineError(f"kaslr and kpti: expected with x86_64, not with {arch}")
@@ -87,50 +94,65 @@ def machine(
         descriptor_size=_descriptor_size(descriptor_size),
         kaslr=None if kaslr is None else _page_offset(kaslr),
         kpti=kpti,
+        noruntime=noruntime,
     )
 
 
 def parse_size(text: str) -> int:
     """A number of bytes from "1.5T", "512G", "4096": K, M, G and T are powers of 1024; MachineError otherwise."""
-    match = _SIZE.fullmatch(text.strip())
-    if not match:
+    size = number(text)
+    if size is None or size < 0:
         raise MachineError(f"size {shortened(text)}: expected a number with K, M, G or T behind it, such as 512G")
-    return int(float(match[1]) * (1 << _UNITS[match[2].upper()]))
+    return size
 
 
 def parse_address(text: str) -> int:
-    """An address from "0x8000001000" or "1234"; MachineError otherwise."""
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise MachineError(f"address {shortened(text)}: expected a number such as 0x8000001000") from None
+    """An address from "0x8000001000", "1234" or "600G"; MachineError otherwise."""
+    address = number(text)
+    if address is None or address < 0:
+        raise MachineError(f"address {shortened(text)}: expected a number such as 0x8000001000")
+    return address
 
 
-def load_map(what: MemoryMap | str | os.PathLike[str]) -> MemoryMap:
-    """The memory map named by `what`: a map itself, a machine of data/, a file, or a log's text."""
+def load_map(what: MemoryMap | str | os.PathLike[str] | BinaryIO) -> MemoryMap:
+    """The memory map named by `what`: a map itself, a machine of data/, a file (its path, or open), or a log's text."""
     if isinstance(what, MemoryMap):
         return what
-    return read_map(data_files().get(str(what), what))
+    from .maps.formats import read_map  # noqa: PLC0415 - a dozen readers, which a generated machine does without
+
+    return read_map(data_files().get(what, what) if isinstance(what, str) else what)
 
 
 def data_files() -> dict[str, Path]:
     """The machines that come with efimm: their names and files."""
-    return {path.stem: path for path in sorted(_data().glob("*.toml"))}
+    return {path.stem: path for path in sorted(installed("data").glob("*.toml"))}
 
 
 def table_files() -> dict[str, Path]:
     """The page tables of real kernels that come with efimm: their names and directories, for `x86.load_tables`."""
-    return {path.parent.name: path.parent for path in sorted(_data().glob("tables/*/tables.npz"))}
+    return {path.parent.name: path.parent for path in sorted(installed("data").glob("tables/*/tables.npz"))}
 
 
 def answers_file() -> Path:
     """What real firmware answered when it was asked for the record: the file that comes with efimm."""
-    return _data() / "firmware-answers.json"
+    return installed("data") / "firmware-answers.json"
 
 
-def _data() -> Path:
-    here = Path(__file__).parent
-    return next((path for path in (here / "data", here.parent / "data") if path.is_dir()), here / "data")
+def installed(folder: str) -> Path:
+    """Where `folder` of the project lies: within an installed package, beside the package in a checkout.
+
+    The former where it lies nowhere.
+    """
+    package = Path(__file__).parent
+    within, beside = package / folder, package.parent / folder
+    return beside if beside.is_dir() and not within.is_dir() else within
+
+
+def _firmware(firmware: str | FirmwareKind) -> None:
+    try:
+        find_firmware(firmware)
+    except ValueError as error:
+        raise MachineError(str(error)) from error
 
 
 def _one_of(what: str, value: str, allowed: object) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from .kernels import KERNELS
-from .linux import Kernel, Linux, efi_enter_virtual_mode, virt_efi_get_time
+from .linux import Kernel, KernelError, Linux, efi_enter_virtual_mode, virt_efi_get_time
 from .linux import boot as boot_kernel
-from .linux.page_alloc import alloc_pages
+from .linux.page_alloc import TablesUsedUp, alloc_pages
 from .machines import Machine, MachineError
 from .trace import Trace
 from .uefi import EfiStatus, WildCall
@@ -24,12 +24,14 @@ class Outcome:
     """How it went.  `verdict` is one of "success", "page-fault", "wrong-memory" and "refused".
 
     success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime through the new addresses told the firmware's time;
-                  or the kernel does without that call (`status` is None, there is no array), and GetTime told it
-    page-fault    the firmware took a page fault during the call; `fault` has it
+                  or the kernel does without that call (`status` is None, there is no array), and GetTime told it;
+                  or the kernel was told to make no call at all (efi=noruntime)
+    page-fault    a page fault on the way into the call or in it; `fault` has it
     wrong-memory  what the firmware was given was not the array: EFI_SUCCESS, but the first call afterwards went wrong;
                   or the processor refused the address altogether (a general protection fault, `status` is None)
     refused       any other status
 
+    `who` is "firmware" or "kernel": in whose code the processor was when it went wrong; None for a success.
     `trouble` says in a few words what went wrong where there is neither a fault nor a status to say it.
     """
 
@@ -41,6 +43,17 @@ class Outcome:
     trace: Trace
     linux: Linux
     trouble: str = ""
+    who: str | None = None
+
+    def __repr__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return f"<Outcome of {self.linux.kernel.name} on {self.linux.machine!r}: {self.verdict}{why}>"
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """What a notebook shows: the outcome as text."""
+        from .text import outcome  # noqa: PLC0415 - text stands to the right; only who looks at an outcome needs it
+
+        printer.text(outcome(self))
 
     @property
     def slot(self) -> int | None:
@@ -70,6 +83,7 @@ class Outcome:
             "pointer": self.pointer,
             "cr3": self.linux.call_cr3,
             "verdict": self.verdict,
+            "who": self.who,
             "status": None if self.status is None else int(self.status),
             "fault": fault
             and {"cr2": fault.cr2, "error_code": fault.error_code, "level": fault.level, "index": fault.index},
@@ -92,6 +106,10 @@ def boot(machine: Machine, kernel: Kernel | str) -> Linux:
     """
     try:
         return boot_kernel(machine, find_kernel(kernel))
+    except KernelError:
+        raise
+    except TablesUsedUp as error:
+        raise KernelError(find_kernel(kernel), str(error)) from error
     except (ValueError, MemoryError) as error:
         raise MachineError(str(error)) from error
 
@@ -99,7 +117,8 @@ def boot(machine: Machine, kernel: Kernel | str) -> Linux:
 def run(machine: Machine, kernel: Kernel | str) -> Outcome:
     """Boot, call SetVirtualAddressMap, and try one runtime call after a success.
 
-    Raises MachineError for a machine that cannot be; never raises for what the model predicts.
+    Raises MachineError for a machine that cannot be, KernelError for a kernel that gives or does what cannot be; never
+    raises for what the model predicts.
     """
     return enter(boot(machine, kernel))
 
@@ -120,18 +139,23 @@ def enter(linux: Linux) -> Outcome:
     status: EfiStatus | None = None
     fault: PageFault | None = None
     trouble = ""
+    linux.firmware.running = False
     try:
         status = efi_enter_virtual_mode(linux)
-        verdict, trouble = _after_the_call(linux, status)
+        verdict, trouble, who = _after_the_call(linux, status)
     except PageFault as raised:
-        fault, verdict = raised, "page-fault"
+        fault, verdict, who = raised, "page-fault", _running(linux)
     except (GeneralProtection, WildCall) as error:
         linux.trace.printk(str(error))
-        verdict, trouble = "wrong-memory", str(error)
-    except (ValueError, MemoryError) as error:
+        verdict, trouble, who = "wrong-memory", str(error), _running(linux)
+    except (KernelError, MachineError):
+        raise
+    except (ValueError, TablesUsedUp) as error:
+        raise KernelError(linux.kernel, str(error)) from error
+    except MemoryError as error:
         raise MachineError(str(error)) from error
     array = linux.virt_to_phys(linux.new_memmap) if linux.memmap_count else 0
-    return Outcome(verdict, status, fault, array, linux.pointer, linux.trace, linux, trouble)
+    return Outcome(verdict, status, fault, array, linux.pointer, linux.trace, linux, trouble, who)
 
 
 def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:
@@ -157,31 +181,42 @@ def call_again(first: Outcome, page: int | None = None) -> Outcome:
 
     `page` is the physical address of a page for the answer, without it a new one.
     """
-    if first.verdict != "success":
+    if first.verdict != "success" or first.linux.machine.noruntime:
         return first
-    verdict, trouble = _get_time(first.linux, alloc_pages(first.linux, 1) if page is None else page)
-    return replace(first, verdict=verdict, trouble=trouble)
+    verdict, trouble, who = _get_time(first.linux, alloc_pages(first.linux, 1) if page is None else page)
+    return replace(first, verdict=verdict, trouble=trouble, who=who)
 
 
-def _after_the_call(linux: Linux, status: EfiStatus | None) -> tuple[str, str]:
-    """The verdict on a status: a success counts when the firmware can be called at the addresses it was given."""
+def _running(linux: Linux) -> str:
+    """In whose code the processor is."""
+    return "firmware" if linux.firmware.running else "kernel"
+
+
+def _after_the_call(linux: Linux, status: EfiStatus | None) -> tuple[str, str, str | None]:
+    """The verdict on a status: a success counts when the firmware can be called at the addresses it was given.
+
+    Under efi=noruntime nobody calls it, then or later.
+    """
+    if linux.machine.noruntime:
+        return "success", "", None
     if status not in (None, EfiStatus.EFI_SUCCESS):
-        return "refused", ""
+        return "refused", "", "firmware"
     return _get_time(linux, alloc_pages(linux, 1))
 
 
-def _get_time(linux: Linux, page: int) -> tuple[str, str]:
-    """The verdict on a call of GetTime with its buffer in `page`, and what went wrong."""
+def _get_time(linux: Linux, page: int) -> tuple[str, str, str | None]:
+    """The verdict on a call of GetTime with its buffer in `page`, what went wrong, and in whose code."""
     try:
         answer = virt_efi_get_time(linux, linux.phys_to_virt(page))
     except (PageFault, GeneralProtection, WildCall) as error:
         linux.trace.printk(f"GetTime: {error}")
-        return "wrong-memory", f"GetTime: {_in_short(error)}"
+        return "wrong-memory", f"GetTime: {_in_short(error)}", _running(linux)
     clock = linux.firmware.layout.image("PcRtc").buffer
     told = linux.memory.read(page, SIZEOF_EFI_TIME) == linux.memory.read(clock, SIZEOF_EFI_TIME)
     if answer == EfiStatus.EFI_SUCCESS and told:
-        return "success", ""
-    return "wrong-memory", f"GetTime: {'another time' if answer == EfiStatus.EFI_SUCCESS else answer.name}"
+        return "success", "", None
+    other = "another time" if answer == EfiStatus.EFI_SUCCESS else answer.name
+    return "wrong-memory", f"GetTime: {other}", "firmware"
 
 
 def _in_short(error: Exception) -> str:

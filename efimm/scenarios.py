@@ -17,7 +17,9 @@ from .linux.vmalloc import ioremap
 from .machines import machine
 from .run import Outcome, boot, call_again, enter
 from .uefi.firmwares import FIRMWARES
+from .units import GIB
 from .x86.memory import PAGE_SHIFT, PAGE_SIZE
+from .x86.registers import CR4_LASS, CR4_SMAP
 
 LINE = 512 << 30  # where the second top-level entry begins
 DEVICE = 0xFEC0_0000
@@ -50,7 +52,7 @@ def with_processes(linux: Linux) -> Outcome:
 def array_in_added_memory(linux: Linux) -> Outcome:
     """RAM is added to the running kernel, in a top-level entry of its own, and the array is put there."""
     start = -(-linux.machine.highest_ram // LINE) * LINE
-    arch_add_memory(linux, start, 1 << 30)
+    arch_add_memory(linux, start, GIB)
     linux.machine = replace(linux.machine, buffer=start + PAGE_SIZE)
     return enter(linux)
 
@@ -73,8 +75,24 @@ def called_with_added_memory(linux: Linux) -> Outcome:
     parent = pgd_alloc(linux, "parent")
     first = enter(linux)
     start = -(-linux.machine.highest_ram // LINE) * LINE
-    arch_add_memory(linux, start, 1 << 30)
+    arch_add_memory(linux, start, GIB)
     return _as_process(linux, parent, lambda: call_again(first, start + PAGE_SIZE))
+
+
+def called_with_memory_added_across_a_slot(linux: Linux) -> Outcome:
+    """RAM that is added begins in one top-level entry and ends in the next; a process calls with its buffer there."""
+    parent = pgd_alloc(linux, "parent")
+    first = enter(linux)
+    start, size = 3 * LINE // 2, 300 << 30
+    arch_add_memory(linux, start, size)
+    return _as_process(linux, parent, lambda: call_again(first, start + size - PAGE_SIZE))
+
+
+def called_with_lass_on(linux: Linux) -> Outcome:
+    """Linear-address-space separation, and SMAP, which it needs, are on when a later call is made."""
+    first = enter(linux)
+    linux.cpu.write_cr4(linux.cpu.cr4 | CR4_LASS | CR4_SMAP)
+    return call_again(first)
 
 
 def switched_twice(linux: Linux) -> Outcome:
@@ -131,10 +149,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("a device mapped before", {"ram": "1T"}, device_mapped_before),
     Scenario("called by a new process", {"ram": "256G"}, called_by_a_new_process),
     Scenario("called with added memory", {"ram": "256G"}, called_with_added_memory),
+    Scenario("memory added across a slot", {"ram": "256G"}, called_with_memory_added_across_a_slot),
     Scenario("memory KASLR", {"ram": "1T", "kaslr": KASLR}),
     Scenario("page-table isolation", {"ram": "1T", "kpti": True}),
     *(Scenario(f"firmware {name}", {"ram": "1T", "firmware": name}) for name in FIRMWARES if name != "edk2"),
     *(Scenario(arch, {"ram": "4G", "arch": arch}) for arch in ("i386", "i386-pae")),
     Scenario("after kexec", {"ram": "4G"}, after_kexec),
+    Scenario("kexec, physical clock", {"ram": "4G", "firmware": "physical-clock"}, after_kexec),
+    Scenario("LASS, physical clock", {"ram": "4G", "firmware": "physical-clock"}, called_with_lass_on),
+    Scenario("efi=noruntime", {"ram": "1T", "noruntime": True}),
     Scenario("switched twice", {"ram": "4G"}, switched_twice),
 )

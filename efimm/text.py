@@ -11,16 +11,17 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from .linux.layout import PGDIR_SHIFT, V3_5_LAYOUT, Layout, pgd_index
+from .linux.layout import PGDIR_SHIFT, PGDIR_SIZE, V3_5_LAYOUT, Layout, pgd_index
+from .linux.page_alloc import another_node
 from .maps.errors import printable
 from .run import Outcome
 from .trace import Access, Enter, Event, Fault, Leave, Trace
 from .uefi.memmap import E820Type, EfiMemoryType, MemoryMap
+from .units import GIB
 from .x86 import LONG4, Entry, PageTable, Step, Walk
 from .x86.modes import ADDRESS_MASK
 
 COLUMNS = 72
-GIB = 1 << 30
 
 _VERDICT_WORDS = {
     "success": "success: EFI_SUCCESS, and the firmware works at its new addresses",
@@ -93,9 +94,13 @@ def console(found: Outcome) -> list[str]:
 
 
 def _verdict_words(found: Outcome) -> str:
+    if found.linux.machine.noruntime:
+        return "success: the firmware is not called at all (efi=noruntime)"
     if found.verdict == "success" and found.status is None:
         return "success: the firmware works at its physical addresses"
     fault = found.fault
+    if fault is not None and found.who == "kernel":
+        return f"page fault: the kernel itself could not {fault.kind} {fault.cr2:#x}"
     if fault is not None and fault.kind == "fetch":
         return "page fault: the processor could not reach the firmware's code"
     if fault is not None and fault.cr2 - found.pointer not in range(1 << 20):  # an array is never that long
@@ -108,10 +113,12 @@ def _given(found: Outcome) -> list[tuple[str, str]]:
     count = found.linux.memmap_count
     if not count:
         return [("array", "none: SetVirtualAddressMap is not called")]
-    return [
-        ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)})"),
-        ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}"),
-    ]
+    other = another_node(found.linux)
+    inferred = f"; inferred, another node may get it: --buffer {other:#x}" if other is not None else ""
+    array = ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)}){inferred}")
+    if found.fault and found.who == "kernel":  # it did not get so far as to pass it
+        return [array]
+    return [array, ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}")]
 
 
 def _where_looked_up(found: Outcome) -> str:
@@ -250,7 +257,7 @@ def verdict_line(outcome: Outcome) -> str:
         entry = fault.walk.steps[-1]
         where = f"slot {fault.index}" if fault.level == "pgd" else f"{fault.level}[{fault.index}]"
         state = "is empty" if not entry.entry else f"({entry.entry:#x}) does not allow it"
-        return f"Page fault: the firmware's {fault.kind} of {fault.cr2:#x} needs {where}, which {state}."
+        return f"Page fault: the {outcome.who}'s {fault.kind} of {fault.cr2:#x} needs {where}, which {state}."
     if outcome.status is None:
         return f"Wrong address: {linux.trace.console[-1]}."
     if outcome.verdict == "refused":
@@ -263,11 +270,11 @@ def ram_words(count: int) -> str:
     """An amount of RAM in a block: "all RAM", "2 GiB of RAM", "no RAM"."""
     if not count:
         return "no RAM"
-    return "all RAM" if count == 1 << 39 else f"{_rounded(count)} of RAM"
+    return "all RAM" if count == PGDIR_SIZE else f"{_rounded(count)} of RAM"
 
 
 def _rounded(count: int) -> str:
-    return f"{count / (1 << 30):.4g} GiB"
+    return f"{count / GIB:.4g} GiB"
 
 
 def some_slots(numbers: Iterable[int]) -> str:
@@ -297,8 +304,10 @@ def reply(found: Outcome, at_call: Walk | None) -> str:
     """
     parts = [verdict(found)]
     if found.fault is not None:
-        parts += [_asked(found), _steps(found.fault.walk), _lower_half(found, found.fault.walk)]
-        parts += [_direct_map(found, found.fault.cr2), console(found)]
+        parts += [_asked(found), _steps(found.fault.walk)]
+        if found.who == "firmware":
+            parts += [_lower_half(found, found.fault.walk), _direct_map(found, found.fault.cr2)]
+        parts += [console(found)]
     elif at_call is not None:
         parts += [_entered_with(at_call), _steps(at_call)]
     elif found.linux.memmap_count:
@@ -307,12 +316,14 @@ def reply(found: Outcome, at_call: Walk | None) -> str:
 
 
 def _asked(found: Outcome) -> list[str]:
-    """What the firmware wanted, and where the processor begins to look."""
+    """What the firmware (or the kernel) wanted, and where the processor begins to look."""
     assert found.fault is not None  # the caller has looked
     offset = found.fault.cr2 - found.pointer
     size = found.linux.memmap_count * found.linux.machine.descriptor_size
     place = f", {offset:#x} into the array it was given," if 0 <= offset < size else ""
-    words = f"The firmware's {found.fault.kind} at {found.fault.cr2:#x}{place} failed."
+    words = f"The {found.who}'s {found.fault.kind} at {found.fault.cr2:#x}{place} failed."
+    if found.who == "kernel":
+        return wrap(f"{words} The processor walked from CR3 = {found.fault.walk.root:#x}:", COLUMNS)
     return wrap(f"{words} {_taken_for_virtual(found.fault.walk)}", COLUMNS)
 
 

@@ -142,6 +142,9 @@ class Trace:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
+    def __repr__(self) -> str:
+        return f"<Trace of {len(self.events)} events>"
+
     def emit(self, event: Event) -> None:
         """Append one event."""
         self.events.append(event)

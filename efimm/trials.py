@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from . import workers
 from .kernels import KERNELS
-from .linux import Kernel
+from .linux import Kernel, KernelError
 from .machines import MachineError
 from .maps.errors import printable
 from .run import find_kernel
@@ -69,8 +69,8 @@ class Report:
         return "\n".join([*lines, *wrap(self.note, 72)])
 
 
-_MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "ref", "no machine": "-"}
-_RARE_MARKS = {"broken": "brk", "too long": "lng"}  # explained where they occur
+_MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "RF", "no machine": "-"}
+_RARE_MARKS = {"broken": "BR", "too long": "TL"}  # explained where they occur
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class SupportTable:
         seen = {trial.verdict for report in self.reports for trial in report.trials}
         marks_of = _MARKS | {verdict: mark for verdict, mark in _RARE_MARKS.items() if verdict in seen}
         names = [f"{number}\u00a0{report.kernel}" for number, report in enumerate(self.reports, 1)]
-        lines = [f"{'':32}" + "".join(f"{number:>4}" for number in range(1, len(self.reports) + 1))]
+        lines = [f"{'':32}" + "".join(f"{number:>3}" for number in range(1, len(self.reports) + 1))]
         for row in zip(*(report.trials for report in self.reports), strict=True):
-            marks = "".join(f"{marks_of[trial.verdict]:>4}" for trial in row)
+            marks = "".join(f"{marks_of.get(trial.verdict, trial.verdict[:2]):>3}" for trial in row)
             lines.append(f"{row[0].scenario[:31]:<32}{marks}")
         notes = wrap(next((report.note for report in self.reports if report.note), ""), 72)
-        passed = "".join(f"{report.passed:>4}" for report in self.reports)
+        passed = "".join(f"{report.passed:>3}" for report in self.reports)
         meaning = ", ".join(f"{mark} {verdict}" for verdict, mark in marks_of.items())
         # The space that wrap does not break at keeps a number and its name together.
         legend = [line.replace("\u00a0", " ") for line in wrap(", ".join(names), 72)]
@@ -137,6 +137,8 @@ def try_scenario(kernel: Kernel, scenario: Scenario) -> Trial:
         if isinstance(error.__cause__, MemoryError) and not str(error.__cause__):  # Python's own, and no answer
             return Trial(scenario.name, "broken", "MemoryError")
         return Trial(scenario.name, "no machine", _line(told(error).partition(": ")[2]))
+    except KernelError as error:
+        return Trial(scenario.name, "broken", _line(told(error).partition(": ")[2].removeprefix("broken: ")))
     except (Exception, SystemExit) as error:  # a reader's record may do anything, and the other trials still count
         return Trial(scenario.name, "broken", _line(told(error)))
     return Trial(scenario.name, verdict, _line(reason))

@@ -1,10 +1,11 @@
-"""What several test files share: page tables written entry by entry, as bytes, by nobody but the test."""
+"""What several test files share: page tables written entry by entry, by nobody but the test, and the logs as files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+from captures import listings
 
 from efimm.x86 import PhysMemory
 
@@ -29,3 +30,12 @@ def chain() -> Chain:
         return places
 
     return write
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory):
+    """A folder with the logs of other people's machines (`listings`), each a file of its name."""
+    folder = tmp_path_factory.mktemp("logs")
+    for name, printed in listings().items():
+        (folder / name).write_text(printed, encoding="utf-8", newline="\n")
+    return folder

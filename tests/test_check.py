@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from captures import INDEX, listings, text_of
 
 import efimm
 from efimm.check import check, checked
 from efimm.maps.formats import MapError, read, read_map
 from efimm.text import COLUMNS
 
-LOGS = Path(__file__).parents[2] / "shared" / "data"
 GIB = 1 << 30
 TYPE_WORDS = {"usable": 1, "reserved": 2, "ACPI data": 3, "ACPI NVS": 4, "unusable": 5, "persistent (type 7)": 7}
 
@@ -27,45 +28,41 @@ def command(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[byte
     return subprocess.run([sys.executable, "-m", "efimm", *words], input=stdin, capture_output=True, check=False)
 
 
-def index_rows() -> list[tuple[str, float, int, str]]:
-    """Of each log in the first two tables of the index: its name, GiB usable, top of RAM, entries in words."""
-    rows = []
-    for line in (LOGS / "INDEX.md").read_text().splitlines() if LOGS.is_dir() else ():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if ".txt" in line and len(cells) == 10:
-            rows.append((cells[0], float(cells[3].split()[0]), int(cells[4].split()[0], 16), cells[6]))
-        elif ".txt" in line and len(cells) == 8 and " / " in cells[4]:
-            rows.append((cells[0], float(cells[3].split()[0]), 0, cells[4]))
-    return rows
+def index_rows() -> list[tuple[str, float, int, tuple[int, int]]]:
+    """Of each log in the index: its name, GiB usable, top of RAM (0: not told), entries of EFI and of e820."""
+    return [
+        (row["log"], float(row["usable_gib"]), int(row["top"] or "0", 16), (int(row["efi"]), int(row["e820"])))
+        for row in csv.DictReader(text_of(INDEX).splitlines())
+    ]
 
 
-@pytest.mark.skipif(not LOGS.is_dir(), reason="the logs of real machines (../shared/data) are not here")
 def test_the_index_was_read() -> None:
     assert len(index_rows()) == 21
 
 
 @pytest.mark.parametrize(("name", "usable", "top", "entries"), index_rows(), ids=[row[0][:40] for row in index_rows()])
-def test_every_log_holds_what_the_index_says(name: str, usable: float, top: int, entries: str) -> None:
-    found = read(LOGS / name)
+def test_every_log_holds_what_the_index_says(
+    logs: Path, name: str, usable: float, top: int, entries: tuple[int, int]
+) -> None:
+    found = read(logs / name)
     ram = sum(e.end - e.start for e in found.map.e820 if e.type == 1) / GIB
-    efi, e820 = (int(word) for word in re.match(r"(\d+)[^/]*/ (\d+)", entries).groups())  # type: ignore[union-attr] # a row is so
 
     # "user:" lists and soft reservations are not in the index's sums, and it rounds or cuts to a tenth.
     assert ram == pytest.approx(usable, abs=0.11)
     assert top in (0, max(e.end for e in found.map.e820 if e.type == 1))
-    assert (efi, e820) == (len(found.map.descriptors), len(found.map.e820))
+    assert entries == (len(found.map.descriptors), len(found.map.e820))
 
 
 @pytest.mark.parametrize("name", [row[0] for row in index_rows()], ids=str)
-def test_each_entry_has_the_type_that_its_line_says(name: str) -> None:
+def test_each_entry_has_the_type_that_its_line_says(logs: Path, name: str) -> None:
     """Read a second time by one plain pattern, which knows the forms of these few logs only."""
-    text = (LOGS / name).read_text()
+    text = listings()[name]
     lines = re.findall(r"(?<!user: )BIOS-e820: \[mem 0x(\w+)-0x(\w+)\] (.+)", text)
     expected = [(int(start, 16), int(end, 16) + 1, kind(words)) for start, end, words in lines]
     if not expected:
-        pytest.skip("an older form of the lines; test_formats.py has those")
+        pytest.skip("this log has an older form of the lines, which test_formats.py reads")
 
-    assert expected == [(entry.start, entry.end, entry.type) for entry in read_map(LOGS / name).e820]
+    assert expected == [(entry.start, entry.end, entry.type) for entry in read_map(logs / name).e820]
 
 
 def kind(words: str) -> int:
@@ -75,8 +72,9 @@ def kind(words: str) -> int:
     return int(re.fullmatch(r"type (\d+)", words)[1])  # type: ignore[index] # or the test has met a new word
 
 
-@pytest.mark.parametrize("log", sorted(LOGS.glob("*.txt")), ids=lambda path: path.name[:40])
-def test_each_log_is_checked_in_72_columns_or_refused(log: Path) -> None:
+@pytest.mark.parametrize("name", sorted(listings()), ids=lambda name: name[:40])
+def test_each_log_is_checked_in_72_columns_or_refused(logs: Path, name: str) -> None:
+    log = logs / name
     try:
         found = check(log)
     except MapError:

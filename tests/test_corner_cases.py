@@ -206,9 +206,9 @@ def test_the_ranges(case):
 def test_unicorn(case):
     mmu = pytest.importorskip("unicorn_mmu", reason="unicorn is not installed: no independent MMU to compare with")
     if case.maxphyaddr != mmu.PHYSICAL_BITS:
-        pytest.skip("unicorn has 40 physical address bits")
+        pytest.skip(f"unicorn is built for {mmu.PHYSICAL_BITS} physical address bits: it cannot be asked about others")
     if case.va >> case.mode.levels[0].shift == mmu.code_va(case.mode) >> case.mode.levels[0].shift:
-        pytest.skip("the last slot has the code that makes the access")
+        pytest.skip("unicorn cannot be asked about this slot: the code that makes the access lies there")
     judge = mmu.Mmu(case.mode, mmu.Switches(nxe=case.nxe))
     for pa, entry in case.words().items():
         if pa < mmu.LOW_MEMORY:

@@ -11,15 +11,12 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from captures import BOOTS, opened, text_of
 
 import efimm
-from efimm.uefi import EfiMemoryDescriptor, EfiStatus, read_map
-
-EVIDENCE = Path(__file__).parents[2] / "shared" / "facts" / "evidence"
-pytestmark = pytest.mark.skipif(not EVIDENCE.is_dir(), reason="the logs of real kernels (../shared/facts) are not here")
+from efimm.uefi import EfiMemoryDescriptor, EfiStatus, MemoryMap, read_map
 
 OOPS_3_5 = "2-linux-3.5.0-buffer-above-512G.log"
 OOPS_3_6 = "linux-3.6.5-buffer-above-512g-oops.log"
@@ -44,7 +41,11 @@ LOGS = {
 
 
 def printed(name: str) -> str:
-    return (EVIDENCE / name).read_text(errors="replace")
+    return text_of(BOOTS / name)
+
+
+def memory_map(name: str) -> MemoryMap:
+    return read_map(opened(BOOTS / name))
 
 
 def number(pattern: str, text: str, base: int = 0) -> int:
@@ -55,7 +56,7 @@ def number(pattern: str, text: str, base: int = 0) -> int:
 
 def outcome(name: str) -> efimm.Outcome:
     array = number(r"new_memmap va=\w+ pa=(0x\w+)", printed(name))
-    return efimm.run(efimm.machine(map=read_map(EVIDENCE / name), buffer=array), LOGS[name])
+    return efimm.run(efimm.machine(map=memory_map(name), buffer=array), LOGS[name])
 
 
 def monitor_entry(text: str, pa: int) -> int:
@@ -125,14 +126,14 @@ def test_the_page_tables_come_from_the_same_memory(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in LOGS if name != PLAIN_3_5])
 def test_the_default_placement_is_where_the_real_array_lay(name: str) -> None:
     """All but the 2 GiB guest, whose array came from free crumbs at the bottom of its only zone (see page_alloc.py)."""
-    placed = efimm.run(efimm.machine(map=read_map(EVIDENCE / name)), LOGS[name])
+    placed = efimm.run(efimm.machine(map=memory_map(name)), LOGS[name])
 
     assert number(r"new_memmap va=\w+ pa=(0x\w+)", printed(name)) == placed.buffer_pa
 
 
 @pytest.mark.parametrize("name", [name for name in LOGS if "3.5.0" in name or name == NATHAN_3_8])
 def test_the_slots_before_the_prelog_hold_what_was_printed(name: str) -> None:
-    linux = efimm.boot(efimm.machine(map=read_map(EVIDENCE / name)), LOGS[name])
+    linux = efimm.boot(efimm.machine(map=memory_map(name)), LOGS[name])
     for slot, value in re.findall(r"\[(\d+)\]=(0x\w+)", printed(name)):
         assert int(value, 16) == linux.swapper_pg_dir[int(slot)], f"slot {slot}"
 
@@ -146,8 +147,7 @@ def test_the_slots_of_3_6_have_the_same_flags() -> None:
 def test_the_firmware_gets_the_same_descriptors_in_the_same_order() -> None:
     found = outcome(OOPS_3_5)
     memory, linux = found.linux.memory, found.linux
-    with (EVIDENCE / "svam-table-3.5.0.tsv").open() as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = list(csv.DictReader(printed("svam-table-3.5.0.tsv").splitlines(), delimiter="\t"))
     expected = [
         EfiMemoryDescriptor(int(r["type"]), int(r["phys"], 0), int(r["virt"], 0), int(r["pages"]), int(r["attr"], 0))
         for r in rows
@@ -160,7 +160,7 @@ def test_the_firmware_gets_the_same_descriptors_in_the_same_order() -> None:
 
 def test_the_table_at_the_call_has_the_entries_that_the_monitor_showed() -> None:
     """The CPU stopped at the call's entry.  After a fault nothing is undone, so this is the model's end state, too."""
-    monitor = (EVIDENCE / "2c-at-SVAM-entry-monitor.txt").read_text()
+    monitor = printed("2c-at-SVAM-entry-monitor.txt")
     found = outcome(OOPS_3_5)
     pgd = found.linux.swapper_pg_dir
     cr3 = number(r"CR3=([0-9a-f]{16})", monitor, 16)
@@ -176,7 +176,7 @@ def test_the_table_at_the_call_has_the_entries_that_the_monitor_showed() -> None
 
 @pytest.mark.parametrize("va", [0x80F8838000, 0x7FFFFFFFFF, 0x8000000000, 0x6FAE0234])
 def test_addresses_translate_as_the_monitor_said_at_the_call(va: int) -> None:
-    monitor = (EVIDENCE / "2c-at-SVAM-entry-monitor.txt").read_text()
+    monitor = printed("2c-at-SVAM-entry-monitor.txt")
     answer = re.search(rf"gva2gpa {va:#x}\n(.*)", monitor)
     assert answer
     expected = None if answer[1] == "Unmapped" else int(answer[1].split()[1], 16)
@@ -186,7 +186,7 @@ def test_addresses_translate_as_the_monitor_said_at_the_call(va: int) -> None:
 
 def test_lower_tables_hold_what_the_monitor_showed_at_the_fault() -> None:
     """The first GiB by 2 MiB and executable, the rest of low RAM in a table from the early block, 1 GiB pages above."""
-    monitor = (EVIDENCE / "2-at-fault-monitor.txt").read_text()
+    monitor = printed("2-at-fault-monitor.txt")
     memory = outcome(OOPS_3_5).linux.memory
     for table, count in ((0x1196000, 8), (0x119A000, 16), (0x7FE7F000, 16)):
         for pa in range(table, table + 8 * count, 8):
@@ -220,7 +220,7 @@ def at_the_call(name: str) -> efimm.Linux:
             yield
 
     array = number(r"new_memmap va=\w+ pa=(0x\w+)", printed(name))
-    linux = efimm.boot(efimm.machine(map=read_map(EVIDENCE / name), buffer=array), replace(kernel, efi_call_phys=stop))
+    linux = efimm.boot(efimm.machine(map=memory_map(name), buffer=array), replace(kernel, efi_call_phys=stop))
     with pytest.raises(InterruptedError):
         efimm.efi_enter_virtual_mode(linux)
     return linux

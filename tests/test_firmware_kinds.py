@@ -15,7 +15,7 @@ def verdict(firmware: str, kernel: str = "3.5", ram: str = "256G", arch: str = "
 
 
 def test_every_kind_has_a_source_and_differs_from_edk2():
-    functions = ("set_virtual_address_map", "get_time", "get_variable")
+    functions = ("set_virtual_address_map", "get_time", "get_variable", "get_memory_map")
     for kind in FIRMWARES.values():
         assert kind.source
         assert kind is EDK2 or any(getattr(kind, f) is not getattr(EDK2, f) for f in functions)
@@ -47,14 +47,51 @@ def test_virtual_only_firmware_is_content_with_the_switch():
     assert verdict("virtual-only") == "success"
 
 
-def test_regions_that_touch_stay_together_in_the_direct_map_and_part_in_the_vmalloc_area():
-    assert verdict("contiguous") == "success"
-    linux = efimm.run(efimm.machine("4G", firmware="contiguous", arch="i386"), "3.5").linux
+def apart(linux: efimm.Linux, first: int, second: int) -> int:
+    """By how much the regions with these two physical addresses have moved differently."""
+    moved = [
+        md.virtual_start - md.physical_start
+        for pa in (first, second)
+        for md in linux.memmap
+        if md.physical_start <= pa < md.end and md.runtime
+    ]
+    return moved[1] - moved[0]
+
+
+@pytest.mark.parametrize("kernel", ["3.5", "3.14", "4.6", "6.1"])
+def test_touching_regions_of_one_type_stay_together_since_linux_merges_them(kernel: str, monkeypatch):
+    """Matthew Garrett's Macs: two flash regions side by side.  Without efi_merge_regions 3.14 puts the second lower."""
+    assert verdict("contiguous", kernel) == "success"
+
+    monkeypatch.setattr("efimm.linux.efi.merge_regions", lambda _memmap: None)
+    found = efimm.run(efimm.machine("256G", firmware="contiguous"), kernel)
+    layout = found.linux.firmware.layout
+    distance = apart(found.linux, layout.system_table, layout.image("PcRtc").buffer)
+    assert (kernel == "3.14") == (distance != 0)
+    assert found.verdict == ("success" if distance == 0 else "wrong-memory")
+
+
+def test_on_i386_it_is_the_merging_that_keeps_them_together():
+    assert verdict("contiguous", "3.5", "4G", "i386") == "success"
+    told = efimm.boot(efimm.machine("4G", firmware="contiguous"), "3.5").memmap
+    data = [md for md in told if md.type == 6 and md.runtime]
+    assert [data[0].end, data[0].attribute] == [data[1].physical_start, data[1].attribute]
+
+
+def test_code_and_data_that_refer_to_each_other_stay_together_in_the_direct_map_and_part_in_the_vmalloc_area():
+    """The properties table of UEFI 2.5: regions of two types, which nothing merges."""
+    assert verdict("properties-table") == "success"
+    linux = efimm.run(efimm.machine("4G", firmware="properties-table", arch="i386"), "3.5").linux
     code, data = (next(md for md in linux.memmap if md.type == kind and md.runtime) for kind in (5, 6))
-    touching = data.end == code.physical_start
-    together = code.virtual_start - data.virtual_start == code.physical_start - data.physical_start
-    assert (touching, together) == (True, False)  # ioremap aligns each region, and leaves a guard page
-    assert verdict("contiguous", "3.5", "4G", "i386") == "wrong-memory"
+    assert data.end == code.physical_start
+    assert apart(linux, code.physical_start, data.physical_start) != 0, "ioremap aligns, and leaves a guard page"
+    assert verdict("properties-table", "3.5", "4G", "i386") == "wrong-memory"
+
+
+def test_since_a5caa209ba9c_the_order_in_memory_is_kept():
+    """3.14 gives the first region the highest address; from the last region to the first, distances stay."""
+    assert verdict("properties-table", "3.14") == "wrong-memory"
+    assert verdict("properties-table", "4.6") == verdict("properties-table", "6.1") == "success"
 
 
 def test_firmware_on_its_own_table_finds_the_array_anywhere_and_a_kernel_address_nowhere():

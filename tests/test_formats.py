@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from captures import BOOTS, opened
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ from efimm.maps.datafiles import read_data_file
 from efimm.maps.formats import MapError, read_map, write_map
 from efimm.uefi.memmap import E820Entry, EfiMemoryDescriptor, MemoryMap
 
-SHARED = Path(__file__).parents[2] / "shared"
 DATA = Path(__file__).parents[1] / "data"
 
 RUNTIME = 1 << 63
@@ -416,10 +416,6 @@ def test_a_data_file_written_again_is_the_same_file() -> None:
         assert write_map(read_data_file(text, path.name)) == text
 
 
-LOGS = SHARED / "data"
-EVIDENCE = SHARED / "facts" / "evidence"
-needs_shared = pytest.mark.skipif(not LOGS.is_dir(), reason="the original logs (../shared/data) are not here")
-
 # From the list that came with the logs and was made without this reader: EFI entries in the first list, entries in
 # the lists printed again, e820 entries, end of the highest usable range.  Where that list gives no number, e820 is
 # the number of "BIOS-e820:" lines and the end is the kernel's own last_pfn * 4096 (jumper prints none: last usable).
@@ -463,32 +459,30 @@ OTHER_LISTS = {
 }
 
 
-@needs_shared
 @pytest.mark.parametrize(("name", "expected"), LOG_TABLE.items(), ids=LOG_TABLE)
-def test_a_real_log_gives_the_counts_and_the_top_of_its_list(name: str, expected: tuple[int, int, int, int]) -> None:
-    found = read_map(LOGS / name)
+def test_a_real_log_gives_the_counts_and_the_top_of_its_list(
+    logs: Path, name: str, expected: tuple[int, int, int, int]
+) -> None:
+    found = read_map(logs / name)
     reprinted = sum(map(len, found.reprints))
     assert (len(found.descriptors), reprinted, len(found.e820), found.top_of_ram) == expected
 
 
-@needs_shared
-def test_the_user_map_of_a_real_log_is_read_too() -> None:
-    found = read_map(LOGS / "aic-fb201-lx-1.5tib-legacy-user-memmap-linux-4.17.dmesg.txt")
+def test_the_user_map_of_a_real_log_is_read_too(logs: Path) -> None:
+    found = read_map(logs / "aic-fb201-lx-1.5tib-legacy-user-memmap-linux-4.17.dmesg.txt")
     assert len(found.user_e820) == 19
     assert E820Entry(0x18FFFFFFFF, 0x1900000000, 1) in found.user_e820
 
 
-@needs_shared
 @pytest.mark.parametrize(("name", "expected"), OTHER_LISTS.items(), ids=OTHER_LISTS)
-def test_the_lists_of_other_systems_are_read(name: str, expected: tuple[int, int, int]) -> None:
-    found = read_map(LOGS / name)
+def test_the_lists_of_other_systems_are_read(logs: Path, name: str, expected: tuple[int, int, int]) -> None:
+    found = read_map(logs / name)
     assert (len(found.descriptors), len(found.e820), found.top_of_ram) == expected
     assert found.notes
 
 
-@needs_shared
-def test_every_oops_has_no_map_and_says_so() -> None:
-    others = [path for path in LOGS.glob("*.txt") if path.name not in LOG_TABLE.keys() | OTHER_LISTS.keys()]
+def test_every_oops_has_no_map_and_says_so(logs: Path) -> None:
+    others = [path for path in logs.glob("*.txt") if path.name not in LOG_TABLE.keys() | OTHER_LISTS.keys()]
     assert others
     for path in others:
         assert path.name.startswith("oops-")
@@ -497,22 +491,20 @@ def test_every_oops_has_no_map_and_says_so() -> None:
 
 
 ORIGINALS = {
-    "hp-superdome2-3tib": LOGS / "hp-superdome2-16s-3tib-linux-2.6.32.dmesg.txt",
-    "intel-brickland-512gib": LOGS / "intel-brickland-512gib-crossing-512gib-linux-6.2.dmesg.txt",
-    "amd-ethanol-x-1tib": LOGS / "amd-ethanol-x-milan-1tib-hole-at-1tib-linux-5.11.dmesg.txt",
-    "thinkpad-x240-8gib": LOGS / "lenovo-x240-8gib-linux-old-efi.dmesg.txt",
-    "ovmf-vm-12gib": LOGS / "nutanix-ahv-ovmf-vm-12gib-linux-3.10.dmesg.txt",
-    "dell-r630-64gib": LOGS / "dell-r630-64gib-250-efi-descriptors-linux-3.10.dmesg.txt",
-    "qemu-ovmf-514gib-linux-3.5": EVIDENCE / "2-linux-3.5.0-buffer-above-512G.log",
+    "hp-superdome2-3tib": "hp-superdome2-16s-3tib-linux-2.6.32.dmesg.txt",
+    "intel-brickland-512gib": "intel-brickland-512gib-crossing-512gib-linux-6.2.dmesg.txt",
+    "amd-ethanol-x-1tib": "amd-ethanol-x-milan-1tib-hole-at-1tib-linux-5.11.dmesg.txt",
+    "thinkpad-x240-8gib": "lenovo-x240-8gib-linux-old-efi.dmesg.txt",
+    "ovmf-vm-12gib": "nutanix-ahv-ovmf-vm-12gib-linux-3.10.dmesg.txt",
+    "dell-r630-64gib": "dell-r630-64gib-250-efi-descriptors-linux-3.10.dmesg.txt",
 }
+OUR_MACHINE, OUR_LOG = "qemu-ovmf-514gib-linux-3.5", "2-linux-3.5.0-buffer-above-512G.log"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in DATA.glob("*.toml")))
-def test_a_data_file_holds_the_numbers_of_its_log(name: str) -> None:
-    original = ORIGINALS[name]
-    if not original.is_file():
-        pytest.skip(f"the original log ({original.name}) is not here")
-    ours, theirs = read_map(DATA / f"{name}.toml"), read_map(original)
+def test_a_data_file_holds_the_numbers_of_its_log(logs: Path, name: str) -> None:
+    log = opened(BOOTS / OUR_LOG) if name == OUR_MACHINE else logs / ORIGINALS[name]
+    ours, theirs = read_map(DATA / f"{name}.toml"), read_map(log)
     assert ours.descriptors == theirs.descriptors
     assert ours.e820 == theirs.e820
     assert ours.user_e820 == theirs.user_e820

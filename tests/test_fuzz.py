@@ -17,7 +17,6 @@ from test_other_formats import XEN_NOW, XEN_OLD
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data"
-SHARED = HERE.parent.parent / "shared" / "data"
 SECONDS = int(os.environ.get("EFIMM_FUZZ_SECONDS", "2"))  # for each reader; `make fuzz` takes a minute
 LARGEST_SEED = 1 << 16
 

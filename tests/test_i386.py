@@ -7,9 +7,9 @@ efi_stub_32.S, v3.5; real tables of Debian's 6.1 (our own captures, QEMU 7.2) wh
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import pytest
+from captures import TABLES, opened, text_of
 
 import efimm
 from efimm.linux import Linux32
@@ -23,8 +23,6 @@ from efimm.uefi import EfiMemoryDescriptor, read_map
 from efimm.x86 import LEGACY, PAE, PAGING_OFF, PageTable, PagingMode, PhysMemory, load_tables, walk
 
 pytest.importorskip("numpy")
-TABLES = Path(__file__).parents[2] / "shared" / "facts" / "tables"
-real = pytest.mark.skipif(not TABLES.is_dir(), reason="no captured tables of real kernels beside the project")
 MIB, GIB = 1 << 20, 1 << 30
 P, RW, US, A, D, PS, G, NX = 1, 2, 4, 0x20, 0x40, 0x80, 0x100, 1 << 63
 ARCHES = ["i386", "i386-pae"]
@@ -263,7 +261,7 @@ def top(memory: PhysMemory, root: int, mode: PagingMode) -> list[int]:
 @cache
 def modelled(arch: str) -> efimm.Outcome:
     """6.1 on the memory map that a real 32-bit 6.1 printed: OVMF, 2 GiB."""
-    return efimm.run(efimm.machine(map=read_map(TABLES / "e3-i386-legacy-efi" / "dmesg.txt"), arch=arch), "6.1")
+    return efimm.run(efimm.machine(map=read_map(opened(TABLES / "e3-i386-legacy-efi" / "dmesg.txt")), arch=arch), "6.1")
 
 
 def halves(name: str) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -275,7 +273,6 @@ def halves(name: str) -> tuple[list[int], list[int], list[int], list[int]]:
     return (*real, *(top(linux.memory, table, mode) for table in tables))  # type: ignore[return-value]  # two and two
 
 
-@real
 @pytest.mark.parametrize("name", ["e1-i386-legacy", "e3-i386-legacy-efi"])
 def test_initial_page_table_is_the_stale_copy_that_it_is_in_a_real_kernel(name):
     """Both halves were filled once, with the same; what came later is missing, and what changed later is as it was."""
@@ -292,7 +289,6 @@ def test_initial_page_table_is_the_stale_copy_that_it_is_in_a_real_kernel(name):
     assert [k for k in range(768, 1024) if our_initial[k] and our_swapper[k] != our_initial[k]] == []
 
 
-@real
 @pytest.mark.parametrize("name", ["e1-i386-legacy", "e3-i386-legacy-efi"])
 def test_the_copy_has_the_same_entries_for_low_memory(name):
     _, initial, _, our_initial = halves(name)
@@ -301,10 +297,9 @@ def test_the_copy_has_the_same_entries_for_low_memory(name):
         assert [entry | A | D for entry in initial[slots]] == [entry | A | D for entry in our_initial[slots]]
 
 
-@real
 def test_the_regions_of_a_real_32_bit_kernel_are_passed_and_only_swapper_pg_dir_knows_their_addresses():
     memory, roots, mode = real_tables("e3-i386-legacy-efi")
-    rows = [line.split() for line in (TABLES / "e3-i386-legacy-efi" / "runtime-map.txt").read_text().splitlines()]
+    rows = [line.split() for line in text_of(TABLES / "e3-i386-legacy-efi" / "runtime-map.txt").splitlines()]
     real_regions = [tuple(int(field, 0) for field in row[1:]) for row in rows]
     found = modelled("i386")
     places = range(found.buffer_pa, found.buffer_pa + 48 * found.linux.memmap_count, 48)
@@ -329,7 +324,6 @@ def test_the_regions_of_a_real_32_bit_kernel_are_passed_and_only_swapper_pg_dir_
             assert {walk(held, root, pa, mode).pa for root in (swapper, initial)} == {None}, "paging is off in the call"
 
 
-@real
 def test_a_real_pae_kernels_two_entries_lead_to_one_table_and_so_do_the_models():
     memory, roots, mode = real_tables("e2-i386-pae")
     linux = modelled("i386-pae").linux

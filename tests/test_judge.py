@@ -402,7 +402,7 @@ def judged(firmware) -> dict[str, Judgement]:
 @pytest.mark.parametrize("name", [name for name, case in BY_NAME.items() if not case.broken])
 def test_model_and_firmware_agree(judged, name):
     if name not in judged:
-        pytest.skip(f"asked with {EVERY}=1, and by `efimm judge --all`")
+        pytest.skip(f"takes minutes: the firmware is asked with {EVERY}=1, and by `efimm judge --all`")
     found = judged[name]
 
     assert [] == found.differences, judges.judgement(found)

@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "efimm"
 
 # "" is efimm/__init__.py, the public names: only the command stands above it.
 LAYERS = [
+    "facade",
+    "units",
     "trace",
     "files",
     "x86",
@@ -41,8 +43,9 @@ LAYERS = [
     "__main__",
 ]
 
-# An address that is promised although what it leads to stands further right: a `__getattr__` imports it when asked.
+# What is promised although it stands further right, and the text that a `repr` asks for: imported when asked.
 LAZY = {
+    "efimm.run": {"efimm.text"},
     "efimm.uefi": {"efimm.maps.errors", "efimm.maps.formats"},
 }
 

@@ -7,26 +7,21 @@ code and the level at which the walk ends are the model's.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import pytest
+from captures import listings
 
 import efimm
-from efimm.kernels.v4_6 import OLD_MAP
 from efimm.run import enter
 from efimm.x86 import Cpu
 from efimm.x86.modes import NX, P
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 IBM = "oops-ibm-x3850-x5-efi-call4-kmemcheck-linux-3.11.txt"
 HUAWEI = "oops-huawei-fusionserver-9032-efi-call4-old-map-nx-linux-3.10.txt"
 
 
 def read(name: str) -> tuple[dict[str, int], dict[str, int]]:
     """The registers of an oops, and its page-table line, as numbers."""
-    if not (DATA / name).exists():
-        pytest.skip(f"{DATA / name} is not here: the real oops is not compared")
-    log = (DATA / name).read_text(encoding="utf-8", errors="replace")
+    log = listings()[name]
     numbers = {key: int(value, 16) for key, value in re.findall(r"\b(R\w\w|CR2|Oops): ([0-9a-f]{4,16})\b", log)}
     numbers["address"] = int(re.findall(r"paging request at ([0-9a-f]+)", log)[0], 16)
     walk = {level: int(entry, 16) for level, entry in re.findall(r"\b(PGD|PUD|PMD|PTE) ([0-9a-f]+)", log)}
@@ -61,7 +56,7 @@ def test_huawei_9032_the_borrowed_slot_was_not_executable():
     said, entries = read(HUAWEI)
     assert entries["PGD"] & NX
     machine = efimm.machine("12T", page_size="4K", buffer=said["R13"], kpti=True)
-    outcome = efimm.run(machine, OLD_MAP)
+    outcome = efimm.run(machine, "old-map")
     fault = outcome.fault
     assert fault is not None
     assert (fault.error_code, fault.kind, fault.level) == (said["Oops"], "fetch", "pte")
@@ -73,6 +68,6 @@ def test_huawei_9032_the_borrowed_slot_was_not_executable():
 
 
 def test_without_the_peculiarity_nothing_faults():
-    for name, kernel, register in ((IBM, "3.8", "RCX"), (HUAWEI, OLD_MAP, "R13")):
+    for name, kernel, register in ((IBM, "3.8", "RCX"), (HUAWEI, "old-map", "R13")):
         array = read(name)[0][register]
         assert efimm.run(efimm.machine("12T", buffer=array), kernel).verdict == "success"

@@ -1,17 +1,18 @@
-"""The oracle table of the reference facts (kernel-and-firmware.md, section 11): its 15 rows, each one run.
+"""The oracle table (tests/data/oracle.csv): its 15 rows, each one run.
 
 What is expected stands in that table, which was reasoned from the kernels' and edk2's sources before there was a model.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from captures import ORACLE, text_of
 
 import efimm
 from efimm.kernels import hpa_sync, v3_5, va_patch
@@ -23,7 +24,6 @@ from efimm.trace import Access, writes
 from efimm.uefi import EfiMemoryDescriptor, EfiStatus
 from efimm.x86 import Cpu, walk
 
-FACTS = Path(__file__).parents[2] / "shared" / "facts" / "kernel-and-firmware.md"
 LINE, GIB = 512 << 30, 1 << 30
 HIGH = 0x80_0000_1000
 PAGE_OFFSET_32 = 0xC000_0000
@@ -64,10 +64,7 @@ def call_again(linux: Linux, size: int = 48, version: int = 1) -> EfiStatus:
 
 
 def test_there_are_as_many_rows_as_tests() -> None:
-    if not FACTS.is_file():
-        pytest.skip("the reference facts are not beside the project")
-    section = FACTS.read_text().split("## 11.", 1)[1].split("## 12.", 1)[0]
-    rows = {int(number) for number in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    rows = {int(row["row"]) for row in csv.DictReader(text_of(ORACLE).splitlines())}
     tested = {int(found[1]) for found in map(re.compile(r"test_row_(\d+)_").match, globals()) if found}
 
     assert rows == tested == set(range(1, 16))

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 import efimm
-from efimm.exercises.answers import Feedback, Question, number
+from efimm.exercises.answers import Feedback, Question
 from efimm.linux.efi_map import early_code_mapping_set_exec
 from efimm.linux.layout import PAGE_OFFSET
 from efimm.show.drawing.shapes import Circle, Path, Rect, Text
@@ -23,6 +23,7 @@ from efimm.show.ram.slider import STOPS, unpacked
 from efimm.show.ram.state import block_rows, places, slot_rows, state_of
 from efimm.show.ram.twin import describe, twin
 from efimm.trace import EntryWrite, LoadCr3
+from efimm.units import number
 
 KERNELS = ("3.5", "va-patch", "hpa-sync")
 LINE = 512 << 30
@@ -487,7 +488,15 @@ def test_a_slider_begins_where_it_is_told_to():
 
 @pytest.mark.parametrize(
     ("typed", "value"),
-    [("272", 272), (" 0x110 ", 272), ("4K", 4096), ("512 GiB", 512 << 30), ("1_000", 1000), ("-3", -3), ("1.5T", None)],
+    [
+        ("272", 272),
+        (" 0x110 ", 272),
+        ("4K", 4096),
+        ("512 GiB", 512 << 30),
+        ("1_000", 1000),
+        ("-3", -3),
+        ("1.5T", 3 << 39),
+    ],
 )
 def test_numbers_are_read_as_people_write_them(typed, value):
     assert number(typed) == value

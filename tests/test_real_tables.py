@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import csv
 import json
-import lzma
-from pathlib import Path
 
 import pytest
+from captures import TABLES, text_of
 
 from efimm.machines import table_files
 from efimm.x86 import LONG4, PAE, MappedRange, PhysMemory, load_tables, mapped_ranges, walk
@@ -21,10 +20,7 @@ from efimm.x86.tablefile import TableFileError
 np = pytest.importorskip("numpy")
 translate = pytest.importorskip("efimm.x86.batch").translate
 
-CAPTURES = Path(__file__).parents[2] / "shared" / "facts" / "tables"
-NAMES = sorted(path.name for path in CAPTURES.iterdir() if path.is_dir()) if CAPTURES.is_dir() else []
-if not NAMES:
-    pytest.skip("no captured tables of real kernels beside the project", allow_module_level=True)
+NAMES = sorted(path.name for path in TABLES.iterdir())
 SHIPPED = {
     "debian-6.1-2g": "a2-2g-nodebug",
     "debian-6.1-600g": "b-600g-nokaslr",
@@ -36,8 +32,7 @@ SHIPPED = {
 
 def oracle(name: str) -> dict[str, list[tuple[int, int | None]]]:
     """QEMU's answers by root: address, and physical address or None."""
-    with (CAPTURES / name / "oracle.csv").open() as lines:
-        rows = list(csv.DictReader(lines))
+    rows = csv.DictReader(text_of(TABLES / name / "oracle.csv").splitlines())
     by_root: dict[str, list[tuple[int, int | None]]] = {}
     for row in rows:
         pa = None if row["pa"] == "fault" else int(row["pa"], 0)
@@ -47,8 +42,7 @@ def oracle(name: str) -> dict[str, list[tuple[int, int | None]]]:
 
 def info_mem(name: str, root: str) -> list[tuple[int, int, str]]:
     """QEMU's ranges: start, end, and its letters for user, read and write."""
-    with lzma.open(CAPTURES / name / f"info_mem.{root}.txt.xz", "rt") as lines:
-        fields = [line.split() for line in lines]
+    fields = [line.split() for line in text_of(TABLES / name / f"info_mem.{root}.txt").splitlines()]
     return [(*(int(end, 16) for end in where.split("-")), letters) for where, _, letters in fields]
 
 
@@ -66,7 +60,7 @@ def as_qemu_prints(ranges: list[MappedRange]) -> list[tuple[int, int, str]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_answer_of_qemus_walker_one_by_one(name):
-    memory, roots, mode = load_tables(CAPTURES / name)
+    memory, roots, mode = load_tables(TABLES / name)
     rows = [(root, va, pa) for root, answers in oracle(name).items() for va, pa in answers]
     assert len(rows) >= 1800
     wrong = [(root, hex(va)) for root, va, pa in rows if walk(memory, roots[root], va, mode).pa != pa]
@@ -75,7 +69,7 @@ def test_every_answer_of_qemus_walker_one_by_one(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_answer_of_qemus_walker_at_once(name):
-    memory, roots, mode = load_tables(CAPTURES / name)
+    memory, roots, mode = load_tables(TABLES / name)
     for root, answers in oracle(name).items():
         vas = [va for va, _ in answers]
         pas, errors = translate(memory, roots[root], vas, mode)
@@ -87,7 +81,7 @@ def test_every_answer_of_qemus_walker_at_once(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_mapped_ranges_are_those_of_info_mem(name):
-    memory, roots, mode = load_tables(CAPTURES / name)
+    memory, roots, mode = load_tables(TABLES / name)
     for root, table in roots.items():
         expected = info_mem(name, root)
         assert expected
@@ -96,7 +90,7 @@ def test_mapped_ranges_are_those_of_info_mem(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_contiguous_ranges_hold_the_same_bytes_and_every_answer(name):
-    memory, roots, mode = load_tables(CAPTURES / name)
+    memory, roots, mode = load_tables(TABLES / name)
     for root, answers in oracle(name).items():
         ranges = mapped_ranges(memory, roots[root], mode)
         assert sum(r.size for r in ranges) == sum(end - start for start, end, _ in info_mem(name, root))
@@ -110,7 +104,7 @@ def test_contiguous_ranges_hold_the_same_bytes_and_every_answer(name):
 @pytest.mark.parametrize(("shipped", "capture"), SHIPPED.items())
 def test_what_comes_with_the_project_is_the_capture(shipped, capture):
     ours, roots, mode = load_tables(table_files()[shipped])
-    theirs, their_roots, their_mode = load_tables(CAPTURES / capture)
+    theirs, their_roots, their_mode = load_tables(TABLES / capture)
     assert (roots, mode) == (their_roots, their_mode)
     assert ours.words[8].keys() == theirs.words[8].keys()
     assert all(ours.read(pfn << 12, 4096) == theirs.read(pfn << 12, 4096) for pfn in ours.words[8])
@@ -200,7 +194,7 @@ def test_a_truncated_archive_is_one_line(folder):
 
 
 def test_pae_roots_need_no_page_of_their_own():
-    memory, roots, mode = load_tables(CAPTURES / "e2-i386-pae")
+    memory, roots, mode = load_tables(TABLES / "e2-i386-pae")
     assert mode is PAE
     assert roots["live_cr3"] % 4096 == 0x320
     assert isinstance(memory, PhysMemory)

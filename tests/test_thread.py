@@ -5,13 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
+from captures import NO_THREAD, THREAD
 
 ROOT = Path(__file__).parent.parent
-THREAD = ROOT.parent / "shared" / "facts" / "lkml-thread-2012-06.txt"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[01]*.ipynb"))
 SHORTEST_QUOTE = 20
 
-pytestmark = pytest.mark.skipif(not THREAD.exists(), reason="the text of the thread is not here")
+if not THREAD.exists():
+    pytest.skip(NO_THREAD, allow_module_level=True)
 
 
 def plain(text: str) -> str:
@@ -57,7 +58,7 @@ def test_a_quotation_is_accurate(name, quote):
     assert [piece for piece in pieces(quote) if piece not in thread] == []
 
 
-@pytest.mark.parametrize("date", messages() if THREAD.exists() else [])
+@pytest.mark.parametrize("date", messages())
 def test_a_message_is_quoted_somewhere_with_its_date(date):
     own, day = messages()[date].lower(), f"{int(date[8:10])} June"
     quoted = [

@@ -159,7 +159,7 @@ def test_the_support_table_explains_the_words_that_occur(monkeypatch):
     monkeypatch.setattr("efimm.trials.SCENARIOS", FEW)
     mine = replace(v3_5.KERNEL, name="mine", memmap_pointer=loops)
     table = str(support_table(["3.5", mine], progress=False, timeout=1))
-    assert "lng too long" in table.replace("\n", " ")
+    assert "TL too long" in table.replace("\n", " ")
     assert "broken" not in table
 
 

@@ -14,7 +14,10 @@ Kernels = Mapping[str, Kernel]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found: "true", "false" or "in part"; for the last one, where it holds.  `evidence` are the numbers."""
+    """What was found: "true", "false" or "in part", with where it holds; "opinion" for words that no run can decide.
+
+    `evidence` are the numbers, for an opinion those that speak for it or against it.
+    """
 
     verdict: str
     evidence: str
@@ -50,6 +53,11 @@ def holds_where(where: Mapping[str, bool], evidence: str) -> Finding:
     if len(set(where.values())) == 1:
         return holds(next(iter(where.values())), evidence)
     return Finding("in part", evidence, ", ".join(name for name, right in where.items() if right))
+
+
+def opinion(evidence: str) -> Finding:
+    """Neither true nor false: what its author held to be best, and what came of it here."""
+    return Finding("opinion", evidence)
 
 
 WIDTH = 72

@@ -8,6 +8,7 @@ from ..locks import HISTORIES, search_history
 from ..machines import machine
 from ..run import boot
 from ..trace import Lock
+from ..units import GIB
 from .claim import Finding, Kernels, holds, holds_where
 
 
@@ -30,7 +31,7 @@ def taken_unconditionally(kernels: Kernels) -> Finding:
     for name in ("a", "b", "c"):
         pgd_alloc(linux, name)
     with linux.trace.record() as story:
-        arch_add_memory(linux, 1 << 40, 1 << 30)
+        arch_add_memory(linux, 1 << 40, GIB)
     taken = [event.name for event in story if isinstance(event, Lock) and event.taken and "page_table" in event.name]
     return holds(len(taken) >= 3, f"{len(taken)} page_table_locks taken for 3 processes")
 

@@ -8,13 +8,16 @@ from ..linux import Kernel, Linux
 from ..linux.direct_map import arch_add_memory
 from ..linux.i386.vmalloc import ioremap as ioremap_32
 from ..linux.pgtable import pgd_alloc, stale_slots
+from ..linux.realmode import do_boot_cpu
 from ..linux.state import Linux32, Mm
 from ..linux.vmalloc import ioremap
 from ..machines import machine
 from ..run import boot, run
 from ..scenarios import after_kexec
-from ..x86 import walk
-from .claim import Finding, Kernels, holds, holds_where
+from ..units import GIB
+from ..x86 import PageFault, PageTable, walk
+from ..x86.memory import PAGE_SIZE
+from .claim import Finding, Kernels, holds, holds_where, opinion
 from .pointer import LINE, identity_bytes
 
 _SIZES = ("1G", "256G", "513G", "1T", "16T", "64T")
@@ -25,7 +28,7 @@ def grown(kernel: Kernel) -> tuple[Linux, Mm]:
     """A machine with one process, to which RAM in a new top-level entry was added."""
     linux = boot(machine("4G"), kernel)
     process = pgd_alloc(linux, "process")
-    arch_add_memory(linux, _NEW_RAM, 1 << 30)
+    arch_add_memory(linux, _NEW_RAM, GIB)
     return linux, process
 
 
@@ -35,15 +38,35 @@ def slot_of(linux: Linux, pa: int) -> int:
 
 
 def a_platform_to_fix_it(kernels: Kernels) -> Finding:
-    """Hpa's plan at every size of RAM."""
+    """Hpa's plan at every size of RAM, on 3.5: v3.4.4 has no real_mode_header, the trampoline work came with 3.5."""
     verdicts = {ram: run(machine(ram), kernels["hpa-sync"]).verdict for ram in _SIZES}
-    return holds(set(verdicts.values()) == {"success"}, "; ".join(f"{ram}: {v}" for ram, v in verdicts.items()))
+    text = "; ".join(f"{ram}: {v}" for ram, v in verdicts.items())
+    where = {"from 3.5 on, which has real_mode_header": set(verdicts.values()) == {"success"}, "with 3.4": False}
+    return holds_where(where, f"{text}; read in v3.4.4: no real_mode_header yet")
 
 
 def addressable_with_32_bits(kernels: Kernels) -> Finding:
-    """Where the trampoline's top-level table lies on the largest machine."""
-    pa = boot(machine("64T"), kernels["3.5"]).trampoline_pgd.pa
-    return holds(pa < 1 << 32, f"trampoline_pgd at {pa:#x}, RAM up to 64 TiB")
+    """A second processor, started on hpa's table where that is, and with it at the top of RAM."""
+
+    def setup_real_mode(linux: Linux) -> None:
+        linux.trampoline_pgd = PageTable(linux.memory, linux.memblock.alloc(PAGE_SIZE), "trampoline_pgd", linux.trace)
+        kernels["hpa-sync"].setup_real_mode(linux)
+
+    low, high = (
+        boot(machine("1T"), kernel)
+        for kernel in (kernels["hpa-sync"], replace(kernels["hpa-sync"], setup_real_mode=setup_real_mode))
+    )
+    text = "; ".join(f"trampoline_pgd at {linux.trampoline_pgd.pa:#x}: {_second_cpu(linux)}" for linux in (low, high))
+    return holds(_second_cpu(low) == "it starts" != _second_cpu(high), text)
+
+
+def _second_cpu(linux: Linux) -> str:
+    """What becomes of a second processor."""
+    try:
+        do_boot_cpu(linux)
+    except PageFault as fault:
+        return f"CR3 {fault.walk.root:#x}, {fault.level}[{fault.index}] {fault.walk.problem}"
+    return "it starts"
 
 
 def a_usable_identity_map(kernels: Kernels) -> Finding:
@@ -58,7 +81,7 @@ def an_offset_for_kexec(kernels: Kernels) -> Finding:
     """The second kernel with the offset of 2^46, and 3.5's for comparison."""
     found = {name: after_kexec(boot(machine("4G"), kernels[name])) for name in ("hpa-offset", "3.5")}
     text = "; ".join(f"{name}: {outcome.verdict} {outcome.reason}".rstrip() for name, outcome in found.items())
-    return holds(found["hpa-offset"].verdict == "success", text)
+    return opinion(text)
 
 
 def all_on_the_list_are_updated(kernels: Kernels) -> Finding:

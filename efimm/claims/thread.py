@@ -42,7 +42,7 @@ CLAIMS = (
         ROBIN,
         _PATCH,
         "I believe the EFI documentation is wrong.",
-        "firmware that takes the documentation at its word, given a va",
+        "firmware of three kinds, given a va",
         pointer.documentation_is_wrong,
     ),
     Claim(
@@ -50,7 +50,7 @@ CLAIMS = (
         ROBIN,
         _PATCH,
         "we are in virtual mode while EFI is handling the callback.",
-        "whether paging is on during the call",
+        "whether paging is on during the call, and where the firmware's code runs",
         pointer.virtual_mode_during_the_call,
     ),
     Claim(
@@ -59,7 +59,7 @@ CLAIMS = (
         _REPLY,
         "all physical memory must have an identity mapping at this stage (section 2.3.4), so if we don't then "
         "that's a bug",
-        "RAM that is not mapped to itself, and what becomes of the call",
+        "memory of the UEFI map that is not mapped to itself, and what becomes of the call",
         pointer.a_bug_to_be_fixed,
     ),
     Claim(
@@ -67,7 +67,7 @@ CLAIMS = (
         HPA,
         _PLAN,
         "with the trampoline work in 3.4 we should finally have a proper platform to fix it.",
-        "his plan at every size of RAM",
+        "his plan on 3.5, at every size of RAM",
         maps.a_platform_to_fix_it,
     ),
     Claim(
@@ -75,7 +75,7 @@ CLAIMS = (
         HPA,
         _PLAN,
         "it should be the one that is in the trampoline [...] as we need the page directory to be 32-bit addressable.",
-        "where the trampoline's table lies on a machine of 64 TiB",
+        "a second processor, with that table below and above 4 GiB",
         maps.addressable_with_32_bits,
     ),
     Claim(

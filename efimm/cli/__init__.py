@@ -7,47 +7,60 @@ ends with 1 where something is missing.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from .. import __version__
-from ..maps.errors import printable
-from ..text import COLUMNS
-from .ending import Ended, end_by, nowhere, obey_signals, open_streams
-from .files import check_command, map_command
-from .judge import judge_command
-from .notebooks import dashboard_command, doctor_command, export_command, lab_command, site_command
-from .own_kernel import Watch, go_below, is_own, mistake, run_below, status_above
-from .runs import compare_command, run_command
-from .tables import dump_command, walk_command
-from .trials import claims_command, gauntlet_command, locks_command
+from .ending import Ended, Watch, end_by, nowhere, obey_signals, open_streams
+
+COLUMNS = 72  # as efimm.text, which is not imported for the list of commands
+
+# Where each command stands, and what the list says of it: a module is imported when a command of it is asked for.
+COMMANDS = {
+    "check": ("files", "Would the machine of this log have met the bug?"),
+    "claims": ("trials", "What the thread claims, and what the model finds."),
+    "compare": ("runs", "Run every kernel on one machine."),
+    "dashboard": ("notebooks", "Serve the pictures as one page for a projector."),
+    "doctor": ("notebooks", "Is everything here for the notebooks?"),
+    "dump": ("tables", "Write the machine's memory as an ELF core."),
+    "export": ("notebooks", "Run notebooks and write them as web pages."),
+    "gauntlet": ("trials", "Send a kernel through every scenario."),
+    "judge": ("judge", "Ask real firmware: OVMF in QEMU."),
+    "lab": ("notebooks", "Open JupyterLab on the notebooks."),
+    "locks": ("trials", "Try every order of steps around pgd_lock."),
+    "map": ("files", "Print the memory map that a file holds."),
+    "run": ("runs", "Boot a kernel and let it call the firmware."),
+    "site": ("notebooks", "Write the whole series as pages."),
+    "walk": ("tables", "Walk a page table for a virtual address."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS})
+class Commands(click.Group):
+    """The commands, each imported when it is asked for."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Their names, in the order of the list."""
+        return sorted(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """The command called `name`; None where there is none."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{COMMANDS[name][0]}", __name__), f"{name}_command")
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in sorted(COMMANDS.items())])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS})
 @click.version_option(__version__, prog_name="efimm")
 def cli() -> None:
     """Watch a Linux/UEFI page-table bug of June 2012, and try fixes on it."""
-
-
-for command in (
-    run_command,
-    walk_command,
-    compare_command,
-    gauntlet_command,
-    locks_command,
-    claims_command,
-    check_command,
-    map_command,
-    judge_command,
-    dump_command,
-    doctor_command,
-    lab_command,
-    dashboard_command,
-    export_command,
-    site_command,
-):
-    cli.add_command(command)
 
 
 def main() -> NoReturn:
@@ -67,9 +80,9 @@ def main() -> NoReturn:
         nowhere(sys.stdout.fileno())
         sys.exit(141)
     except (ValueError, MemoryError, OSError) as error:
-        _refuse(mistake(error) if is_own(error) else _words(error))
-    except (Exception, SystemExit) as error:
-        if found := mistake(error):  # a reader's own kernel may raise anything
+        _refuse(_of_own_code(error) or _words(error))
+    except BaseException as error:  # a reader's own class of exceptions, too
+        if found := _of_own_code(error, anywhere=True):
             _refuse(found)
         raise
     sys.exit(0)
@@ -77,6 +90,8 @@ def main() -> NoReturn:
 
 def main_below(parent: int) -> NoReturn:
     """The command in the process below, where the code of a reader's file is executed."""
+    from .own_code import go_below, status_above  # noqa: PLC0415 - no other command needs it
+
     go_below(parent)
     try:
         main()
@@ -88,8 +103,19 @@ def _answer() -> None:
     try:
         cli(standalone_mode=False, prog_name="efimm")
     except Watch as order:
+        from .own_code import run_below  # noqa: PLC0415 - as above
+
         if status := run_below(order):
             sys.exit(status)
+
+
+def _of_own_code(error: BaseException, *, anywhere: bool = False) -> str:
+    """`error` in one line if a reader's own kernel raised it (`anywhere`: or was executed before it); "" else."""
+    own_code = sys.modules.get(f"{__name__}.own_code")  # not there: no kernel of the reader's was loaded either
+    if own_code is None or not (anywhere or own_code.is_own(error)):
+        return ""
+    said: str = own_code.mistake(error)
+    return said
 
 
 def _words(error: Exception) -> str:
@@ -99,5 +125,7 @@ def _words(error: Exception) -> str:
 
 
 def _refuse(message: str) -> NoReturn:
+    from ..maps.errors import printable  # noqa: PLC0415 - only a refusal needs it
+
     click.echo(f"efimm: {printable(' '.join(message.split()))}", err=True)
     sys.exit(2)

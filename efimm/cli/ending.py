@@ -16,6 +16,13 @@ class Ended(BaseException):
         self.number = number
 
 
+class Watch(BaseException):
+    """Not an error: the command names a file of the reader's, and `main` is to run it in a process below."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path, self.timeout = path, timeout
+
+
 def obey_signals() -> None:
     """Let SIGTERM and SIGHUP raise Ended, but where somebody has them ignored, as nohup does."""
     for name in ("SIGTERM", "SIGHUP"):

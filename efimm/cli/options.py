@@ -9,11 +9,10 @@ from typing import Any, BinaryIO
 import click
 
 from ..kernels import KERNELS
-from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, machine, parse_address
-from ..maps.formats import read_map
+from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
-from .own_kernel import from_option, keep_timeout, one_more, watched
+from .own_code import TIMEOUT, keep_timeout, one_more_kernel, own_kernel, watched_firmware, watched_kernel
 
 _Command = Callable[..., None]
 
@@ -24,12 +23,19 @@ _MEMORY_OPTIONS = (
 _PLACEMENT_OPTIONS = (
     click.option("--buffer", metavar="ADDR", help="Physical address of the descriptor array."),
     click.option("--page-size", default="1G", show_default=True, help=f"Largest page: {', '.join(PAGE_SIZES)}."),
-    click.option("--firmware", default="edk2", show_default=True, help=f"One of: {', '.join(FIRMWARES)}."),
+    click.option(
+        "--firmware",
+        callback=watched_firmware,
+        default="edk2",
+        show_default=True,
+        help=f"One of: {', '.join(FIRMWARES)}; or a file ./NAME.py with your own, which is executed.",
+    ),
     click.option("--arch", default="x86_64", show_default=True, help=f"One of: {', '.join(ARCHITECTURES)}."),
 )
 _OTHER_OPTIONS = (
-    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 3.14)."),
+    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 4.8)."),
     click.option("--kpti", is_flag=True, help="With page-table isolation, as on a processor with the Meltdown bug."),
+    click.option("--noruntime", is_flag=True, help="With efi=noruntime: the firmware is not called at all."),
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -42,9 +48,11 @@ def kernel_option(callback: Callable[..., Any], **attributes: Any) -> Callable[[
 
 
 # A command that prints one answer runs a reader's file in a process of its own, which --timeout ends.
-KERNEL = kernel_option(watched, default="3.5", show_default=True, help=_KERNELS)
-KERNEL_HERE = kernel_option(from_option, default="3.5", show_default=True, help=_KERNELS)
-OWN_KERNEL = kernel_option(one_more, metavar="./NAME.py", help="One more: a file with your own, which is executed.")
+KERNEL = kernel_option(watched_kernel, default="3.5", show_default=True, help=_KERNELS)
+KERNEL_HERE = kernel_option(own_kernel, default="3.5", show_default=True, help=_KERNELS)
+OWN_KERNEL = kernel_option(
+    one_more_kernel, metavar="./NAME.py", help="One more: a file with your own, which is executed."
+)
 
 
 PORT = click.IntRange(1, 65535)
@@ -69,7 +77,7 @@ def timeout_option(
 
 
 TIMEOUT_OF_OWN = timeout_option(
-    60.0, "Seconds for --kernel ./NAME.py.", keep_timeout, is_eager=True, expose_value=False
+    TIMEOUT, "Seconds for what a file ./NAME.py does.", keep_timeout, is_eager=True, expose_value=False
 )
 
 
@@ -105,9 +113,10 @@ def machine_from(options: dict[str, Any]) -> Machine:
         map=_given_map(options["map_"]),
         kaslr=options["kaslr"],
         kpti=options["kpti"],
+        noruntime=options["noruntime"],
         descriptor_size=parse_address(options["descriptor_size"]),
     )
 
 
 def _given_map(name: str | None) -> str | MemoryMap | None:
-    return read_map(sys.stdin.buffer) if name == "-" else name
+    return load_map(sys.stdin.buffer) if name == "-" else name

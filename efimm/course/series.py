@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..machines import installed
+
 _HEAD = re.compile(r"^# (?P<title>.+)$", re.MULTILINE)
 _GOALS = re.compile(r"\*\*You will be able to:\*\* (.+?)\n\*\*", re.DOTALL)
 _TIME = re.compile(r"\*\*Time:\*\* (.+?)(?:\n\n|\Z)", re.DOTALL)
@@ -28,11 +30,10 @@ def notebooks_folder() -> Path:
 
     Raises ValueError where there are none.
     """
-    package = Path(__file__).parent.parent
-    for folder in (package.parent / "notebooks", package / "notebooks"):
-        if folder.is_dir():
-            return folder
-    raise ValueError("the notebooks are not installed: run this in a checkout of efimm")
+    folder = installed("notebooks")
+    if not folder.is_dir():
+        raise ValueError("the notebooks are not installed: run this in a checkout of efimm")
+    return folder
 
 
 def chapters(folder: Path | None = None) -> list[Chapter]:

@@ -16,7 +16,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from .answers import Feedback, NotYet, Question, number
+from ..units import number
+from .answers import Feedback, NotYet, Question
 from .catalog import CATALOG, Exercise, Task
 
 __all__ = ["EXERCISES", "Exercise", "Feedback", "NotYet", "Question", "Task", "ask", "check", "number"]

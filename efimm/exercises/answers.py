@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from textwrap import fill
 from typing import Any
 
+from ..units import number
+
 Value = int | str
 Answer = Value | Callable[[], Value]
 Hints = Mapping[int, str] | Mapping[str, str] | Mapping[Value, str]
 
-_NUMBER = re.compile(r"([-+]?)(0x[0-9a-f]{1,40}|\d{1,40})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _HEX_FROM = 1 << 16
 _WIDTH = 88
 
@@ -88,15 +87,6 @@ def settled(feedback: Feedback) -> Feedback:
 def wrapped(text: str) -> str:
     """`text` in lines as wide as a notebook's output."""
     return "\n".join(fill(line, _WIDTH, break_long_words=False) for line in text.splitlines())
-
-
-def number(typed: str) -> int | None:
-    """The number in `typed`: decimal or hex, with K, M, G or T (powers of 1024) behind it; None if it is none."""
-    match = _NUMBER.fullmatch(typed.strip().replace("_", "").replace(",", ""))
-    if not match:
-        return None
-    value = int(match[2], 0) if match[2][:2].lower() == "0x" else int(match[2])
-    return (-value if match[1] == "-" else value) << _UNITS[match[3].lower()]
 
 
 def _same_kind(typed: str, value: Value) -> Value | None:

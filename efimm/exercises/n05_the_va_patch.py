@@ -9,25 +9,24 @@ from random import Random
 
 from ..kernels import KERNELS
 from ..linux import Linux
+from ..linux.layout import PGDIR_SIZE
 from ..machines import machine
 from ..run import at_call, boot, run
 from .answers import Question
 from .catalog import asks, wants
 from .small_tables import lifted
 
-SLOT = 1 << 39
-
 
 @asks("05.1")
 def pointer_of_the_patch(random: Random) -> Question:
     """The address that the firmware gets with the patch."""
-    start = random.randrange(SLOT, 7 << 40, 1 << 12)
+    start = random.randrange(PGDIR_SIZE, 7 << 40, 1 << 12)
     outcome = run(machine("8T", buffer=start), "va-patch")
     text = f"The array lies at physical `{start:#x}`. Which address does the firmware get with Robin's patch?"
     hints = {
         start: "That is the physical address, which the unpatched kernel passes.",
         start + 0xFFFF_8000_0000_0000: "The direct map begins at slot 272, not at 256.",
-        start & (SLOT - 1) | 0xFFFF_8800_0000_0000: "The offset within the slot is right. But the array is further up.",
+        start % PGDIR_SIZE | 0xFFFF_8800_0000_0000: "The offset within the slot is right. But the array is further up.",
     }
     return Question(text, outcome.pointer, hints, given={"buffer": start})
 
@@ -51,7 +50,7 @@ def slot_of_the_patch(random: Random) -> Question:
 def fetch_beyond_the_line(random: Random) -> Question:
     """CR2 of the patched call, on firmware whose own code lies beyond 512 GiB."""
     plain = machine("2T").map
-    distance = random.randrange(SLOT >> 30, 1 << 10) << 30
+    distance = random.randrange(PGDIR_SIZE >> 30, 1 << 10) << 30
     outcome = run(machine(map=lifted(plain, distance)), "va-patch")
     assert outcome.fault
     entry = outcome.fault.cr2
@@ -76,7 +75,7 @@ def extra_slots(random: Random) -> Question:
     """The number of slots that a call with 3.5's own identity map lacks."""
     linux = boot(machine(f"{random.randrange(600, 30000)}G"), "va-patch")
     end = linux.machine.highest_ram
-    blocks = range(0, end, SLOT)
+    blocks = range(0, end, PGDIR_SIZE)
     lacking = at_call(linux, lambda cpu: sum(cpu.walk(block).pa != block for block in blocks))
     text = (
         f"RAM ends at {end >> 30} GiB. The patched kernel fills slot 0 for the call, as 3.5 does. How many more slots "

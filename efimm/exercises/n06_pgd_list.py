@@ -19,10 +19,10 @@ from ..locks.histories import no_page_table_lock, no_pgd_lock, spin_lock_irqsave
 from ..machines import machine
 from ..run import boot
 from ..trace import EntryWrite, Lock
+from ..units import GIB
 from .answers import Question
 from .catalog import asks, wants
 
-_GIB = 1 << 30
 _OUTER = {
     "no pgd_lock": no_pgd_lock,
     "pgd_lock with interrupts off": spin_lock_irqsave,
@@ -44,7 +44,7 @@ def entries_at_hot_add(random: Random) -> Question:
     start = random.randrange(1024, 12_000, 512)
     linux = _with_processes("128G", processes)
     with linux.trace.record() as story:
-        arch_add_memory(linux, start * _GIB, size * _GIB)
+        arch_add_memory(linux, start * GIB, size * GIB)
     tables = {linux.swapper_pg_dir.name, *(mm.pgd.name for mm in linux.pgd_list), linux.trampoline_pgd.name}
     written = sum(event.count for event in story if isinstance(event, EntryWrite) and event.table in tables)
     new = written // (processes + 1)
@@ -124,7 +124,7 @@ def slot_that_is_missed(random: Random) -> Question:
     """Up to which slot a process learns of memory that does not begin at a slot's start."""
     linux = _with_processes("128G", 1)
     start, size = random.randrange(1024, 12_000, 16), random.randrange(300, 1400, 4)
-    arch_add_memory(linux, start * _GIB, size * _GIB)
+    arch_add_memory(linux, start * GIB, size * GIB)
     direct_map, (process,) = linux.layout.region("direct map").slots, linux.pgd_list
     last = max(slot for slot in process.pgd.slots() if slot in direct_map)
     kernels_last = max(slot for slot in linux.swapper_pg_dir.slots() if slot in direct_map)
@@ -142,7 +142,7 @@ def slot_that_is_missed(random: Random) -> Question:
         "The process lacks the kernel's last slot, and no fault will bring it. Linux had this bug for years: as we "
     )
     why = f"{missed}recall, fc5f9d5f151c corrected it in 2017." if last < kernels_last else "Here the steps reach all."
-    return Question(text, last, hints, why, {"start": start * _GIB, "size": size * _GIB})
+    return Question(text, last, hints, why, {"start": start * GIB, "size": size * GIB})
 
 
 @asks("06.5")

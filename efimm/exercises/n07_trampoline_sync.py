@@ -11,11 +11,11 @@ from ..linux.layout import PGDIR_SIZE
 from ..machines import machine
 from ..policies import compare_policies
 from ..run import boot
+from ..units import GIB
 from ..x86 import Entry, mapped_ranges
 from .answers import Question
 from .catalog import asks, wants
 
-_GIB = 1 << 30
 _SCAN, _EFI_TABLE, _ZERO_TO_TOP, _HPA = range(4)
 
 
@@ -67,8 +67,8 @@ def seen_through_an_old_copy(random: Random) -> Question:
     slots = -(-end // PGDIR_SIZE)
     for slot in range(slots):
         linux.trampoline_pgd[slot] = linux.swapper_pg_dir[linux.layout.kernel_pgd_boundary + slot]
-    start = (random.randrange(end, slots * PGDIR_SIZE) // _GIB + 2) * _GIB
-    size = random.randrange(32, 800, 2) * _GIB
+    start = (random.randrange(end, slots * PGDIR_SIZE) // GIB + 2) * GIB
+    size = random.randrange(32, 800, 2) * GIB
     arch_add_memory(linux, start, size)
     seen = sum(
         min(part.end, start + size) - max(part.va, start)
@@ -76,7 +76,7 @@ def seen_through_an_old_copy(random: Random) -> Question:
         if part.va == part.pa and part.end > start
     )
     text = (
-        f"RAM ends at {end / _GIB:g} GiB. At boot a kernel copies the direct map's entries once into `trampoline_pgd`, "
+        f"RAM ends at {end / GIB:g} GiB. At boot a kernel copies the direct map's entries once into `trampoline_pgd`, "
         f"at address zero. Later {size >> 30} GiB are added at {start >> 30} GiB. "
         "How many GiB of the added memory does the old copy map to themselves?"
     )
@@ -121,7 +121,7 @@ def identity_gaps(random: Random, submitted: Callable[[Linux], Sequence[int]]) -
     """Try `submitted` on both kernels, with memory added, and with entries taken away or led astray."""
     linux = boot(machine(f"{random.randrange(600, 6000)}G"), random.choice(("3.5", "hpa-sync", "hpa-sync")))
     if random.random() < 0.5:
-        arch_add_memory(linux, random.randrange(20, 60) * PGDIR_SIZE, _GIB)
+        arch_add_memory(linux, random.randrange(20, 60) * PGDIR_SIZE, GIB)
     table, first = linux.trampoline_pgd, linux.layout.kernel_pgd_boundary
     kernels = {
         s - first: e for s, e in linux.swapper_pg_dir.slots().items() if s in linux.layout.region("direct map").slots

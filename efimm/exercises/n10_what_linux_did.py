@@ -16,13 +16,13 @@ from ..trace import Trace
 from ..uefi import EfiMemoryType
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.synthetic import e820_from_efi
+from ..units import GIB
 from ..x86 import Entry, PageTable, load_tables, mapped_ranges
 from ..x86.modes import RW, US, A, D, P
 from ..x86.ranges import MappedRange
 from .answers import Question
 from .catalog import asks, wants
 
-_GIB = 1 << 30
 _REAL = "debian-6.1-600g"
 Pairs = Iterable[tuple[int, int]]
 
@@ -101,8 +101,8 @@ def _with_a_hole(size: int, distance: int) -> Machine:
     """2 GiB of RAM from 0 on, and `size` GiB that are lifted by `distance` GiB."""
     plain = machine(f"{size + 2}G").map
     moved = tuple(
-        replace(region, physical_start=region.physical_start + distance * _GIB)
-        if region.type == EfiMemoryType.EfiConventionalMemory and region.physical_start >= 4 * _GIB
+        replace(region, physical_start=region.physical_start + distance * GIB)
+        if region.type == EfiMemoryType.EfiConventionalMemory and region.physical_start >= 4 * GIB
         else region
         for region in plain.descriptors
     )

@@ -21,6 +21,7 @@ from ..linux.vmalloc import ioremap
 from ..machines import Machine, machine
 from ..run import at_call, boot, enter, run
 from ..trace import EntryWrite
+from ..units import GIB
 from ..x86.memory import PAGE_SIZE
 from .answers import Question
 from .catalog import asks, wants
@@ -73,7 +74,7 @@ def _some_machine(random: Random) -> Machine:
 
 def _add(random: Random, linux: Linux) -> None:
     """RAM in a slot of its own, and a device in an empty slot of the vmalloc area."""
-    arch_add_memory(linux, random.randrange(62, 100) * PGDIR_SIZE, 1 << 30)
+    arch_add_memory(linux, random.randrange(62, 100) * PGDIR_SIZE, GIB)
     linux.vmalloc_next = linux.layout.region("vmalloc").start + random.randrange(1, 40) * PGDIR_SIZE
     ioremap(linux, _DEVICE, 4096)
 

@@ -9,12 +9,12 @@ from ..linux import Linux, efi_enter_virtual_mode
 from ..linux.layout import PGDIR_SIZE
 from ..machines import MAXPHYADDR, PAGE_SIZES, machine
 from ..run import boot, run
+from ..units import GIB
 from ..x86 import PageTable, PhysMemory, mapped_ranges, walk
 from .answers import Question
 from .catalog import asks, wants
 from .small_tables import lifted
 
-_GIB = 1 << 30
 _ATTRIBUTE = 32  # its offset in EFI_MEMORY_DESCRIPTOR
 _MOST_PROBES = 6_000
 Probes = Callable[[PhysMemory, int], Iterable[int]]
@@ -79,7 +79,7 @@ def _get_time(linux: Linux) -> int:
 def the_other_address(random: Random) -> Question:
     """The second virtual address at which one wrong entry shows."""
     linux = boot(machine("8T"), "hpa-sync")
-    pa = random.randrange(4 * _GIB, 8 << 40, 8)
+    pa = random.randrange(4 * GIB, 8 << 40, 8)
     upper = linux.phys_to_virt(pa)
     root = linux.trampoline_pgd.pa
     assert walk(linux.memory, root, upper).steps[1:] == walk(linux.memory, root, pa).steps[1:]
@@ -91,7 +91,7 @@ def the_other_address(random: Random) -> Question:
     hints = {
         shown: "That is where it was found. Which other slot leads to the same table?",
         pa + 0xFFFF_8000_0000_0000: "The direct map begins at slot 272, not at 256.",
-        pa + _GIB: "That is the neighbour itself.",
+        pa + GIB: "That is the neighbour itself.",
         shown + PGDIR_SIZE: "That is the next slot, with other tables. Which slot is an alias of this one?",
     }
     return Question(text, other, hints, "The entry is one, and two slots lead to it.", {"va": shown})
@@ -135,9 +135,9 @@ def probes(random: Random, submitted: Probes) -> str:
     if len(chosen) > _MOST_PROBES:
         return f"{len(chosen)} probes. A guest without KVM is slow: at most {_MOST_PROBES}."
     before = [_met(linux, va) for va in chosen]
-    pa = random.choice(range(4 * _GIB, linux.machine.highest_ram - _GIB, _GIB))
+    pa = random.choice(range(4 * GIB, linux.machine.highest_ram - GIB, GIB))
     step = walk(linux.memory, root, linux.phys_to_virt(pa)).steps[1]
-    PageTable(linux.memory, step.table, "pud", linux.trace)[step.index] = step.entry ^ _GIB
+    PageTable(linux.memory, step.table, "pud", linux.trace)[step.index] = step.entry ^ GIB
     if before != [_met(linux, va) for va in chosen]:
         return ""
     shown = "both its addresses" if chosen else "any address"

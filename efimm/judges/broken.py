@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..units import GIB
 from ..x86 import walk
 from .handover import Handover
 from .tables import Tables, memory_of
 
 Breaker = Callable[[Handover], Tables]
 
-_GIB = 1 << 30
 # Direct map of physical 0x9040000000, far from what the firmware touches in the call.
 WRONG_GIB = 0xFFFF_8890_4000_0000
 
@@ -26,4 +26,4 @@ def entry_changed(handover: Handover, va: int, depth: int, change: Callable[[int
 
 def one_gib_wrong(handover: Handover) -> Tables:
     """One page of 1 GiB leads to its neighbour's memory; nothing in the call itself depends on it."""
-    return entry_changed(handover, WRONG_GIB, 1, lambda entry: entry - _GIB)
+    return entry_changed(handover, WRONG_GIB, 1, lambda entry: entry - GIB)

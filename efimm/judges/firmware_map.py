@@ -13,6 +13,7 @@ from pathlib import Path
 from ..files import write_text
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
 from ..uefi.synthetic import e820_from_efi
+from ..units import GIB
 from .build import source_hash
 from .guest import Guest, Power, boot
 from .host import QEMU, cache_folder
@@ -48,7 +49,7 @@ class FirmwareMap:
             name="ovmf",
             descriptors=self.descriptors,
             e820=e820_from_efi(self.descriptors),
-            title=f"QEMU guest with {guest.ram / (1 << 30):g} GiB ({guest.vendor}), firmware {self.vendor}",
+            title=f"QEMU guest with {guest.ram / GIB:g} GiB ({guest.vendor}), firmware {self.vendor}",
         )
 
 

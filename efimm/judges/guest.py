@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from ..units import GIB
 from .build import witness
 from .errors import JudgeError
 from .host import QEMU, FirmwareImage
@@ -22,12 +23,11 @@ REQUEST_FILE = "opt/org.efimm/request"
 TIMEOUT = 120.0
 LEAST_PHYS_BITS = 40
 
-_GIB = 1 << 30
 # What lies above the RAM's own size: the part that devices displace below 4 GiB (q35 leaves 2 GiB there), and above the
 # RAM a window of 32 GiB for PCI devices.
-_DISPLACED, _PCI_WINDOW = 2 * _GIB, 32 * _GIB
+_DISPLACED, _PCI_WINDOW = 2 * GIB, 32 * GIB
 # On an AMD processor QEMU keeps the last 12 GiB below 1 TiB free of RAM (HyperTransport) by starting again at 1 TiB.
-_AMD_HOLE, _AMD_ABOVE = (1 << 40) - 12 * _GIB, 1 << 40
+_AMD_HOLE, _AMD_ABOVE = (1 << 40) - 12 * GIB, 1 << 40
 
 # For suspend to RAM a build with SMM keeps 16 MiB of RAM from 8 MiB on to itself, where a kernel belongs.
 _NO_SUSPEND = ("-global", "ICH9-LPC.disable_s3=1")

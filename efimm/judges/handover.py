@@ -113,13 +113,13 @@ class WatchedFirmware(Firmware):
             self._watch.second_call = self._call_again(cpu, address, arguments)
 
     def _call_again(self, cpu: Cpu, address: int, arguments: tuple[int, ...]) -> EfiStatus | None:
-        registers = cpu.rip, cpu.rsp, cpu.cr2
+        registers, running = (cpu.rip, cpu.rsp, cpu.cr2), self.running
         try:
             return super().call(cpu, address, *arguments)
         except (PageFault, GeneralProtection):
             return None
         finally:
-            cpu.rip, cpu.rsp, cpu.cr2 = registers
+            (cpu.rip, cpu.rsp, cpu.cr2), self.running = registers, running
 
 
 def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ..linux import Kernel
 from ..machines import MAXPHYADDR, machine
 from ..run import find_kernel
+from ..units import GIB
 from .broken import Breaker
 from .errors import JudgeError
 from .firmware_map import FirmwareMap, learn, map_of, qemu_version
@@ -72,7 +73,7 @@ def _check(case: Case) -> None:
     machine(buffer=case.buffer, page_size=case.page_size, descriptor_size=case.descriptor_size, arch=case.arch)
     ram = case.guest.ram
     if case.guest.phys_bits > MAXPHYADDR or ram < LEAST_RAM:
-        raise JudgeError(f"RAM of {ram / (1 << 30):g} GiB: a guest can have from 512M to somewhat below 64T")
+        raise JudgeError(f"RAM of {ram / GIB:g} GiB: a guest can have from 512M to somewhat below 64T")
 
 
 def put(case: Case, found: FirmwareMap, broken: Breaker | None = None, *, probing: bool = True) -> Question:

@@ -108,7 +108,7 @@ def efi_call_virt(linux: Linux) -> Iterator[None]:
 KERNEL = replace(
     hpa_sync.KERNEL,
     name="hpa-offset",
-    order=9,
+    order=12,
     title="Linux 3.5 with hpa's map at an offset of 2^46",
     source="H. Peter Anvin, linux-kernel, 2012-06-20; never written as a patch",
     setup_real_mode=setup_real_mode,

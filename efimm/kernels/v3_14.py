@@ -20,7 +20,7 @@ from ..linux.direct_map import alloc_low_pages, init_memory_mapping
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables
 from ..linux.i386.efi import map_region
-from ..linux.layout import pgd_index
+from ..linux.layout import PGDIR_SIZE, pgd_index
 from ..linux.realmode import trampoline_cr3, write_real_mode_header
 from ..linux.state import Linux, Linux32
 from ..uefi import EfiStatus
@@ -54,6 +54,12 @@ def init_mem_mapping(linux: Linux) -> None:
     linux.cpu.flush_tlb_all()
 
 
+def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
+    """3.5's loop; but callers now give the last address of a range, `end - 1`, and it is the last one looked at."""
+    for address in range(start, end, PGDIR_SIZE):
+        v3_5.sync_pgd(linux, pgd_index(address))
+
+
 def setup_real_mode(linux: Linux) -> None:
     """Two entries again, now copies of the kernel's: slot 0 is the direct map's first, slot 511 is kernel text."""
     write_real_mode_header(linux)
@@ -62,9 +68,9 @@ def setup_real_mode(linux: Linux) -> None:
 
 
 def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
-    """Switch the firmware, but after kexec, when its addresses are known."""
+    """Switch the firmware, but after kexec, when its addresses are known; they are all that is mapped then."""
     if linux.efi_setup:
-        efi_map.kexec_enter_virtual_mode(linux)
+        efi_map.kexec_enter_virtual_mode(linux, one_to_one=False)
         return None
     return efi.set_virtual_address_map(linux)
 
@@ -87,7 +93,15 @@ def efi_sync_low_kernel_mappings(linux: Linux) -> None:
 
 @contextmanager
 def efi_call(linux: Linux) -> Iterator[None]:
-    """Every call, before the switch and after it, runs on the trampoline's table (efi_callN in efi_stub_64.S)."""
+    """Every call, before the switch and after it, runs on the trampoline's table (efi_callN in efi_stub_64.S).
+
+    After kexec none does: SWITCH_PGT looks at efi_scratch.use_pgd, which efi_setup_page_tables sets, and that is passed
+    by.  The calls work on the kernel's own table, since slot 511 with the firmware's window is shared (753b11ef8e92 put
+    the set-up there, in 4.6 as recalled).
+    """
+    if linux.efi_setup:
+        yield
+        return
     with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, SWITCH_PGT"):
         efi_sync_low_kernel_mappings(linux)
         prev_cr3 = linux.cpu.cr3
@@ -122,6 +136,7 @@ KERNEL = replace(
     setup_arch=setup_arch,
     init_mem_mapping=init_mem_mapping,
     setup_real_mode=setup_real_mode,
+    sync_global_pgds=sync_global_pgds,
     efi_enter_virtual_mode=efi_enter_virtual_mode,
     efi_alloc_page_tables=efi_alloc_page_tables,
     efi_map_regions=efi_map_regions,

@@ -17,6 +17,7 @@ from ..linux.efi_map import early_code_mapping_set_exec, old_map_regions, runtim
 from ..linux.head import KernelImage
 from ..linux.i386.efi import efi_map_regions as efi_map_regions_32
 from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, pgd_index
+from ..linux.pageattr import kernel_map_pages_in_pgd
 from ..linux.pgtable import clone_pgd_range
 from ..linux.pti import set_pgd
 from ..linux.realmode import write_real_mode_header
@@ -60,18 +61,23 @@ def pgd_populate(linux: Linux, index: int, pud: int, count: int) -> None:
 def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
     """Copy kernel top-level entries into every table on pgd_list that lacks them.
 
-    Fills empty slots only.  Does not visit swapper_pg_dir (init_mm is the source) nor trampoline_pgd.
+    It goes from `start` by 512 GiB up to `end`, and `end` itself counts, although callers mean the address behind their
+    range.  Where a range does not begin at a slot's start, the slot in which it ends may be passed over.
     """
     for address in range(start, end + 1, PGDIR_SIZE):
-        slot = pgd_index(address)
-        pgd_ref = linux.swapper_pg_dir[slot]
-        if not pgd_ref:
-            continue
-        with linux.kernel.hold_pgd_lock(linux):
-            for mm in linux.kernel.for_each_mm(linux):
-                pgd = mm.pgd.setdefault(slot, pgd_ref)
-                if pgd != pgd_ref and Entry(pgd).address != pgd_ref.address:
-                    raise AssertionError(f"BUG_ON: {mm.pgd.name}[{slot}] leads elsewhere")
+        sync_pgd(linux, pgd_index(address))
+
+
+def sync_pgd(linux: Linux, slot: int) -> None:
+    """The body of that loop.  Fills empty slots only; does not visit swapper_pg_dir (the source) nor trampoline_pgd."""
+    pgd_ref = linux.swapper_pg_dir[slot]
+    if not pgd_ref:
+        return
+    with linux.kernel.hold_pgd_lock(linux):
+        for mm in linux.kernel.for_each_mm(linux):
+            pgd = mm.pgd.setdefault(slot, pgd_ref)
+            if pgd != pgd_ref and Entry(pgd).address != pgd_ref.address:
+                raise AssertionError(f"BUG_ON: {mm.pgd.name}[{slot}] leads elsewhere")
 
 
 def hold_pgd_lock(linux: Linux) -> SpinLock:
@@ -195,6 +201,7 @@ KERNEL = Kernel(
     efi_alloc_page_tables=efi_alloc_page_tables,
     efi_map_regions=old_map_regions,
     efi_setup_page_tables=efi_setup_page_tables,
+    kernel_map_pages_in_pgd=kernel_map_pages_in_pgd,
     memmap_pointer=memmap_pointer,
     efi_call_phys=efi_call_phys,
     efi_call_virt=efi_call_virt,

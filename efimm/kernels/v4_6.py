@@ -3,8 +3,6 @@
 Sources: arch/x86/platform/efi/efi_64.c and efi.c, v4.9 (the nearest release that was read; 4.6 is recalled to be the
 first one with efi_pgd).  Slots of the kernel's half are shared, but for the last: there the table has a page of its own
 whose entries are the kernel's, except those of the firmware's 64 GiB.
-
-`OLD_MAP` is the same kernel started with efi=old_map, as SGI's UV machines were until v5.8: Nathan Zimmer's loop.
 """
 
 from __future__ import annotations
@@ -13,18 +11,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux import efi_map
-from ..linux.efi import should_map_region
+from ..linux import efi, efi_map
+from ..linux.efi import BOOT_SERVICES, can_free_region, should_map_region
 from ..linux.efi_map import efi_map_region
 from ..linux.layout import EFI_VA_END, EFI_VA_START, PAGE_TABLE, PUD_SHIFT, pgd_index
 from ..linux.page_alloc import alloc_pages
 from ..linux.pgtable import clone_pgd_range
 from ..linux.state import Linux, Linux32
-from ..uefi.memmap import EfiMemoryDescriptor
+from ..uefi import EfiStatus
+from ..uefi.memmap import EFI_MEMORY_RUNTIME, EfiMemoryDescriptor
 from ..x86 import PageTable
-from . import v3_8, v3_14
+from . import v3_14
 
 PTRS_PER_PUD = 512
+
+
+def efi_reserve_boot_services(linux: Linux) -> None:
+    """Reserve each boot-services region; one that is not ours to free again is marked as needed at run time.
+
+    So it is mapped for the firmware like the others (Matt Fleming, 452308de6105 as recalled: a driver of the firmware
+    touched page 0 in the call); until 4.5 its number of pages became 0, and only the kernel's own map had it.
+    """
+    memblock = linux.memblock
+    for place, md in enumerate(linux.memmap):
+        if md.type not in BOOT_SERVICES:
+            continue
+        if not memblock.is_region_reserved(md.physical_start, md.size):
+            memblock.reserve(md.physical_start, md.end)
+            if can_free_region(linux, md):
+                continue
+        linux.memmap[place] = replace(md, attribute=md.attribute | EFI_MEMORY_RUNTIME)
 
 
 def efi_alloc_page_tables(linux: Linux) -> PageTable:
@@ -50,6 +66,14 @@ def efi_sync_low_kernel_mappings(linux: Linux) -> None:
     for index in (*range(pud_index(EFI_VA_END)), *range(pud_index(EFI_VA_START), PTRS_PER_PUD)):
         if pud_efi[index] != pud_k[index]:
             pud_efi[index] = pud_k[index]
+
+
+def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
+    """As in 3.14; after kexec the call has its table, in which there is still no 1:1 map (v4.8-rc8)."""
+    if linux.efi_setup:
+        efi_map.kexec_enter_virtual_mode(linux, one_to_one=False)
+        return None
+    return efi.set_virtual_address_map(linux)
 
 
 @contextmanager
@@ -95,29 +119,11 @@ KERNEL = replace(
     order=7,
     title="Linux 4.6 (May 2016)",
     source="arch/x86/platform/efi/efi_64.c, v4.9 (Matt Fleming, 67a9108ed431)",
+    efi_reserve_boot_services=efi_reserve_boot_services,
+    efi_enter_virtual_mode=efi_enter_virtual_mode,
     efi_alloc_page_tables=efi_alloc_page_tables,
     efi_map_regions=efi_map_regions,
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
     i386=I386,
-)
-
-
-def old_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
-    """3.5's addresses, for a direct map with holes."""
-    return efi_map.old_map_regions(linux, efi_map.pfn_range_is_mapped)
-
-
-OLD_MAP = replace(
-    KERNEL,
-    name="4.6 efi=old_map",
-    title="Linux 4.6 started with efi=old_map",
-    efi_alloc_page_tables=v3_8.KERNEL.efi_alloc_page_tables,
-    efi_enter_virtual_mode=v3_8.KERNEL.efi_enter_virtual_mode,
-    efi_map_regions=old_map_regions,
-    efi_setup_page_tables=v3_8.KERNEL.efi_setup_page_tables,
-    efi_call_phys=v3_8.KERNEL.efi_call_phys,
-    efi_call_virt=v3_8.KERNEL.efi_call_virt,
-    efi_runtime_update_mappings=v3_8.KERNEL.efi_runtime_update_mappings,
-    efi_runtime_map=v3_8.KERNEL.efi_runtime_map,
 )

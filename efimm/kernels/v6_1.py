@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ..linux import efi, efi_map, setup
-from ..linux.efi import BOOT_SERVICES, can_free_region, should_map_region
+from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_executable
 from ..linux.head import KernelImage
-from ..linux.layout import KERNPG_TABLE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
+from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
 from ..linux.page_alloc import alloc_pages
-from ..linux.pageattr import kernel_map_pages_in_pgd
-from ..linux.realmode import write_real_mode_header
+from ..linux.realmode import trampoline_pgd_entry, write_real_mode_header
 from ..linux.state import Linux
 from ..uefi import EfiStatus
-from ..uefi.memmap import EFI_MEMORY_RUNTIME, EfiMemoryDescriptor, EfiMemoryType
+from ..uefi.memmap import DESCRIPTOR_SIZE, EFI_MEMORY_RO, EFI_MEMORY_XP, EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import PageTable
 from ..x86.modes import NX, RW
-from . import v4_6
+from . import v3_5, v4_6
 
+SIZEOF_MEMATTR = 16  # efi_memory_attributes_table_t without its entries
 CODE = (EfiMemoryType.EfiRuntimeServicesCode, EfiMemoryType.EfiBootServicesCode)
 
 
@@ -36,16 +36,10 @@ def setup_arch(linux: Linux) -> None:
 
 
 def efi_reserve_boot_services(linux: Linux) -> None:
-    """Reserve each boot-services region; one that is not ours to free again is marked as needed at run time."""
-    memblock = linux.memblock
-    for place, md in enumerate(linux.memmap):
-        if md.type not in BOOT_SERVICES:
-            continue
-        if not memblock.is_region_reserved(md.physical_start, md.size):
-            memblock.reserve(md.physical_start, md.end)
-            if can_free_region(linux, md):
-                continue
-        linux.memmap[place] = replace(md, attribute=md.attribute | EFI_MEMORY_RUNTIME)
+    """As in 4.6; but the memory attributes table, somewhere in boot data, is reserved before (efi_memattr_init)."""
+    if start := linux.map.memattr_table:
+        linux.memblock.reserve(start, start + SIZEOF_MEMATTR + DESCRIPTOR_SIZE * len(linux.map.memattr))
+    v4_6.efi_reserve_boot_services(linux)
 
 
 def mm_init(linux: Linux) -> None:
@@ -58,7 +52,8 @@ def mm_init(linux: Linux) -> None:
         preallocate_pages(linux, "vmalloc")
     with linux.trace.span("kernel", "setup_cpu_entry_areas, init_espfix_bsp"):
         preallocate_pages(linux, "cpu entry area")
-        preallocate_pages(linux, "espfix stacks")
+        if linux.kernel.image.espfix:
+            preallocate_pages(linux, "espfix stacks")
     setup.hpet_enable(linux)
     setup.setup_real_mode(linux)
 
@@ -70,6 +65,14 @@ def preallocate_pages(linux: Linux, region: str) -> None:
             linux.kernel.pgd_populate(linux, index, alloc_pages(linux, 1), 1)
 
 
+def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
+    """Every slot of [start, end): the step is `ALIGN(addr + 1, PGDIR_SIZE)` (Baoquan He, fc5f9d5f151c, 2017)."""
+    address = start
+    while address < end:
+        v3_5.sync_pgd(linux, pgd_index(address))
+        address = (address // PGDIR_SIZE + 1) * PGDIR_SIZE
+
+
 def setup_real_mode(linux: Linux) -> None:
     """The 1:1 map in slot 0, and all of the kernel's half."""
     write_real_mode_header(linux)
@@ -78,16 +81,10 @@ def setup_real_mode(linux: Linux) -> None:
         linux.trampoline_pgd[index] = linux.swapper_pg_dir[index]
 
 
-def trampoline_pgd_entry(linux: Linux) -> int:
-    """The direct map's first slot; under KASLR, when that is not 1:1, a table for the first GiB (init_trampoline)."""
-    offset = linux.layout.page_offset
-    pgd = linux.swapper_pg_dir[pgd_index(offset)]
-    if linux.machine.kaslr is None:
-        return pgd
-    pud = PageTable(linux.memory, pgd.address, f"pud@{pgd.address:#x}", linux.trace)
-    pud_tramp = PageTable(linux.memory, alloc_pages(linux, 1), "pud_page_tramp", linux.trace)
-    pud_tramp[0] = pud[v4_6.pud_index(offset)]
-    return pud_tramp.pa | KERNPG_TABLE
+def efi_alloc_page_tables(linux: Linux) -> PageTable:
+    """As in 4.6, with a second page behind the first, for page-table isolation (PGD_ALLOCATION_ORDER)."""
+    alloc_pages(linux, 1)
+    return v4_6.efi_alloc_page_tables(linux)
 
 
 def region_flags(md: EfiMemoryDescriptor) -> int:
@@ -96,7 +93,7 @@ def region_flags(md: EfiMemoryDescriptor) -> int:
 
 
 def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
-    """As in 3.14, with the rights of each region."""
+    """As in 4.6, with the rights of each region; after kexec the 1:1 map is there again (since 4.9)."""
     if linux.efi_setup:
         efi_map.kexec_enter_virtual_mode(linux, region_flags)
         return None
@@ -112,7 +109,29 @@ def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
 def efi_setup_page_tables_and_page_0(linux: Linux, pa_memmap: int, num_pages: int) -> None:
     """Map the array 1:1, and page 0 too: some firmware writes there although it has given it away."""
     efi_setup_page_tables(linux, pa_memmap, num_pages)
-    kernel_map_pages_in_pgd(linux, linux.efi_pgd, 0, 0, 1, NX | RW)
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, 0, 0, 1, NX | RW)
+
+
+def efi_runtime_update_mappings(linux: Linux) -> None:
+    """What the memory attributes table says of each part of runtime code and data (efi_memattr_apply_permissions).
+
+    It applies after the switch alone: until then, the firmware relocates its code.  Without such a table everything
+    stays as it is.
+    """
+    for entry in linux.map.memattr:
+        if (md := covering_region(linux, entry)) is not None:
+            flags = (NX if entry.attribute & EFI_MEMORY_XP else 0) | (0 if entry.attribute & EFI_MEMORY_RO else RW)
+            for va in (entry.physical_start, entry.physical_start - md.physical_start + md.virtual_start):
+                linux.kernel.kernel_map_pages_in_pgd(
+                    linux, linux.efi_pgd, entry.physical_start, va, entry.number_of_pages, flags
+                )
+
+
+def covering_region(linux: Linux, entry: EfiMemoryDescriptor) -> EfiMemoryDescriptor | None:
+    """The runtime region of the same type that holds all of `entry`, None where there is no such (entry_is_valid)."""
+    regions = (md for md in linux.memmap if md.runtime and md.physical_start <= entry.physical_start < md.end)
+    md = next(regions, None)
+    return md if md is not None and entry.end <= md.end and entry.type == md.type else None
 
 
 @contextmanager
@@ -137,12 +156,13 @@ IMAGE = KernelImage(
     level2_fixmap_pgt=0x301_7000,
     level1_fixmap_pgt=0x301_8000,
     init_stack_top=0x300_4000,
+    espfix=True,
 )
 
 KERNEL = replace(
     v4_6.KERNEL,
     name="6.1",
-    order=8,
+    order=9,
     title="Linux 6.1 (December 2022)",
     source="arch/x86/platform/efi/efi_64.c, v6.1 (Debian's 6.1.192-2)",
     layout=V6_1_LAYOUT,
@@ -150,10 +170,13 @@ KERNEL = replace(
     setup_arch=setup_arch,
     efi_reserve_boot_services=efi_reserve_boot_services,
     setup_real_mode=setup_real_mode,
+    sync_global_pgds=sync_global_pgds,
     mm_init=mm_init,
     efi_enter_virtual_mode=efi_enter_virtual_mode,
+    efi_alloc_page_tables=efi_alloc_page_tables,
     efi_map_regions=efi_map_regions,
     efi_setup_page_tables=efi_setup_page_tables_and_page_0,
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
+    efi_runtime_update_mappings=efi_runtime_update_mappings,
 )

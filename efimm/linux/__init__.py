@@ -7,9 +7,19 @@ from . import setup as x86_64
 from .efi import virt_efi_get_time
 from .i386 import efi as efi_32
 from .i386 import setup as i386
-from .state import Kernel, Kernel32, KnownBug, Linux, Linux32
+from .state import Kernel, Kernel32, KernelError, KnownBug, Linux, Linux32
 
-__all__ = ["Kernel", "Kernel32", "KnownBug", "Linux", "Linux32", "boot", "efi_enter_virtual_mode", "virt_efi_get_time"]
+__all__ = [
+    "Kernel",
+    "Kernel32",
+    "KernelError",
+    "KnownBug",
+    "Linux",
+    "Linux32",
+    "boot",
+    "efi_enter_virtual_mode",
+    "virt_efi_get_time",
+]
 
 
 def boot(machine: Machine, kernel: Kernel) -> Linux:

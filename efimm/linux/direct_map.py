@@ -146,7 +146,7 @@ def kernel_physical_mapping_init(linux: Linux, start: int, end: int, shift: int,
     """
     pgd_changed, last_map_addr = populate_direct_map(linux, start, end, shift, alloc)
     if pgd_changed:
-        linux.kernel.sync_global_pgds(linux, linux.layout.phys_to_virt(start), linux.layout.phys_to_virt(end) - 1)
+        linux.kernel.sync_global_pgds(linux, *map(linux.layout.phys_to_virt, (start, end)))
     linux.cpu.flush_tlb_all()
     return last_map_addr
 

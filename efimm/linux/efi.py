@@ -7,15 +7,16 @@ differ come from the kernel's record.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 from ..uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_RUNTIME, EfiMemoryDescriptor, EfiMemoryType
 from ..uefi.runtime import EfiStatus
-from ..x86 import PageFault
+from ..x86 import PageFault, PageTable
 from ..x86.memory import PAGE_SIZE
 from .fault import do_page_fault
 from .page_alloc import kmalloc_memmap
-from .state import Linux
+from .state import KernelError, Linux
 
 BOOT_SERVICES = (EfiMemoryType.EfiBootServicesCode, EfiMemoryType.EfiBootServicesData)
 
@@ -45,8 +46,14 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     EFI_SUCCESS makes Linux panic (6.1 goes on without runtime services); here it is the result.  What the console
     prints is 3.5's in every kernel.
     """
+    if linux.machine.noruntime:
+        return None
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
-        return linux.kernel.efi_enter_virtual_mode(linux)
+        try:
+            return _checked_status(linux, linux.kernel.efi_enter_virtual_mode(linux))
+        except PageFault as fault:
+            do_page_fault(linux, fault)
+            raise
 
 
 def set_virtual_address_map(linux: Linux) -> EfiStatus:
@@ -55,21 +62,56 @@ def set_virtual_address_map(linux: Linux) -> EfiStatus:
     Left out: freeing the boot services' memory and the array, which no later step here looks at.
     """
     kernel = linux.kernel
-    linux.efi_pgd = kernel.efi_alloc_page_tables(linux)
+    linux.efi_pgd = checked_table(linux, kernel.efi_alloc_page_tables(linux))
     merge_regions(linux.memmap)
-    copy_regions(linux, kernel.efi_map_regions(linux))
+    copy_regions(linux, checked_regions(linux, kernel.efi_map_regions(linux)))
     pa = linux.layout.virt_to_phys(linux.new_memmap)
     kernel.efi_setup_page_tables(linux, pa, memmap_pages(linux.memmap_count, linux.machine.descriptor_size))
-    linux.pointer = kernel.memmap_pointer(linux, linux.new_memmap)
-    try:
-        status = phys_efi_set_virtual_address_map(linux)
-    except PageFault as fault:
-        do_page_fault(linux, fault)
-        raise
+    linux.pointer = checked_pointer(linux, kernel.memmap_pointer(linux, linux.new_memmap))
+    status = phys_efi_set_virtual_address_map(linux)
     report_status(linux, status)
     if status == EfiStatus.EFI_SUCCESS:
         kernel.efi_runtime_update_mappings(linux)
     return status
+
+
+def _shown(given: object) -> str:
+    return f"{given:#x}" if isinstance(given, int) else f"{given!r:.40}"
+
+
+def _checked_status(linux: Linux, given: object) -> EfiStatus | None:
+    if given is None or isinstance(given, EfiStatus):
+        return given
+    raise KernelError(linux.kernel, f"efi_enter_virtual_mode gave {_shown(given)}; expected an EfiStatus or None")
+
+
+def checked_table(linux: Linux, given: object) -> PageTable:
+    """`given`, which a kernel's efi_alloc_page_tables may have given; KernelError where it is no table."""
+    if not isinstance(given, PageTable):
+        raise KernelError(linux.kernel, f"efi_alloc_page_tables gave {_shown(given)}; expected a PageTable")
+    return given
+
+
+def checked_regions(linux: Linux, given: object) -> list[EfiMemoryDescriptor]:
+    """`given`, which a kernel's efi_map_regions may have given; KernelError where no array can be made of it."""
+    regions = list(given) if isinstance(given, list | tuple) else []
+    if not regions:
+        raise KernelError(linux.kernel, f"efi_map_regions gave {_shown(given)}; expected a list of regions")
+    for md in regions:
+        try:
+            md.pack()
+        except (AttributeError, struct.error):
+            raise KernelError(
+                linux.kernel, f"efi_map_regions gave {md!r:.60}...; expected numbers of 64 bits"
+            ) from None
+    return regions
+
+
+def checked_pointer(linux: Linux, given: object) -> int:
+    """`given`, which a kernel's memmap_pointer may have given; KernelError where it is no number of 64 bits."""
+    if not isinstance(given, int) or not 0 <= given < 1 << 64:
+        raise KernelError(linux.kernel, f"memmap_pointer gave {_shown(given)}; expected a number of 64 bits")
+    return int(given)
 
 
 def report_status(linux: Linux, status: EfiStatus) -> None:

@@ -5,8 +5,8 @@ v3.5.  Since 3.14 downwards from -4 GiB, and 1:1 besides: efi_64.c, v3.14 and v6
 
 A kernel that another one has started by kexec gets them from its predecessor, since the firmware was switched already
 and will not switch again: save_runtime_map, kexec_enter_virtual_mode and efi_map_region_fixed, v3.14.1 (Dave Young,
-1fec0533693c).  The addresses travel through /sys/firmware/efi/runtime-map, kexec's tools and setup_data; here
-`Linux.efi_setup` is what arrives.
+1fec0533693c), v4.8-rc8 and v4.9.  The addresses travel through /sys/firmware/efi/runtime-map, kexec's tools and
+setup_data; here `Linux.efi_setup` is what arrives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..x86.modes import NX, RW
 from .direct_map import init_memory_mapping
 from .efi import get_systab_virt_addr, should_map_region
 from .layout import EFI_VA_END, PAGE_CACHE_UC_MINUS, PMD_SIZE, pfn_up
-from .pageattr import kernel_map_pages_in_pgd, set_memory_nx, set_memory_uc, set_memory_x
+from .pageattr import set_memory_nx, set_memory_uc, set_memory_x
 from .state import Linux
 from .vmalloc import ioremap
 
@@ -36,23 +36,24 @@ def writable_and_executable(md: EfiMemoryDescriptor) -> int:
 def efi_map_region(linux: Linux, place: int, flags: RegionFlags = writable_and_executable) -> EfiMemoryDescriptor:
     """Map descriptor `place` 1:1, for firmware that keeps using physical addresses, and at the next address below.
 
-    Where the window of 64 GiB is used up, the region keeps virtual address 0 and is passed to the firmware with it.
+    Where the window of 64 GiB is used up, this region and all that follow keep virtual address 0, and are passed to the
+    firmware with it.
     """
     md = linux.memmap[place]
     map_region(linux, md, md.physical_start, flags(md))
     linux.efi_va = next_efi_va(linux.efi_va, md.physical_start, md.size)
     if linux.efi_va < EFI_VA_END:
         linux.trace.printk("[Firmware Warn]: VA address range overflow!")
-        return md
-    map_region(linux, md, linux.efi_va, flags(md))
-    md = linux.memmap[place] = replace(md, virtual_start=linux.efi_va)
+    else:
+        map_region(linux, md, linux.efi_va, flags(md))
+        md = linux.memmap[place] = replace(md, virtual_start=linux.efi_va)
     get_systab_virt_addr(linux, md)
     return md
 
 
 def map_region(linux: Linux, md: EfiMemoryDescriptor, va: int, flags: int) -> None:
     """`__map_region`: the region's pages at `va` in the table that the firmware runs on."""
-    kernel_map_pages_in_pgd(linux, linux.efi_pgd, md.physical_start, va, md.number_of_pages, flags)
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, md.physical_start, va, md.number_of_pages, flags)
 
 
 def next_efi_va(efi_va: int, pa: int, size: int) -> int:
@@ -67,7 +68,7 @@ def next_efi_va(efi_va: int, pa: int, size: int) -> int:
 def efi_setup_page_tables(linux: Linux, pa_memmap: int, num_pages: int) -> None:
     """Map the array 1:1 for the call: the direct fix of the bug of 2012, since it may lie where nothing else is."""
     start = pa_memmap & PAGE_MASK
-    kernel_map_pages_in_pgd(linux, linux.efi_pgd, start, start, num_pages, NX | RW)
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, start, start, num_pages, NX | RW)
 
 
 IsMapped = Callable[[Linux, EfiMemoryDescriptor], bool]
@@ -145,10 +146,17 @@ def save_runtime_map(linux: Linux) -> tuple[EfiMemoryDescriptor, ...]:
     return tuple(md for md in linux.efi_setup or linux.memmap if md.runtime and md.virtual_start)
 
 
-def kexec_enter_virtual_mode(linux: Linux, flags: RegionFlags = writable_and_executable) -> None:
-    """Map each region where the kernel before had it, and 1:1; the firmware is not called."""
+def kexec_enter_virtual_mode(
+    linux: Linux, flags: RegionFlags = writable_and_executable, *, one_to_one: bool = True
+) -> None:
+    """Map each region where the kernel before had it, and 1:1 unless told not to; the firmware is not called.
+
+    efi_map_region_fixed has the line for 1:1 in v4.9 and not yet in v4.8-rc8.  Left out: what efi_setup_page_tables
+    maps besides, for a kernel since 4.6.
+    """
     linux.efi_pgd = linux.kernel.efi_alloc_page_tables(linux)
     for md in linux.efi_setup:
-        map_region(linux, md, md.physical_start, flags(md))
+        if one_to_one:
+            map_region(linux, md, md.physical_start, flags(md))
         map_region(linux, md, md.virtual_start, flags(md))
         get_systab_virt_addr(linux, md)

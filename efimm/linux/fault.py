@@ -1,4 +1,4 @@
-"""What Linux does about a page fault: the oops for the firmware's, a repair for one in the vmalloc area.
+"""What Linux does about a page fault: the oops for the firmware's or its own, a repair for one in the vmalloc area.
 
 Source: arch/x86/mm/fault.c, v3.5; the oops is checked against real ones.  Only the vmalloc area is repaired by a fault.
 The direct map and vmemmap have to be synced before anybody looks; an entry that is missing in the lower half is never
@@ -16,10 +16,14 @@ PF_PROT, PF_USER, PF_RSVD = 1 << 0, 1 << 2, 1 << 3
 
 
 def do_page_fault(linux: Linux, fault: PageFault) -> None:
-    """Put the oops and the panic on the console.  Registers and stack are not printed: the model has none to show."""
+    """Put the oops and the panic on the console.
+
+    Registers and stack are not printed, and for a fault in kernel code no more than the function: the model has none
+    to show.
+    """
     trace, rip = linux.trace, linux.cpu.rip
     trace.printk(f"BUG: unable to handle kernel paging request at {fault.cr2:016x}")
-    trace.printk(f"IP: [<{rip:016x}>] {rip - 1:#x}")
+    trace.printk(f"IP: [<{rip:016x}>] {rip - 1:#x}" if linux.firmware.running else "IP: efi_enter_virtual_mode")
     trace.printk(dump_pagetable(fault))
     trace.printk(f"Oops: {fault.error_code:04x} [#1]")
     trace.printk(f"CR2: {fault.cr2:016x} CR3: {linux.cpu.cr3:016x}")
@@ -79,4 +83,4 @@ def vmalloc_sync_all(linux: Linux) -> None:
         i386.vmalloc_sync_all(linux)
     else:
         area = linux.layout.region("vmalloc")
-        linux.kernel.sync_global_pgds(linux, area.start & -PGDIR_SIZE, area.end)
+        linux.kernel.sync_global_pgds(linux, area.start & -PGDIR_SIZE, area.end - 1)

@@ -25,7 +25,8 @@ class KernelImage:
     """Physical addresses in one build of a kernel; another build has others, and nothing depends on them.
 
     `level3_ident_pgt` and `level2_ident_pgt`, the static tables of the first GiB of the direct map, are None where the
-    image has none in use: since 3.9 the direct map begins with empty tables.
+    image has none in use: since 3.9 the direct map begins with empty tables.  `espfix` is CONFIG_X86_ESPFIX64 (and so
+    CONFIG_X86_16BIT): a build for virtual machines has it not, and nothing in that slot.
     """
 
     text: int
@@ -38,6 +39,7 @@ class KernelImage:
     init_stack_top: int
     level3_ident_pgt: int | None = None
     level2_ident_pgt: int | None = None
+    espfix: bool = False
 
 
 def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cpu: Cpu, trace: Trace) -> PageTable:

@@ -53,7 +53,8 @@ class Layout:
 
     `phys_base` is how far the kernel's text lies above the physical address it was linked for.  `mode` is the
     processor's paging mode.  `shared_kernel_pmd` (SHARED_KERNEL_PMD) is true where processes share the table behind the
-    kernel's top-level entries: with PAE only.
+    kernel's top-level entries: with PAE only.  `randomize_memory`: memory KASLR (CONFIG_RANDOMIZE_MEMORY, since 4.8)
+    may move the direct map.
     """
 
     page_offset: int
@@ -61,6 +62,7 @@ class Layout:
     phys_base: int = 0
     mode: PagingMode = LONG4
     shared_kernel_pmd: bool = False
+    randomize_memory: bool = False
 
     @property
     def kernel_pgd_boundary(self) -> int:
@@ -124,6 +126,8 @@ V3_5_LAYOUT = Layout(
     ),
 )
 
+V4_9_LAYOUT = replace(V3_5_LAYOUT, randomize_memory=True)
+
 V6_1_LAYOUT = Layout(
     0xFFFF_8880_0000_0000,
     (
@@ -144,6 +148,7 @@ V6_1_LAYOUT = Layout(
         Region("EFI and kernel text", 0xFFFF_FF80_0000_0000, 1 << 64),
     ),
     phys_base=0x60_0000,
+    randomize_memory=True,
 )
 
 

@@ -15,11 +15,13 @@ mm/mempolicy.c, v3.5), so any node is possible: to try another one, give the mac
 
 from __future__ import annotations
 
+from ..machines import MachineError
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
 from .smp import this_processor
 from .state import Linux
 
 NODE_BYTES = 64 << 30
+LINE = 512 << 30
 TAKEN_AT_THE_TOP = (8 << 20) + (64 << 10)
 MAX_ORDER_BLOCK = 4 << 20
 ARRAY_OFFSET = 0x38000
@@ -27,6 +29,10 @@ ARRAY_ROOM = 1 << 20
 TABLE_POOL = 64 << 20
 SECTION_SIZE = 128 << 20
 STRUCT_PAGE_SHIFT = 6
+
+
+class TablesUsedUp(MemoryError):
+    """A kernel has asked for more pages for tables than any needs."""
 
 
 def mem_init(linux: Linux, struct_pages: int) -> None:
@@ -44,12 +50,12 @@ def mem_init(linux: Linux, struct_pages: int) -> None:
 def alloc_pages(linux: Linux, count: int) -> int:
     """`count` zeroed pages in a row; the physical address of the first.  They lie just below the array's block.
 
-    MemoryError when the 64 MiB that the model keeps for them are used up.
+    TablesUsedUp when the 64 MiB that the model keeps for them are used up.
     """
     this_processor().step("alloc_pages", "zone->lock")
     first = linux.page_alloc_next - count * PAGE_SIZE
     if first < linux.page_alloc_base - TABLE_POOL:
-        raise MemoryError(f"the kernel's {TABLE_POOL >> 20} MiB for page tables are used up")
+        raise TablesUsedUp(f"the kernel's {TABLE_POOL >> 20} MiB for page tables are used up")
     linux.page_alloc_next = first
     return first
 
@@ -57,20 +63,35 @@ def alloc_pages(linux: Linux, count: int) -> int:
 def kmalloc_memmap(linux: Linux, size: int) -> int:
     """The physical address of the descriptor array of `size` bytes: the machine's `buffer`, or the slab's choice.
 
-    Raises ValueError where there is no free RAM at the address asked for, or where it is not aligned to 8 bytes.
+    Raises MachineError where there is no free RAM at the address asked for, or where it is not aligned to 8 bytes.
     """
     wanted = linux.machine.buffer
     if wanted is None:
         return linux.page_alloc_base + ARRAY_OFFSET
     if wanted % 8:
-        raise ValueError(f"buffer {wanted:#x}: expected a multiple of 8, as kmalloc gives")
+        raise MachineError(f"buffer {wanted:#x}: expected a multiple of 8, as kmalloc gives")
     if not any(start <= wanted and wanted + size <= end for start, end in linux.memblock.memory):
         end = linux.max_pfn << PAGE_SHIFT
-        raise ValueError(f"buffer {wanted:#x}: this machine has no RAM there (its RAM ends at {end:#x})")
+        raise MachineError(f"buffer {wanted:#x}: this machine has no RAM there (its RAM ends at {end:#x})")
     own_tables = wanted < linux.page_alloc_base and linux.page_alloc_base - TABLE_POOL < wanted + size
     if own_tables or linux.memblock.is_region_reserved(wanted, size):
-        raise ValueError(f"buffer {wanted:#x}: the kernel or the firmware keeps something else there")
+        raise MachineError(f"buffer {wanted:#x}: the kernel or the firmware keeps something else there")
     return wanted
+
+
+def another_node(linux: Linux) -> int | None:
+    """An address in a node that could have got the array as well, on the other side of 512 GiB where there is one.
+
+    None where the place was chosen, and on a machine of one node, whose rule is measured.
+    """
+    if linux.machine.buffer is not None or linux.map.ram_bytes <= NODE_BYTES:
+        return None
+    array = linux.virt_to_phys(linux.new_memmap)
+    below = [(start, min(end, LINE)) for start, end in linux.memblock.memory if start < LINE]
+    above = [(max(start, LINE), end) for start, end in linux.memblock.memory if end > LINE]
+    pieces = (above if array < LINE else below) or linux.memblock.memory
+    start, end = max(pieces, key=lambda piece: piece[1] - piece[0])
+    return (start + (end - start) // 2) // PAGE_SIZE * PAGE_SIZE
 
 
 def struct_pages_size(start: int, end: int) -> int:

@@ -95,13 +95,17 @@ def _table(linux: Linux, leaf: Step) -> PageTable:
     return PageTable(linux.memory, leaf.table, f"{leaf.level.name}@{leaf.table:#x}", linux.trace)
 
 
-def kernel_map_pages_in_pgd(linux: Linux, pgd: PageTable, pa: int, va: int, numpages: int, page_flags: int) -> None:
+def kernel_map_pages_in_pgd(
+    linux: Linux, pgd: PageTable, pa: int, va: int, numpages: int, page_flags: int, *, mask_clr: int = NX | RW
+) -> None:
     """Map `numpages` pages at `va` to `pa`; writable only with RW in `page_flags`, executable only without NX.
+
+    `mask_clr` are the bits that an entry has only if `page_flags` has them.
 
     From the first page on that is not mapped, all that follow are mapped anew.
     """
     end = va + numpages * PAGE_SIZE
-    clear = ~page_flags & (NX | RW)
+    clear = ~page_flags & mask_clr
     hole = change_attr_in_pgd(linux, pgd, va, end, set_=P | page_flags, clear=clear, stop_at_hole=True)
     if hole < end:
         populate_pgd(linux, pgd, pa + hole - va, hole, end, KERNPG_TABLE & ~clear | page_flags)

@@ -5,9 +5,9 @@ Source: arch/x86/kernel/setup.c and init/main.c, v3.5 (x86-64).  One processor.
 
 from __future__ import annotations
 
-from ..machines import Machine
+from ..machines import Machine, MachineError
 from ..trace import Trace
-from ..uefi.firmwares import FIRMWARES
+from ..uefi.firmwares import find_firmware
 from ..uefi.runtime import Firmware
 from ..x86 import Cpu, PageTable, PhysMemory
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
@@ -27,6 +27,8 @@ EBDA = 0x9F000, 0x100000
 def setup_memory(linux: Linux) -> None:
     """Find the end of RAM, and reserve what the kernel image, the boot services and the real-mode blob take of it."""
     memblock, image = linux.memblock, linux.kernel.image
+    if memblock.memory[0][0] >= FOUR_GIB:
+        raise MachineError("this machine has no RAM below 4 GiB, where kernel and trampoline have to lie")
     linux.max_pfn = memblock.memory[-1][1] >> PAGE_SHIFT
     linux.max_low_pfn = max(min(end, FOUR_GIB) for start, end in memblock.memory if start < FOUR_GIB) >> PAGE_SHIFT
     memblock.reserve(image.text, image.end)
@@ -76,10 +78,10 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
 
     Raises ValueError for a map without runtime regions, MemoryError where the kernel finds no room.
     """
-    layout = kernel.layout if machine.kaslr is None else randomized(kernel, machine.kaslr)
+    layout = kernel.layout if machine.kaslr is None else randomized(kernel, machine)
     memory, trace = PhysMemory(), Trace()
     cpu = Cpu(memory, trace, maxphyaddr=machine.maxphyaddr)
-    firmware = Firmware(FIRMWARES[machine.firmware], memory, machine.map, trace)
+    firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace)
     with trace.span("kernel", "head_64.S: the page tables of the kernel image"):
         swapper_pg_dir = load_kernel_image(kernel.image, layout, memory, cpu, trace)
     linux = Linux(
@@ -95,18 +97,25 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
         trampoline_pgd=PageTable(memory, TRAMPOLINE_PGD, "trampoline_pgd", trace),
         efi_pgd=swapper_pg_dir,
         pgd_list=PgdList(trace),
-        memmap=list(machine.map.descriptors),
+        memmap=list(firmware.kind.get_memory_map(machine.map)),
     )
     kernel.setup_arch(linux)
     kernel.mm_init(linux)
     return linux
 
 
-def randomized(kernel: Kernel, page_offset: int) -> Layout:
-    """The kernel's layout with the direct map moved; ValueError where the image's own tables fix its place."""
-    if kernel.image.level3_ident_pgt is not None:
-        raise ValueError(f"Linux {kernel.name} cannot move its direct map: its image brings page tables for it")
-    return kernel.layout.moved(page_offset)
+def randomized(kernel: Kernel, machine: Machine) -> Layout:
+    """The kernel's layout with the direct map moved; MachineError where it never moves, or has no room there."""
+    if not kernel.layout.randomize_memory:
+        raise MachineError(f"Linux {kernel.name} does not move its direct map: memory KASLR came with 4.8")
+    assert machine.kaslr is not None  # the caller has looked
+    layout, end = kernel.layout.moved(machine.kaslr), machine.kaslr + machine.highest_ram
+    area = layout.region("vmalloc").start
+    if end > area:
+        raise MachineError(
+            f"kaslr {machine.kaslr:#x}: the direct map would end at {end:#x}, behind {area:#x} (vmalloc)"
+        )
+    return layout
 
 
 def e820_ram(machine: Machine) -> list[tuple[int, int]]:

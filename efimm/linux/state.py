@@ -87,6 +87,13 @@ class PgdList:
         return self._page_index[pgd.pa]
 
 
+class KernelError(ValueError):
+    """A kernel whose own functions gave or did what cannot be, in one line; the machine is not at fault."""
+
+    def __init__(self, kernel: Kernel, problem: str) -> None:
+        super().__init__(f"broken: kernel {kernel.name!r}: {problem}")
+
+
 @dataclass(frozen=True, slots=True)
 class KnownBug:
     """A failure that a kernel is known for: what it is, a machine that shows it, and who says so."""
@@ -115,7 +122,7 @@ class Kernel:
     mm_init                        the page allocator, and what gets its place in the address space with it
     pgd_populate                   how kernel top-level entries are written: (linux, first index, physical address of
                                    the first lower table, how many entries; their tables are pages in a row)
-    sync_global_pgds               how a new kernel top-level entry reaches other tables: (linux, first va, last va)
+    sync_global_pgds               how a new kernel top-level entry reaches other tables: (linux, first va, end va)
     hold_pgd_lock                  how pgd_lock is held while pgd_list is walked or changed
     for_each_mm                    how pgd_list is gone through to write the tables on it: what is held of each
                                    address space
@@ -123,6 +130,7 @@ class Kernel:
     efi_alloc_page_tables          the top-level table that the firmware will run on
     efi_map_regions                the regions the firmware is told of, mapped and with their addresses, in order
     efi_setup_page_tables          what the call needs besides: (linux, physical address of the array, its pages)
+    kernel_map_pages_in_pgd        how pages get into a table that is not the kernel's own
     memmap_pointer                 the number handed to SetVirtualAddressMap for the array, given its kernel address
     efi_call_phys                  the seam around the call before the switch: prepare, `yield`, undo
     efi_call_virt                  the seam around every later call
@@ -150,6 +158,7 @@ class Kernel:
     efi_alloc_page_tables: Callable[[Linux], PageTable]
     efi_map_regions: Callable[[Linux], list[EfiMemoryDescriptor]]
     efi_setup_page_tables: Callable[[Linux, int, int], None]
+    kernel_map_pages_in_pgd: Callable[[Linux, PageTable, int, int, int, int], None]
     memmap_pointer: Callable[[Linux, int], int]
     efi_call_phys: Callable[[Linux], AbstractContextManager[None]]
     efi_call_virt: Callable[[Linux], AbstractContextManager[None]]
@@ -157,6 +166,9 @@ class Kernel:
     efi_runtime_map: Callable[[Linux], tuple[EfiMemoryDescriptor, ...]]
     known_bugs: tuple[KnownBug, ...] = ()
     i386: Kernel32 | None = None
+
+    def __repr__(self) -> str:
+        return f"<Kernel {self.name!r}: {self.title}>"
 
     def has_build_for(self, arch: str) -> bool:
         """True where the suite has this kernel for the architecture, one of those of `efimm.machine`."""
@@ -235,6 +247,9 @@ class Linux:
     efi_va: int = EFI_VA_START
     efi_setup: tuple[EfiMemoryDescriptor, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Linux {self.kernel.name} on {self.machine!r}>"
+
     @property
     def map(self) -> MemoryMap:
         """The memory map of the machine."""
@@ -258,7 +273,7 @@ class Linux:
         return self.layout.virt_to_phys(va)
 
 
-@dataclass
+@dataclass(repr=False)
 class Linux32(Linux):
     """A booted 32-bit kernel.
 

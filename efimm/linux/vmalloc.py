@@ -107,7 +107,7 @@ def vmemmap_populate(linux: Linux, wanted: list[tuple[int, int, int]]) -> None:
     """Map the `struct page` array with 2 MiB pages, and sync its top-level entries to the tables on pgd_list."""
     for va, pa, size in wanted:
         map_kernel_range(linux, va, pa, size, PAGE_KERNEL, PMD_SHIFT)
-        linux.kernel.sync_global_pgds(linux, va, va + size - 1)
+        linux.kernel.sync_global_pgds(linux, va, va + size)
 
 
 def _sections(linux: Linux, low: int, high: int) -> list[tuple[int, int]]:

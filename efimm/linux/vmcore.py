@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from ..files import replacing
+from ..units import GIB
 from ..x86 import PAE
 from ..x86.elfcore import EM_386, EM_X86_64, saved_extents, write_core
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
@@ -16,7 +17,7 @@ from .layout import START_KERNEL_MAP
 from .state import Linux, Linux32
 
 NOTE = "VMCOREINFO"
-MOST_BYTES = 1 << 30
+MOST_BYTES = GIB
 
 
 def vmcoreinfo(linux: Linux) -> str:
@@ -47,9 +48,7 @@ def dump(linux: Linux, path: str | os.PathLike[str]) -> int:
     """
     size = sum(count for _, count in saved_extents(linux.memory)) << PAGE_SHIFT
     if size > MOST_BYTES:
-        raise ValueError(
-            f"a dump of {size / (1 << 30):.1f} GiB, most of it page tables: ask for larger pages or less RAM"
-        )
+        raise ValueError(f"a dump of {size / GIB:.1f} GiB, most of it page tables: ask for larger pages or less RAM")
     machine = EM_386 if isinstance(linux, Linux32) else EM_X86_64
     with replacing(path) as file:
         return write_core(file, linux.memory, (NOTE, vmcoreinfo(linux)), machine, linux.phys_to_virt)

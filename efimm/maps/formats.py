@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TextIO
 
 from ..uefi.memmap import MemoryMap
-from . import freebsd, iomem, linux, shell, told, xen
+from . import freebsd, iomem, linux, memattr, shell, told, xen
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
 from .lists import FoundList, Lists, decoded, numbered_lines
@@ -32,7 +32,7 @@ class LineReader(NamedTuple):
     read: Callable[[str, Lists], bool]
 
 
-READERS = tuple(LineReader(module.MARKS, module.read) for module in (linux, xen, iomem, shell, freebsd, told))
+READERS = tuple(LineReader(module.MARKS, module.read) for module in (linux, memattr, xen, iomem, shell, freebsd, told))
 
 
 def read_line(line: str, lists: Lists) -> None:

@@ -91,11 +91,12 @@ def _efi_entry(body: str) -> tuple[int, EfiMemoryDescriptor]:
     if found["type"]:
         kind, attribute = int(found["type"]), int(found["attribute"], 16)
     else:
-        kind, attribute = _type_from_name(found["name"].strip()), attribute_from_columns(found["columns"])
+        kind, attribute = type_from_name(found["name"].strip()), attribute_from_columns(found["columns"])
     return int(found["number"]), efi_descriptor(kind, attribute, start, end)
 
 
-def _type_from_name(name: str) -> int:
+def type_from_name(name: str) -> int:
+    """The number of a memory type from the kernel's word for it; MapError for another word."""
     if numbered := re.fullmatch("type=([0-9]{1,10})", name):
         return int(numbered[1])
     if name not in _TYPES:

@@ -86,8 +86,9 @@ class _Printed:
 class Lists:
     """What has been read so far.  `line` is the number of the line being read, `section` the heading it stands under.
 
-    `kernel`, `title` and `booted_by` are as in MemoryMap, as far as the text has told them; `booting` counts which of
-    the lines were seen that every boot prints, the first ones before and the others after the firmware is looked at.
+    `kernel`, `title`, `booted_by`, `memattr` and `memattr_table` are as in MemoryMap, as far as the text has told them;
+    `booting` counts which of the lines were seen that every boot prints, the first ones before and the others after the
+    firmware is looked at.
     """
 
     line: int = 0
@@ -96,6 +97,8 @@ class Lists:
     title: str = ""
     booted_by: str = ""
     booting: set[str] = field(default_factory=set)
+    memattr: list[EfiMemoryDescriptor] = field(default_factory=list)
+    memattr_table: int = 0
     _lists: dict[str, list[_Printed]] = field(default_factory=dict)
     _count: int = 0
 
@@ -150,6 +153,8 @@ class Lists:
             user_e820=self._entries(USER),
             title=self.title,
             kernel=self.kernel,
+            memattr=tuple(self.memattr),
+            memattr_table=self.memattr_table,
             booted_by=self._booted_by(e820, efi),
             notes=(note,) if note else (),
         )

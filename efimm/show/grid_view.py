@@ -76,7 +76,7 @@ def command(kernel: str, scenario: str) -> str:
     for option in _KNOWN_OPTIONS:
         if option in found.options:
             words += [f"--{option.replace('_', '-')}", _typed(found.options[option])]
-    return shlex.join([*words, *(["--kpti"] if found.options.get("kpti") else [])])
+    return shlex.join([*words, *(f"--{flag}" for flag in ("kpti", "noruntime") if found.options.get(flag))])
 
 
 def _typed(value: Any) -> str:

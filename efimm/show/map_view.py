@@ -22,8 +22,9 @@ from textwrap import wrap
 
 from ..linux.layout import PGDIR_SHIFT, PGDIR_SIZE
 from ..machines import load_map
-from ..text import COLUMNS, GIB, map_title, slot_numbers
+from ..text import COLUMNS, map_title, slot_numbers
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
+from ..units import GIB
 from .drawing.frames import Frame, Frames
 from .drawing.shapes import Path, Rect, Scene, Shape, Text, points
 

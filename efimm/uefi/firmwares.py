@@ -13,8 +13,9 @@ from ..x86 import Cpu
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
 from ..x86.modes import PS, RW, A, D, P
 from . import runtime, switch
+from .memmap import EFI_MEMORY_RUNTIME, EFI_MEMORY_UC, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
 from .runtime import EfiStatus, Firmware, FirmwareKind
-from .tables import X64
+from .tables import SYSTEM_TABLE_SIGNATURE, X64
 
 EDK2 = FirmwareKind(
     name="edk2",
@@ -50,6 +51,65 @@ def get_time_beside_the_code(firmware: Firmware, cpu: Cpu, bias: int, time: int,
     return EfiStatus.EFI_SUCCESS
 
 
+def data_in_two_regions(memory_map: MemoryMap) -> tuple[EfiMemoryDescriptor, ...]:
+    """The map with its runtime data cut in two behind the first pages: same type, same attribute, touching."""
+    regions: list[EfiMemoryDescriptor] = []
+    for md in memory_map.descriptors:
+        cut = min(md.number_of_pages, _FIRST_PAGES) if md.runtime and md.type == _RUNTIME_DATA else md.number_of_pages
+        regions.append(replace(md, number_of_pages=cut))
+        if cut < md.number_of_pages:
+            start = md.physical_start + (cut << PAGE_SHIFT)
+            regions.append(replace(md, physical_start=start, number_of_pages=md.number_of_pages - cut))
+    return tuple(regions)
+
+
+def get_time_across_regions(firmware: Firmware, cpu: Cpu, bias: int, time: int, _capabilities: int = 0) -> EfiStatus:
+    """GetTime that first looks at the system table, at its distance from the clock, in the region that touches."""
+    rtc = firmware.layout.image("PcRtc")
+    clock = cpu.read_uint(rtc.data_pointer + bias, firmware.tables.word)
+    if cpu.read_u64(clock - rtc.buffer + firmware.layout.system_table) != SYSTEM_TABLE_SIGNATURE:
+        return EfiStatus.EFI_DEVICE_ERROR
+    return runtime.get_time(firmware, cpu, bias, time)
+
+
+def running_boot_services(firmware: Firmware, cpu: Cpu, *arguments: int) -> EfiStatus:
+    """edk2's, but a driver of the boot services is notified too, and its code has stayed where it was."""
+    code = next((md for md in firmware.memory_map.descriptors if md.type == EfiMemoryType.EfiBootServicesCode), None)
+    if code is not None:
+        cpu.fetch(code.physical_start)
+    return switch.set_virtual_address_map(firmware, cpu, *arguments)
+
+
+def reading_acpi_tables(firmware: Firmware, cpu: Cpu, *arguments: int) -> EfiStatus:
+    """edk2's, but it looks into the ACPI tables, which nobody has asked to be mapped."""
+    kind = EfiMemoryType.EfiACPIReclaimMemory
+    tables = next((md for md in firmware.memory_map.descriptors if md.type == kind), None)
+    if tables is not None:
+        cpu.read(tables.physical_start, 8)
+    return switch.set_virtual_address_map(firmware, cpu, *arguments)
+
+
+def writing_page_0(firmware: Firmware, cpu: Cpu, *arguments: int) -> EfiStatus:
+    """edk2's, but it uses a word in page 0, as in the days of the BIOS data area."""
+    cpu.write_uint(0x400, 0x3F8, 2)
+    return switch.set_virtual_address_map(firmware, cpu, *arguments)
+
+
+def with_a_high_device(memory_map: MemoryMap) -> tuple[EfiMemoryDescriptor, ...]:
+    """The map, and above all RAM the registers of a device: 1 MiB of runtime MMIO, near 16 TiB or above."""
+    start = max(_NEAR_16_TIB, memory_map.highest_ram)
+    attribute = EFI_MEMORY_RUNTIME | EFI_MEMORY_UC
+    device = EfiMemoryDescriptor(EfiMemoryType.EfiMemoryMappedIO, start, 0, 256, attribute)
+    return *memory_map.descriptors, device
+
+
+def reading_the_high_device(firmware: Firmware, cpu: Cpu, *arguments: int) -> EfiStatus:
+    """edk2's, but it reads a register of that device; 32-bit firmware has none so high."""
+    if firmware.tables is X64:
+        cpu.read(with_a_high_device(firmware.memory_map)[-1].physical_start, 8)
+    return switch.set_virtual_address_map(firmware, cpu, *arguments)
+
+
 def get_time_in_virtual_mode_only(
     firmware: Firmware, cpu: Cpu, bias: int, time: int, capabilities: int = 0
 ) -> EfiStatus:
@@ -69,6 +129,11 @@ def switch_on_its_own_table(firmware: Firmware, cpu: Cpu, *arguments: int) -> Ef
     cpu.write_cr3(systems)
     return status
 
+
+# Behind tables and records, before the buffers of the drivers (image.py).
+_RUNTIME_DATA, _FIRST_PAGES = EfiMemoryType.EfiRuntimeServicesData, 3
+
+_NEAR_16_TIB = 0xFFC_0000_0000
 
 # The firmware's own tables, 64 TiB by 1 GiB pages: one top-level page and 128 below it, just under 4 GiB.
 _OWN_TABLES, _OWN_SLOTS, _FLAGS = 0xFFE0_0000, 128, P | RW | A | D
@@ -109,9 +174,46 @@ _KINDS = (
     replace(
         EDK2,
         name="contiguous",
-        title="needs regions that touch to stay together (Apple)",
+        title="needs what lies in touching regions of one type to stay together (Apple)",
         source="Matthew Garrett, mjg59.dreamwidth.org/137093 (2011): contiguous flash regions of some Macs",
+        get_memory_map=data_in_two_regions,
+        get_time=get_time_across_regions,
+    ),
+    replace(
+        EDK2,
+        name="properties-table",
+        title="its code and data, in regions of their own, refer to each other by distance (UEFI 2.5)",
+        source="Linux a5caa209ba9c (Matt Fleming, 2015): EFI_PROPERTIES_TABLE splits images in the memory map",
         get_time=get_time_beside_the_code,
+    ),
+    replace(
+        EDK2,
+        name="boot-services",
+        title="runs boot services' code during the switch",
+        source="Linux 916f676f8dc0 (Matthew Garrett, 2011): firmware that does is why they stay mapped for the call",
+        set_virtual_address_map=running_boot_services,
+    ),
+    replace(
+        EDK2,
+        name="acpi-tables",
+        title="reads the ACPI tables during the switch",
+        source="inferred: UEFI 2.10, 2.3.4 has all memory of the map 1:1 until ExitBootServices",
+        set_virtual_address_map=reading_acpi_tables,
+    ),
+    replace(
+        EDK2,
+        name="page-0",
+        title="writes to page 0 during the switch",
+        source="Linux bf29bddf0417 as recalled: some firmware writes to the first page, which it has given away",
+        set_virtual_address_map=writing_page_0,
+    ),
+    replace(
+        EDK2,
+        name="high-device",
+        title="reads a device above all RAM during the switch (SGI UV's registers near 16 TiB)",
+        source="inferred from the memory map of a Superdome2 16s x86, whose runtime MMIO lies near 16 TiB",
+        get_memory_map=with_a_high_device,
+        set_virtual_address_map=reading_the_high_device,
     ),
     replace(
         EDK2,
@@ -123,3 +225,12 @@ _KINDS = (
 )
 
 FIRMWARES: Mapping[str, FirmwareKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
+
+
+def find_firmware(firmware: FirmwareKind | str) -> FirmwareKind:
+    """A firmware by its name, or the record itself; ValueError lists the names there are."""
+    if isinstance(firmware, FirmwareKind):
+        return firmware
+    if firmware not in FIRMWARES:
+        raise ValueError(f"firmware {firmware!r}: expected one of {', '.join(FIRMWARES)}")
+    return FIRMWARES[firmware]

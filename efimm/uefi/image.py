@@ -7,11 +7,13 @@ EfiRuntimeServicesCode; tables and buffers in EfiRuntimeServicesData) and which 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..x86.memory import PhysMemory
 from . import tables
-from .memmap import EfiMemoryDescriptor, EfiMemoryType, MemoryMap
+from .memmap import EFI_MEMORY_RO, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
 
 _IMAGE_SIZE = 0x1000
 _CODE, _GLOBALS = 0x100, 0x800
@@ -76,7 +78,10 @@ def lay_out(memory: PhysMemory, memory_map: MemoryMap, layout: tables.TableLayou
     """
     code = _largest(memory_map, EfiMemoryType.EfiRuntimeServicesCode)
     data = _largest(memory_map, EfiMemoryType.EfiRuntimeServicesData)
-    bases = {name: code.physical_start + k * _IMAGE_SIZE for k, name in enumerate(_DRIVERS)}
+    pages = dict(zip(_DRIVERS, _image_pages(memory_map, code), strict=False))
+    bases = {name: text for name, (text, _) in pages.items()}
+    if len(pages) < len(_DRIVERS):
+        raise ValueError(f"{memory_map.name}: the memory attributes table has no room for the firmware's images")
     services = {
         service: bases[driver] + _CODE + 0x40 * k
         for driver, names in _DRIVERS.items()
@@ -90,18 +95,35 @@ def lay_out(memory: PhysMemory, memory_map: MemoryMap, layout: tables.TableLayou
     vendor, configuration = data.physical_start + 0x1000, data.physical_start + 0x1100
     memory.write(vendor, "efimm\0".encode("utf-16-le"))
     memory.write(system_table, layout.system_table(vendor, runtime_table, configuration))
-    variables = bases["RuntimeDxe"] + _GLOBALS
+    variables = pages["RuntimeDxe"][1] + _GLOBALS
     memory.write(variables, VARIABLES_HEAD.pack(False, True) + layout.pack(0, 0, 0))
     drivers = [name for name in _DRIVERS if name != "RuntimeDxe"]
     images = tuple(
-        _load(memory, layout, name, bases[name], records + 8 * k, buffers[name]) for k, name in enumerate(drivers)
+        _load(memory, layout, name, *pages[name], records + 8 * k, buffers[name]) for k, name in enumerate(drivers)
     )
     return Layout(system_table, runtime_table, variables, services, images)
 
 
-def _load(memory: PhysMemory, layout: tables.TableLayout, name: str, base: int, base_record: int, buffer: int) -> Image:
+def _image_pages(memory_map: MemoryMap, code: EfiMemoryDescriptor) -> Iterator[tuple[int, int]]:
+    """For one driver after the other, the pages of its code and of its globals within the region `code`.
+
+    They are one page, unless the memory attributes table tells them apart: code is read-only there, and what follows it
+    is not executed.  ValueError where that has no room for all.
+    """
+    parts = [part for part in memory_map.memattr if code.physical_start <= part.physical_start < code.end]
+    if not parts:
+        yield from ((page, page) for page in range(code.physical_start, code.end, _IMAGE_SIZE))
+    for text, rest in pairwise(parts):
+        if text.attribute & EFI_MEMORY_RO and not rest.attribute & EFI_MEMORY_RO:
+            for offset in range(0, min(text.size, rest.size), _IMAGE_SIZE):
+                yield text.physical_start + offset, rest.physical_start + offset
+
+
+def _load(
+    memory: PhysMemory, layout: tables.TableLayout, name: str, base: int, data: int, base_record: int, buffer: int
+) -> Image:
     """Write the driver's globals: a pointer to its buffer (to convert), two absolute addresses (to relocate)."""
-    place, word = base + _GLOBALS, layout.word
+    place, word = data + _GLOBALS, layout.word
     memory.write(place, layout.pack(buffer, base + _CODE, place))
     memory.write(base_record, layout.pack(base))
     return Image(name, base, base_record, buffer, pointers=(place,), relocations=(place + word, place + 2 * word))

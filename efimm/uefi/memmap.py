@@ -130,6 +130,7 @@ class MemoryMap:
 
     `e820` is the firmware's list; `user_e820` is the one that `memmap=` options made of it, empty without such options.
     `reprints` holds further EFI lists of the same log (kernels print the map again after changing it), in order.
+    `memattr` is the memory attributes table, where the log has it (efi=debug), and `memattr_table` its address, else 0.
     `kernel` is the version of the Linux that printed it, where known.  `booted_by` is "UEFI", "BIOS" or "Xen", "" where
     that was not told: under a BIOS and on Xen, Linux makes no EFI call.  `notes` are remarks in plain words; what was
     inferred rather than read is marked there.
@@ -140,12 +141,18 @@ class MemoryMap:
     e820: tuple[E820Entry, ...] = ()
     user_e820: tuple[E820Entry, ...] = ()
     reprints: tuple[tuple[EfiMemoryDescriptor, ...], ...] = ()
+    memattr: tuple[EfiMemoryDescriptor, ...] = ()
+    memattr_table: int = 0
     title: str = ""
     kernel: str = ""
     source: str = ""
     licence: str = ""
     notes: tuple[str, ...] = ()
     booted_by: str = ""
+
+    def __repr__(self) -> str:
+        lists = f"{len(self.descriptors)} EFI descriptors, {len(self.kernel_e820)} e820 entries"
+        return f"<MemoryMap {self.name!r}: {lists}, RAM up to {self.highest_ram:#x}>"
 
     @property
     def kernel_e820(self) -> tuple[E820Entry, ...]:

@@ -15,7 +15,7 @@ from enum import IntEnum
 from ..trace import Trace
 from ..x86 import Cpu, PhysMemory
 from .image import Layout, lay_out
-from .memmap import MemoryMap
+from .memmap import EfiMemoryDescriptor, MemoryMap
 from .tables import X64, TableLayout
 
 _ERROR = 1 << 63
@@ -44,12 +44,18 @@ class WildCall(Exception):
         return f"call of {self.address:#x} (physical {self.pa:#x}): no firmware function there"
 
 
+def whole_map(memory_map: MemoryMap) -> tuple[EfiMemoryDescriptor, ...]:
+    """The descriptors as they are."""
+    return memory_map.descriptors
+
+
 @dataclass(frozen=True)
 class FirmwareKind:
     """One kind of firmware: what it is called, who met it, and its services as functions.
 
-    Each service takes (firmware, cpu, bias, the call's arguments ...); `bias` is how far the address that its code runs
-    at is from the physical one.  Services that are not here answer EFI_UNSUPPORTED: this suite never calls them.
+    `get_memory_map` gives the descriptors that the kernel is told of, from those of the machine.  Each other service
+    takes (firmware, cpu, bias, the call's arguments ...); `bias` is how far the address that its code runs at is from
+    the physical one.  Services that are not here answer EFI_UNSUPPORTED: this suite never calls them.
     """
 
     name: str
@@ -58,12 +64,14 @@ class FirmwareKind:
     set_virtual_address_map: Callable[..., EfiStatus]
     get_time: Callable[..., EfiStatus]
     get_variable: Callable[..., EfiStatus]
+    get_memory_map: Callable[[MemoryMap], tuple[EfiMemoryDescriptor, ...]] = whole_map
 
 
 class Firmware:
     """The runtime part of a firmware of `kind`, laid out in the runtime regions of `memory_map`.
 
-    `tables` tells its word size: X64, or IA32 for 32-bit firmware.
+    `tables` tells its word size: X64, or IA32 for 32-bit firmware.  `running` is True from its first instruction until
+    it returns, and stays True where it never did.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class Firmware:
     ) -> None:
         self.kind, self.memory, self.memory_map, self.trace, self.tables = kind, memory, memory_map, trace, tables
         self.layout: Layout = lay_out(memory, memory_map, tables)
+        self.running = False
         self.watchers: list[Callable[[Cpu], None]] = []  # told of each call before it is entered
         self._services: dict[int, str] = {pa: name for name, pa in self.layout.services.items()}
 
@@ -93,6 +102,7 @@ class Firmware:
             watch(cpu)
         cpu.rsp -= self.tables.word
         cpu.write(cpu.rsp, self.tables.pack(cpu.rip))
+        self.running = True
         pa = cpu.fetch(address)
         name = self._services.get(pa)
         if name is None:
@@ -100,7 +110,7 @@ class Firmware:
         back, cpu.rip = cpu.rip, address
         with self.trace.span("firmware", name):
             status = self._code(name)(self, cpu, address - pa, *arguments)
-        cpu.rip, cpu.rsp = back, cpu.rsp + self.tables.word
+        cpu.rip, cpu.rsp, self.running = back, cpu.rsp + self.tables.word, False
         return status
 
     def _code(self, name: str) -> Callable[..., EfiStatus]:

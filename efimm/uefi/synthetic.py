@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..units import GIB
 from .memmap import (
     EFI_MEMORY_NV,
     EFI_MEMORY_RUNTIME,
@@ -23,7 +24,7 @@ from .memmap import (
     MemoryMap,
 )
 
-GIB, MIB = 1 << 30, 1 << 20
+MIB = 1 << 20
 LOW_RAM = 2 * GIB
 FOUR_GIB = 4 * GIB
 ADDRESS_LIMIT = 1 << 46

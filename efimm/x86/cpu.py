@@ -12,7 +12,7 @@ from .faults import GeneralProtection, PageFault
 from .memory import PAGE_MASK, PAGE_SIZE, PhysMemory
 from .modes import LONG4, PAE, A, D, G, P, PagingMode, pdpte_reserved
 from .pagewalk import Step, Walk, read_pdptes, walk
-from .registers import CR0_PG, CR0_WP, CR4_PGE, CR4_SMAP, CR4_SMEP, USUAL, Registers, check_cr3
+from .registers import CR0_PG, CR0_WP, CR4_LASS, CR4_PGE, CR4_SMAP, CR4_SMEP, EFER_LMA, USUAL, Registers, check_cr3
 from .rights import FETCH, READ, WRITE, Request
 from .tlb import Tlb, TlbEntry
 
@@ -172,6 +172,8 @@ class Cpu:
     def _access(self, kind: str, va: int, size: int) -> int:
         """The physical address for an access of `size` bytes that lie in one page."""
         request = self._request(kind)
+        if self.cr4 & CR4_LASS and self.efer & EFER_LMA:
+            self._check_lass(request, va)
         entry = self.tlb.lookup(va)
         # A cached translation that denies the access is looked up again: no spurious fault is modelled.
         if entry is None or not request.allowed_by(entry) or (kind == WRITE and not entry.dirty):
@@ -179,6 +181,16 @@ class Cpu:
         pa = entry.translate(va)
         self.trace.emit(Access(kind, va, size, pa))
         return pa
+
+    def _check_lass(self, request: Request, va: int) -> None:
+        """Linear-address-space separation: the half of the address decides, before any table is looked at.
+
+        A supervisor's data access to the lower half is let through without SMAP, or with AC set; a fetch never is.
+        """
+        upper = bool(va >> 63 & 1)
+        excused = request.kind != FETCH and not request.smap
+        if upper == request.user and (request.user or not excused):
+            raise GeneralProtection(f"LASS: a {'user' if request.user else 'supervisor'} {request.kind} at {va:#x}", va)
 
     def _translate(self, request: Request, va: int) -> TlbEntry:
         """Walk for an access, with all it does: accessed and dirty bits, a new TLB entry, or the fault."""

@@ -32,6 +32,9 @@ class PageFault(Exception):
         """The index of that entry in its table."""
         return self.last.index
 
+    def __repr__(self) -> str:
+        return f"<PageFault: {self}>"
+
     def __str__(self) -> str:
         reason = self.walk.problem or f"does not allow the {self.kind}"
         return f"page fault at {self.cr2:#x}: {self.level}[{self.index}] {reason} (error code {self.error_code:#x})"

@@ -39,6 +39,11 @@ class Walk(NamedTuple):
     root: int
     entries: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        path = " ".join(f"{step.level.name}[{step.index}]" for step in self.steps)
+        end = f"-> {self.pa:#x}" if self.pa is not None else self.problem
+        return f"<Walk of {self.va:#x}: {path}{' ' if path else ''}{end}>"
+
     @property
     def steps(self) -> tuple[Step, ...]:
         """The walk step by step; none for an address that is not canonical, or without paging."""

@@ -12,6 +12,7 @@ from .modes import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, PagingMode
 
 CR0_PE, CR0_WP, CR0_NW, CR0_CD, CR0_PG = (1 << bit for bit in (0, 16, 29, 30, 31))
 CR4_PSE, CR4_PAE, CR4_PGE, CR4_LA57, CR4_SMEP, CR4_SMAP = 1 << 4, 1 << 5, 1 << 7, 1 << 12, 1 << 20, 1 << 21
+CR4_LASS = 1 << 27
 EFER_LME, EFER_LMA, EFER_NXE = 1 << 8, 1 << 10, 1 << 11
 
 

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...machines import MachineError
 from ...uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_WB, EfiMemoryDescriptor, EfiMemoryType
 from ...uefi.runtime import EfiStatus
 from ...x86.memory import PAGE_SHIFT
 from ...x86.registers import CR0_PG
-from ..efi import get_systab_virt_addr, merge_regions, report_status, should_map_region
+from ..efi import (
+    checked_pointer,
+    checked_regions,
+    get_systab_virt_addr,
+    merge_regions,
+    report_status,
+    should_map_region,
+)
 from ..layout import pfn_up
 from ..page_alloc import kmalloc_memmap
 from ..state import Linux32
@@ -23,16 +31,18 @@ from .vmalloc import ioremap
 KERNEL_DS = 0x68  # __KERNEL_DS of a 32-bit kernel (asm/segment.h): the descriptor at this offset of the GDT
 
 
-def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus:
+def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus | None:
     """Switch the firmware to virtual addresses; the status of SetVirtualAddressMap.
 
     No page fault can come from the firmware here: it runs without paging, on whatever physical address it was given.
     """
+    if linux.machine.noruntime:
+        return None
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         merge_regions(linux.memmap)
-        regions = linux.record.efi_map_regions(linux)
+        regions = checked_regions(linux, linux.record.efi_map_regions(linux))
         copy_regions(linux, regions)
-        linux.pointer = linux.record.memmap_pointer(linux, linux.new_memmap)
+        linux.pointer = checked_pointer(linux, linux.record.memmap_pointer(linux, linux.new_memmap))
         status = phys_efi_set_virtual_address_map(linux, len(regions))
         report_status(linux, status)
         if status == EfiStatus.EFI_SUCCESS:
@@ -60,12 +70,12 @@ def map_region(linux: Linux32, place: int) -> EfiMemoryDescriptor:
 
 
 def copy_regions(linux: Linux32, regions: list[EfiMemoryDescriptor]) -> None:
-    """Fill `new_memmap` through the direct map.  ValueError for a buffer in high memory: kmalloc has none of it."""
+    """Fill `new_memmap` through the direct map.  MachineError for a buffer in high memory: kmalloc has none of it."""
     size = linux.machine.descriptor_size
     array = kmalloc_memmap(linux, size * len(regions))
     if array + size * len(regions) > linux.max_low_pfn << PAGE_SHIFT:
         end = linux.max_low_pfn << PAGE_SHIFT
-        raise ValueError(f"buffer {array:#x}: a 32-bit kernel's memory for itself ends at {end:#x}")
+        raise MachineError(f"buffer {array:#x}: a 32-bit kernel's memory for itself ends at {end:#x}")
     linux.new_memmap, linux.memmap_count = linux.phys_to_virt(array), len(regions)
     with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors"):
         for place, md in enumerate(regions):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...machines import Machine
 from ...trace import Trace
-from ...uefi.firmwares import FIRMWARES
+from ...uefi.firmwares import find_firmware
 from ...uefi.runtime import Firmware
 from ...uefi.tables import IA32
 from ...x86 import PAGING_OFF, Cpu, PhysMemory
@@ -36,7 +36,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux32:
     layout = LAYOUTS[machine.arch]
     memory, trace = PhysMemory(), Trace()
     cpu = Cpu(memory, trace, mode=PAGING_OFF, maxphyaddr=machine.maxphyaddr)
-    firmware = Firmware(FIRMWARES[machine.firmware], memory, machine.map, trace, IA32)
+    firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace, IA32)
     with trace.span("kernel", "head_32.S: initial_page_table, and paging on"):
         initial_page_table, swapper_pg_dir, brk = load_kernel_image(memory, cpu, trace, layout)
     linux = Linux32(
@@ -51,7 +51,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux32:
         trampoline_pgd=initial_page_table,
         efi_pgd=initial_page_table,
         pgd_list=PgdList(trace),
-        memmap=list(machine.map.descriptors),
+        memmap=list(firmware.kind.get_memory_map(machine.map)),
         layout=layout,
     )
     setup_arch(linux, brk)

@@ -18,9 +18,9 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ...exercises.answers import number
 from ...linux import Linux
 from ...run import Outcome
+from ...units import number
 from ...x86 import (
     LEGACY,
     LEGACY_4K,

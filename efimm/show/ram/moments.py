@@ -179,7 +179,7 @@ def _bad_ends(outcome: Outcome, start: int) -> Iterator[Moment]:
         earlier = any(isinstance(event, Access) and event.va in told for event in events[start:fault])
         first = outcome.fault.cr2 in told and not earlier
         label, note = ("first read", "page fault") if first else ("page fault", "")
-        yield Moment("fault", label, "firmware", fault, fault, note)
+        yield Moment("fault", label, outcome.who or "firmware", fault, fault, note)
     if outcome.status is None and outcome.fault is None:
         last = next(k for k in reversed(range(len(events))) if isinstance(events[k], Printk))
         refused = str(events[last]).startswith("console | general protection")

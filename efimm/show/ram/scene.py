@@ -14,6 +14,7 @@ from textwrap import wrap
 from ...linux.layout import PGDIR_SHIFT, pgd_address
 from ...text import gib, ram_words, slot_numbers
 from ...uefi.memmap import DESCRIPTOR_SIZE
+from ...units import GIB
 from ...x86 import Entry
 from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, curve, points
 from .moments import Moment
@@ -44,7 +45,7 @@ from .state import (
 )
 
 HATCHED = {"identity": "identity", "direct map": "direct"}
-_SMALLEST_RAM, _SMALLEST_HOLE, _HOLE_WORTH_DRAWING = 4.0, 2.5, 1 << 30
+_SMALLEST_RAM, _SMALLEST_HOLE, _HOLE_WORTH_DRAWING = 4.0, 2.5, GIB
 _LONE_RAM = 16.0
 _TICK_EVERY = 6.0
 _NUMBERS_END, _WORDS = 76, 86

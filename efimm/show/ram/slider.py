@@ -32,6 +32,7 @@ from ...maps.errors import shortened
 from ...run import Outcome, find_kernel, run
 from ...text import gib
 from ...uefi import MemoryMap
+from ...units import GIB, short_size
 from ..drawing.shapes import PATTERNS, Plain
 from ..drawing.svg import STATIC, script, with_text
 from .moments import moments
@@ -82,15 +83,6 @@ def view_of(line: str) -> View:
     )
 
 
-def short_size(size: int) -> str:
-    """A size as the command takes it: "1T", "513G", "1.5G"; in bytes where that is not exact."""
-    if size % (1 << 40) == 0:
-        return f"{size >> 40}T"
-    short = f"{size / (1 << 30):g}G"
-    return short if "e" not in short and parse_size(short) == size else str(size)
-
-
-GIB = 1 << 30
 STOPS = tuple(sorted({GIB << k for k in range(17)} | {gib * GIB for gib in (508, 510, 511, 513, 514, 516, 768)}))
 LINE = 512 * GIB
 

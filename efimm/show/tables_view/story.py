@@ -19,11 +19,12 @@ from ...machines import Machine, machine
 from ...run import boot, enter, find_kernel
 from ...text import map_title
 from ...trace import Fault
+from ...units import GIB
 from ...x86 import LONG4, PageTable
 
 _DEVICE, _DEVICE_SIZE = 0xFEC0_0000, 4096
 _NEW_VMALLOC_32 = 0xFC00_0000
-_ADDED = 1 << 30
+_ADDED = GIB
 _PROCESSES = 3
 _FIRMWARES = "the firmware's"
 

@@ -1,8 +1,9 @@
-"""A kernel of the reader's own, from a file: `--kernel ./my_fix.py`.
+"""A kernel or a firmware of the reader's own, from a file.
 
-The file is a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels do.  It is
-executed, with all that this means, and stderr says so beforehand.  Where one answer is printed, the whole command is
-run a second time in a process below this one, which the code may ruin, and which ends when its time is up.
+`--kernel ./my_fix.py` names a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels
+do, `--firmware ./mine.py` one that leaves a `FirmwareKind` in the name FIRMWARE.  It is executed, with all that this
+means, and stderr says so beforehand.  Where one answer is printed, the whole command is run a second time in a process
+below this one, which the code may ruin, and which ends when its time is up.
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import click
 
 from ..linux import Kernel
 from ..maps.errors import printable
+from ..uefi.runtime import FirmwareKind
 from ..workers import end_with, how_it_ended, limit_memory, told
+from .ending import Watch
 
+_Record = TypeVar("_Record")
+_A_KERNEL = "a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)"
+_A_FIRMWARE = "a FirmwareKind in the name FIRMWARE, such as replace(EDK2, name='mine', ...)"
+TIMEOUT = 60.0  # seconds for the whole command
 _loaded: list[str] = []
 _below = False  # True in the process below
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from efimm.cli import main_below; main_below({parent})"
@@ -28,30 +36,9 @@ MEMORY = 8 << 30  # bytes of address space for it: a dump of 64 TiB by small pag
 _GRACE = 1.0  # seconds in which the process below can tidy up
 
 
-class Watch(BaseException):
-    """Not an error: the command names a file of the reader's, and `main` is to run it in a process below."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        self.path, self.timeout = path, timeout
-
-
 def keep_timeout(context: click.Context, seconds: float) -> None:
     """Remember how long the code of a file may run."""
     context.meta[__name__] = seconds
-
-
-def watched(context: click.Context, option: click.Parameter, value: str) -> str | Kernel:
-    """As `from_option`, but a file is executed in the process below only: above it raises Watch."""
-    if value.endswith(".py") and not context.resilient_parsing and not _below:
-        raise Watch(value, context.meta[__name__])
-    return from_option(context, option, value)
-
-
-def one_more(context: click.Context, option: click.Parameter, value: str | None) -> str | Kernel | None:
-    """As `watched`, for a command that runs every kernel anyway: it takes files only."""
-    if value is not None and not value.endswith(".py"):
-        raise click.UsageError(f"--kernel {value}: expected a file ./NAME.py, as every other kernel is run anyway")
-    return None if value is None else watched(context, option, value)
 
 
 def run_below(order: Watch) -> int:
@@ -96,22 +83,48 @@ def _end(below: subprocess.Popen[bytes]) -> None:
             below.wait()
 
 
-def from_option(context: click.Context, _option: click.Parameter, value: str) -> str | Kernel:
+def own_kernel(context: click.Context, _option: click.Parameter, value: str) -> str | Kernel:
     """The record for a name that ends in .py, any other name as it is; UsageError for a file that gives no record."""
-    if context.resilient_parsing or not value.endswith(".py"):  # a shell that completes a line must run nothing
-        return value
-    return load(value)
+    return load(value, "KERNEL", Kernel, _A_KERNEL) if _is_file(context, value) else value
 
 
-def load(path: str) -> Kernel:
-    """Execute `path` and give its KERNEL; ClickException, in one line, for whatever goes wrong."""
+def watched_kernel(context: click.Context, option: click.Parameter, value: str) -> str | Kernel:
+    """As `own_kernel`, but a file is executed in the process below only: above it raises Watch."""
+    _watch(context, value)
+    return own_kernel(context, option, value)
+
+
+def one_more_kernel(context: click.Context, option: click.Parameter, value: str | None) -> str | Kernel | None:
+    """As `watched_kernel`, for a command that runs every kernel anyway: it takes files only."""
+    if value is not None and not value.endswith(".py"):
+        raise click.UsageError(f"--kernel {value}: expected a file ./NAME.py, as every other kernel is run anyway")
+    return None if value is None else watched_kernel(context, option, value)
+
+
+def watched_firmware(context: click.Context, _option: click.Parameter, value: str) -> str | FirmwareKind:
+    """As `watched_kernel`, for a firmware."""
+    _watch(context, value)
+    return load(value, "FIRMWARE", FirmwareKind, _A_FIRMWARE) if _is_file(context, value) else value
+
+
+def _is_file(context: click.Context, value: str) -> bool:
+    return value.endswith(".py") and not context.resilient_parsing  # a shell that completes a line must run nothing
+
+
+def _watch(context: click.Context, value: str) -> None:
+    if _is_file(context, value) and not _below:
+        raise Watch(value, context.meta.get(__name__, TIMEOUT))
+
+
+def load(path: str, name: str, kind: type[_Record], expected: str) -> _Record:
+    """Execute `path` and give what it leaves in `name`; ClickException, in one line, for whatever goes wrong."""
     try:
         source = Path(path).read_bytes()
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}") from None
     click.echo(f"efimm: executing the Python code in {printable(path)}", err=True)
     _loaded.append(path)
-    module = ModuleType("own_kernel")
+    module = ModuleType(f"own_{name.lower()}")
     sys.modules[module.__name__] = module  # where dataclasses look their module up
     try:
         exec(compile(source, path, "exec"), module.__dict__)
@@ -119,29 +132,32 @@ def load(path: str) -> Kernel:
         raise click.UsageError(mistake(error)) from None
     finally:
         del sys.modules[module.__name__]  # so that cloudpickle sends its functions and not its name
-    kernel = getattr(module, "KERNEL", None)
-    if not isinstance(kernel, Kernel):
-        raise click.UsageError(f"{path}: expected a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)")
-    return kernel
+    record = getattr(module, name, None)
+    if not isinstance(record, kind):
+        raise click.UsageError(f"{path}: expected {expected}")
+    return record
 
 
 def mistake(error: BaseException) -> str:
-    """`error` in one line that names the file executed last and, where it can be told, the line in it.
+    """`error` in one line that names the file it arose in, else the one executed last, and the line where it can.
 
     "" where no file was executed.
     """
     if not _loaded:
         return ""
-    path = _loaded[-1]
-    if isinstance(error, SyntaxError) and error.filename == path:
-        return f"{path}:{error.lineno}: {error.msg}"
-    place, cause = _raised_in(path, error) or (path, error)
+    if isinstance(error, SyntaxError) and error.filename in _loaded:
+        return f"{error.filename}:{error.lineno}: {error.msg}"
+    place, cause = _raised_in_own(error) or (_loaded[-1], error)
     return f"{place}: {told(cause)}"
 
 
 def is_own(error: BaseException) -> bool:
     """True when the code of a file that was executed has raised `error`, or its cause."""
-    return bool(_loaded) and _raised_in(_loaded[-1], error) is not None
+    return _raised_in_own(error) is not None
+
+
+def _raised_in_own(error: BaseException) -> tuple[str, BaseException] | None:
+    return next((found for path in reversed(_loaded) if (found := _raised_in(path, error))), None)
 
 
 def _raised_in(path: str, error: BaseException) -> tuple[str, BaseException] | None:
