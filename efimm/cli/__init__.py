@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from .. import __version__
-from .ending import Ended, Watch, end_by, nowhere, obey_signals, open_streams
+from .ending import Ended, Watch, end_by, leave_at_once, nowhere, obey_signals, open_streams
 
 COLUMNS = 72  # as efimm.text, which is not imported for the list of commands
 
@@ -73,7 +73,7 @@ def main() -> NoReturn:
     except click.ClickException as error:
         _refuse(error.format_message())
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        leave_at_once()
     except Ended as end:
         end_by(end.number)
     except BrokenPipeError:

@@ -22,7 +22,7 @@ from ..linux import Kernel
 from ..maps.errors import printable
 from ..uefi.runtime import FirmwareKind
 from ..workers import end_with, how_it_ended, limit_memory, told
-from .ending import Watch
+from .ending import INTERRUPTED, Watch
 
 _Record = TypeVar("_Record")
 _A_KERNEL = "a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)"
@@ -55,6 +55,8 @@ def run_below(order: Watch) -> int:
         raise click.ClickException(f"{order.path}: too long: {seconds}") from None
     finally:
         _end(below)
+    if below.returncode == INTERRUPTED:  # which leaves at once
+        return INTERRUPTED
     if below.returncode < _ENDED_ITSELF:
         raise click.ClickException(f"{order.path}: broken: {how_it_ended(below.returncode)}")
     return below.returncode - _ENDED_ITSELF

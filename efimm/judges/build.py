@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -65,7 +66,7 @@ def source_hash(arch: str) -> str:
 def compile_one(source: Path, arch: str, folder: Path, *extra: str) -> Path:
     """The object file made of `source` in `folder`; `extra` are further options for gcc.  JudgeError when it fails."""
     built = folder / f"{source.name}.o"
-    _run(["gcc", *_COMPILE, *_BY_ARCH[arch][0], *extra, f"-I{SOURCES}", "-c", str(source), "-o", str(built)])
+    _run(["gcc", *_COMPILE, *_BY_ARCH[arch][0], *extra, f"-I{SOURCES}", "-c", str(source), "-o", str(built)], folder)
     return built
 
 
@@ -73,7 +74,7 @@ def _build(arch: str, folder: Path) -> Path:
     objects = [compile_one(path, arch, folder) for path in sources(arch) if path.suffix != ".h"]
     image = folder / "witness.efi"
     entry = ["-e", "efi_main", "--subsystem", _SUBSYSTEM_EFI_APPLICATION, "--image-base", "0", "-s"]
-    _run(["ld", *_BY_ARCH[arch][1], *entry, "-o", str(image), *map(str, objects)])
+    _run(["ld", *_BY_ARCH[arch][1], *entry, "-o", str(image), *map(str, objects)], folder)
     image.write_bytes(_for_firmware(image.read_bytes()))
     return image
 
@@ -100,8 +101,11 @@ def _whole(built: Path) -> bool:
     return len(image) >= _PADDED_SIZE and image[-size:] == _DIGEST(image[:-size]).digest()
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def _run(command: list[str], folder: Path) -> None:
+    """Run a tool whose temporary files go to `folder`, so that they do not outlive it."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"TMPDIR": str(folder)}
+    )
     if done.returncode:
         first = (done.stderr or done.stdout).strip().partition("\n")[0]
         raise JudgeError(f"{command[0]} could not build the witness: {first}")
