@@ -14,17 +14,19 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+from efimm.files import MARK, own_folder, replacing
+
 ROOT = Path(__file__).resolve().parent.parent
 STICK = Path(__file__).resolve().parent / "stick"
 PAGES = ("site", "docs")  # taken along where they are there
-_NOT_ON_A_STICK = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+_NOT_ON_A_STICK = shutil.ignore_patterns(MARK, "__pycache__", ".ipynb_checkpoints")
 
 
 def build(output: Path) -> Path:
     """Write the archive into `output`; its path.  CalledProcessError where pip cannot get a package."""
     version = "{}.{}".format(*sys.version_info[:2])
     name = f"efimm-offline-python{version}-{sysconfig.get_platform()}"
-    output.mkdir(parents=True, exist_ok=True)
+    own_folder(output)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
         shutil.copytree(STICK, folder, ignore=_NOT_ON_A_STICK)
@@ -34,13 +36,18 @@ def build(output: Path) -> Path:
             if (ROOT / part).is_dir():
                 shutil.copytree(ROOT / part, folder / part, ignore=_NOT_ON_A_STICK)
         collect_wheels(folder / "wheels")
-        return Path(shutil.make_archive(str(output / name), "zip", temporary, name))
+        made = Path(shutil.make_archive(str(Path(temporary) / name), "zip", temporary, name))
+        with replacing(output / made.name) as archive, made.open("rb") as file:
+            shutil.copyfileobj(file, archive)
+    return output / made.name
 
 
 def collect_wheels(folder: Path) -> None:
     """The package and everything that it needs, as wheels in `folder`."""
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--wheel-dir", str(folder), f"{ROOT}[dashboard]"], check=True)
+    pip = [sys.executable, "-P", "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--wheel-dir", str(folder)]
+    subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "requirements" / "kit.txt")], check=True)
+    subprocess.run([*pip, str(ROOT)], check=True)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-
 INTERRUPTED = 130  # the exit status after Ctrl-C, as a shell gives it
 
 
