@@ -36,7 +36,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 if hasattr(os, "fchmod"):
                     os.fchmod(file.fileno(), _mode(target))
                 if not beside.exists():
-                    os.link(f"/proc/self/fd/{file.fileno()}", beside, follow_symlinks=True)
+                    here = file.fileno()  # as src_dir_fd: only with one does Python let the system follow the link
+                    os.link(f"/proc/self/fd/{here}", beside, src_dir_fd=here, follow_symlinks=True)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
