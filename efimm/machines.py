@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from .maps.errors import printable, shortened
 from .uefi.firmwares import find_firmware
-from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
+from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size, e820_type_of
 from .uefi.runtime import FirmwareKind
 from .uefi.synthetic import efi_from_e820, generated_map
 from .units import GIB, number
@@ -200,7 +200,7 @@ def _kaslr(bases: int | str) -> tuple[int, ...]:
 def _usable(given: MemoryMap) -> MemoryMap:
     """The map with both lists, each made from the other where it is missing."""
     try:
-        memory_map = efi_from_e820(given)
+        memory_map = efi_from_e820(_without_what_lies_too_high(given))
     except ValueError as error:
         raise MachineError(f"{given.name}: {error}") from error
     if not any(entry.type == E820Type.RAM for entry in memory_map.kernel_e820):
@@ -209,6 +209,19 @@ def _usable(given: MemoryMap) -> MemoryMap:
     if highest > 1 << MAXPHYADDR:
         raise MachineError(f"{given.name}: an EFI region ends at {highest:#x}; expected at most 2^{MAXPHYADDR}")
     return memory_map
+
+
+def _without_what_lies_too_high(given: MemoryMap) -> MemoryMap:
+    """The map without regions that end above 2^46 and that no kernel here touches: no RAM, no runtime region."""
+    limit = 1 << MAXPHYADDR
+    e820 = tuple(e for e in given.e820 if e.end <= limit or e.type == E820Type.RAM)
+    user = tuple(e for e in given.user_e820 if e.end <= limit or e.type == E820Type.RAM)
+    efi = tuple(d for d in given.descriptors if d.end <= limit or d.runtime or e820_type_of(d) == E820Type.RAM)
+    left = len(given.e820) + len(given.user_e820) + len(given.descriptors) - len(e820) - len(user) - len(efi)
+    if not left:
+        return given
+    note = f"set aside: {left} reserved or device regions above 2^{MAXPHYADDR}, which no kernel here touches"
+    return replace(given, e820=e820, user_e820=user, descriptors=efi, notes=(*given.notes, note))
 
 
 def _descriptor_size(size: int) -> int:

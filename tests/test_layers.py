@@ -31,6 +31,7 @@ LAYERS = [
     "workers",
     "trials",
     "claims",
+    "diagnosis",
     "check",
     "exercises",
     "show",
@@ -50,21 +51,21 @@ LAZY = {
 }
 
 # How many lines each wing may have.  A wing that needs more for a new idea gets them in a commit that says why.
-QUESTIONS = ("scenarios", "lives", "policies", "trials", "claims", "check")
+QUESTIONS = ("scenarios", "lives", "policies", "trials", "claims", "diagnosis", "check")
 BUDGETS = {
     "facade": 45,
     "units": 45,
     "trace": 195,
     "x86": 2440,  # 300 of them fields.py, which was in show
     "uefi": 1200,
-    "maps": 1515,
+    "maps": 2600,
     "machines": 215,
     "linux": 3740,
     "kernels": 1425,
     "locks": 890,
     "run": 235,
     "text": 405,
-    "questions": 1700,  # 255 of them lives.py, which was in show
+    "questions": 2350,  # 255 of them lives.py, which was in show
     "exercises": 2450,
     "show": 4700,
     "course": 460,
