@@ -70,7 +70,7 @@ class Report:
 
 
 _MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "RF", "no machine": "-"}
-_RARE_MARKS = {"broken": "br", "too long": "lg"}  # explained where they occur
+_RARE_MARKS = {"broken": "BR", "too long": "TL"}  # explained where they occur
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def try_scenario(kernel: Kernel, scenario: Scenario) -> Trial:
             return Trial(scenario.name, "broken", "MemoryError")
         return Trial(scenario.name, "no machine", _line(told(error).partition(": ")[2]))
     except KernelError as error:
-        return Trial(scenario.name, "broken", _line(str(error).removeprefix("broken: ")))
+        return Trial(scenario.name, "broken", _line(told(error).partition(": ")[2].removeprefix("broken: ")))
     except (Exception, SystemExit) as error:  # a reader's record may do anything, and the other trials still count
         return Trial(scenario.name, "broken", _line(told(error)))
     return Trial(scenario.name, verdict, _line(reason))
