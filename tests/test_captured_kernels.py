@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import pairwise
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from captures import TABLES, text_of
+from captures import TABLES, opened, text_of
 
 import efimm
 from efimm.uefi import EfiMemoryDescriptor, read_map
@@ -64,16 +63,9 @@ def captured(name: str) -> tuple[dict[str, int], dict[int, list[int]]]:
 @cache
 def modelled(name: str) -> efimm.Outcome:
     array = json.loads(text_of(TABLES / name / "tables.json"))["efi_memmap"]["phys_map"]
-    return efimm.run(efimm.machine(map=read_map(log(name)), buffer=int(array, 16)), KERNELS[name])
-
-
-def log(name: str) -> str:
-    """The boot's log; 7.x has other words for the e820 list, and tells of its gaps (4a7a13e04c05, 4d8e5a682be4)."""
-    lines = text_of(TABLES / name / "dmesg.txt").splitlines()
-    words = ((r"\]  ", "] "), (r"System RAM$", "usable"), (r"device reserved$", "reserved"))
-    for old, new in words:
-        lines = [re.sub(old, new, line) if re.search(r"(?:BIOS-e820|user): \[mem 0x", line) else line for line in lines]
-    return "\n".join(line for line in lines if "[gap 0x" not in line)
+    return efimm.run(
+        efimm.machine(map=read_map(opened(TABLES / name / "dmesg.txt")), buffer=int(array, 16)), KERNELS[name]
+    )
 
 
 def real_table(name: str, root: str) -> list[int]:
