@@ -3,9 +3,11 @@
 #   make test PYTEST_ARGS="-k walk"     arguments for pytest
 #   make bench BENCH_ARGS=--quick       arguments for the benchmarks
 #   make lab PYTHON=python3.13          the Python to build .venv with
+#   make test LOCKED=1                  the versions of requirements/, by their hashes, and no others
 # With uv on the PATH uv installs, otherwise pip does.
 
 PYTHON ?=
+LOCKED ?=
 LAB_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -13,12 +15,13 @@ BENCH_ARGS ?=
 BIN := .venv/bin
 UV := $(shell uv --version 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --quiet --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade --quiet --custom-compile-command 'make lock'
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test site slides handout picture offline-kit bench bench-views fuzz nightly lint format clean
+.PHONY: help lab test site lite slides handout picture offline-kit bench bench-views fuzz nightly lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +34,9 @@ test: .venv/.installed-dev  ## run every test and every notebook, on up to four 
 
 site: .venv/.installed-site  ## the series as web pages that need no Python and no network, in site/ (2 minutes)
 	$(BIN)/efimm site --output site
+
+lite: .venv/.installed-site  ## the notebooks for any browser, with nothing installed, in site/lite/ (half a minute)
+	$(BIN)/efimm lite --output site/lite
 
 slides: .venv/.installed  ## the slides of the workshop as one page, site/slides.html
 	$(BIN)/python workshop/slides.py
@@ -53,7 +59,8 @@ bench-views: .venv/.installed-dev  ## measure how soon the pictures follow the m
 fuzz: .venv/.installed-dev  ## send a minute of damaged bytes to every reader of text (7 minutes)
 	EFIMM_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/test_fuzz.py
 
-nightly: .venv/.installed-dev  ## put every case to real firmware, and more questions to a real kernel (20 minutes)
+nightly: .venv/.installed-dev  ## every notebook in a browser, every case to real firmware, more questions to a real kernel (an hour)
+	EFIMM_NIGHTLY=1 $(BIN)/python -m pytest tests/test_lite.py tests/test_room.py $(PYTEST_ARGS)
 	EFIMM_JUDGE_ALL=1 EFIMM_VMLINUZ=$${EFIMM_VMLINUZ:-$$(tests/fetch-kernel linux-image-amd64)} $(BIN)/python -m pytest tests/test_judge.py tests/test_judge_linux.py $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev  ## check style and types
@@ -64,6 +71,10 @@ lint: .venv/.installed-dev  ## check style and types
 format: .venv/.installed-dev  ## let ruff tidy the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+lock:  ## write the versions and hashes of requirements/ anew (needs uv and the network)
+	$(LOCK) --extra dev --extra kit -o requirements/dev.txt
+	$(LOCK) --extra dashboard -o requirements/kit.txt
 
 clean:  ## remove .venv and everything built
 	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -82,8 +93,7 @@ clean:  ## remove .venv and everything built
 	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
 	@touch $@
 
-.venv/.installed .venv/.installed-dev .venv/.installed-bench .venv/.installed-site .venv/.installed-kit: .venv/.made pyproject.toml jupyter/overrides.json
-	$(INSTALL) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
-	@mkdir -p .venv/share/jupyter/lab/settings
-	@cp jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
+.venv/.installed .venv/.installed-dev .venv/.installed-bench .venv/.installed-site .venv/.installed-kit: .venv/.made pyproject.toml
+	$(if $(LOCKED),$(INSTALL) --require-hashes -r requirements/dev.txt)
+	$(INSTALL) $(if $(LOCKED),--no-deps) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
 	@touch .venv/.installed $@

@@ -131,6 +131,13 @@ class Printk:
         return f"console | {self.text}"
 
 
+def _shown(text: str) -> str:
+    """Lines of a console, in which nothing is left that a terminal would obey."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
 Event = Enter | Leave | EntryWrite | Access | Fault | LoadCr3 | TlbFlush | Lock | Printk
 
 
@@ -149,7 +156,7 @@ class Trace:
 
     def printk(self, text: str) -> None:
         """Put one line on the console."""
-        self.events.append(Printk(text))
+        self.events.append(Printk(_shown(text)))
 
     @contextmanager
     def span(self, actor: str, step: str, key: str = "") -> Iterator[None]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import click
 
-from ..course.series import notebooks_folder
-from .options import JSON
+from ..course.work import FOLDER, open_copy, reset
+from ..files import write_text
+from .options import JSON, PORT
 
 
 @click.command("export")
@@ -21,14 +24,14 @@ from .options import JSON
 @click.option("-o", "--output", default="site", show_default=True, metavar="DIR", help="Where to write the pages.")
 def export_command(notebooks: tuple[Path, ...], output: str) -> None:
     """Run NOTEBOOKS and write them as web pages whose sliders work without Python."""
-    from ..course.export import executed, page  # noqa: PLC0415 - nbconvert takes longer to import than other commands take
+    from ..course.export import Kernels, page  # noqa: PLC0415 - nbconvert takes longer to import than other commands take
 
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in notebooks:
-        written = folder / f"{path.stem}.html"
-        written.write_text(page(executed(path), path.stem), encoding="utf-8")
-        click.echo(f"{written}: {written.stat().st_size:,} bytes")
+    with Kernels() as kernels:
+        for path, notebook in zip(notebooks, kernels.executed(notebooks), strict=True):
+            written = write_text(folder / f"{path.stem}.html", page(notebook, path.stem))
+            click.echo(f"{written}: {written.stat().st_size:,} bytes")
 
 
 @click.command("site")
@@ -44,44 +47,127 @@ def site_command(output: str) -> None:
         click.echo(f"{written}: {written.stat().st_size:,} bytes")
 
 
+_SETTINGS = Path(__file__).parent.parent / "course" / "settings"  # JupyterLab's news and update pop-ups are off
+_DIR = click.option(
+    "--dir", "mine", default=FOLDER, show_default=True, metavar="DIR", help="Where your copies of the notebooks are."
+)
+
+
 @click.command("lab", context_settings={"ignore_unknown_options": True})
+@_DIR
 @click.option(
-    "--folder", type=click.Path(exists=True, file_okay=False), help="The notebooks to open [default: efimm's]."
+    "--folder", type=click.Path(exists=True, file_okay=False), help="Open these notebooks themselves, without a copy."
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def lab_command(folder: str | None, arguments: tuple[str, ...]) -> None:
-    """Open JupyterLab on the notebooks; further ARGUMENTS go to `jupyter lab`."""
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={Path(folder) if folder else notebooks_folder()}",
-    ]
-    command.append("--LabApp.default_url=/lab/tree/00-start-here.ipynb")
+def lab_command(mine: str, folder: str | None, arguments: tuple[str, ...]) -> None:
+    """Open JupyterLab on your copies of the notebooks, made on first use.
+
+    What you changed is kept when efimm is renewed; `efimm reset 04` gives a fresh copy.  Further ARGUMENTS go to
+    `jupyter lab`.
+    """
+    if folder is None and (said := str(open_copy(Path(mine)))):
+        click.echo(f"{mine}: {said}")
+    options = [f"--ServerApp.root_dir={Path(folder or mine).resolve()}"]
+    options += ["--LabApp.default_url=/lab/tree/00-start-here.ipynb", f"--LabApp.app_settings_dir={_SETTINGS}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
-    _become([*command, *arguments])
+        options.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
+    _become("jupyterlab", [*options, *arguments])
 
 
-# What a page may load: nothing from elsewhere, whatever Voila's template asks for.
-_OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: ws: wss:"
+@click.command("room")
+@click.option("--site", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Pages made by efimm site.")
+@click.option("--lan", is_flag=True, help="Serve the local network, and not this computer alone.")
+@click.option("--port", default=8017, show_default=True, type=click.IntRange(0, 65535), help="0 is any free one.")
+def room_command(site: Path | None, lan: bool, port: int) -> None:
+    """Serve the course to a room, and count its predictions.
+
+    Without --site the pages are made once (three minutes) and kept in the user's cache.
+    """
+    from ..room import server, votes  # noqa: PLC0415 - tornado takes longer to import than other commands take
+
+    async def serve() -> None:
+        with server.opened(site or _site_of_ones_own(), votes.Votes(votes.questions()), lan=lan, port=port) as room:
+            click.echo(server.terminal_qr(room.address))
+            click.echo(f"the room       {room.address}{'' if lan else '  (this computer only; others: --lan)'}")
+            click.echo(f"you            {room.instructors_page}")
+            click.echo(f"the projector  {room.projectors_page}")
+            click.echo("Ctrl-C closes the room.")
+            await server.forever()
+
+    click.echo("Compressing the pages...")
+    asyncio.run(serve())
+
+
+def _site_of_ones_own() -> Path:
+    """The site in the user's cache, made when this efimm is first asked for it."""
+    from ..course.lite import cache_folder, digest  # noqa: PLC0415 - as above
+    from ..course.site import make_site  # noqa: PLC0415 - as above
+
+    site = cache_folder() / f"site-{digest()}"
+    if not site.is_dir():
+        with TemporaryDirectory(dir=site.parent) as temporary:
+            for number, written in enumerate(make_site(Path(temporary) / "site"), 1):
+                click.echo(f"\rmaking the pages: {number} {written.name:40}", nl=False)
+            click.echo()
+            (Path(temporary) / "site").rename(site)
+    return site
+
+
+@click.command("lite")
+@click.option("-o", "--output", default="site/lite", show_default=True, metavar="DIR", help="Where to write it.")
+@click.option(
+    "--wheels",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder with Pyodide's own wheels of numpy and matplotlib, to take them in.",
+)
+def lite_command(output: str, wheels: Path | None) -> None:
+    """Write the notebooks for the reader's own browser: JupyterLite, to be put on any web server.
+
+    Fetches what it is made of once, and keeps it in the user's cache.
+    """
+    from ..course.lite import make_lite  # noqa: PLC0415 - other commands do not need it
+
+    click.echo(make_lite(Path(output), wheels=wheels))
+
+
+@click.command("reset")
+@click.argument("notebook")
+@_DIR
+def reset_command(notebook: str, mine: str) -> None:
+    """Give a fresh copy of NOTEBOOK (04, glossary, 04-solutions); yours is kept beside it."""
+    fresh, kept = reset(Path(mine), notebook)
+    click.echo(f"{fresh}: as efimm brings it" + (f"; yours is now {kept}" if kept else ""))
 
 
 @click.command("dashboard", context_settings={"ignore_unknown_options": True})
-@click.option("--port", default=8866, show_default=True, help="Where the page is served, on this machine only.")
+@click.option(
+    "--port", type=PORT, default=8866, show_default=True, help="Where the page is served, on this machine only."
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def dashboard_command(port: int, arguments: tuple[str, ...]) -> None:
-    """Serve the pictures as one page for a projector; further ARGUMENTS go to `voila`."""
+    """Serve the pictures as one page for a projector; further ARGUMENTS go to `voila`.
+
+    The address that is printed holds a token: who has it may look.
+    """
     if importlib.util.find_spec("voila") is None:
         raise ValueError("Voila is not installed: pip install 'efimm[dashboard]'")
-    notebook = Path(__file__).parent.parent / "dashboard" / "dashboard.ipynb"
-    settings = f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': {_OWN_ONLY!r}}}}}"
-    command = [sys.executable, "-m", "voila", str(notebook), f"--port={port}", "--show_tracebacks=True", settings]
-    _become([*command, *arguments])
+    _become("efimm.dashboard.server", [f"--port={port}", *arguments])
 
 
-def _become(command: list[str]) -> NoReturn:
-    """Run `command` instead of this program: a signal that is meant for it reaches it."""
+# Runs a module as `python -m` does, but never one that lies in the current folder.  A terminal that is closed ends a
+# server as SIGTERM does, which both servers obey by tidying up.
+_SERVE = """
+import os, runpy, signal, sys
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Run `module` instead of this program: a signal that is meant for it reaches it."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # for the kernels, too
+    command = [sys.executable, "-P", "-c", _SERVE, module, *arguments]
     if os.name == "posix":
         sys.stdout.flush()
         os.execv(command[0], command)
