@@ -1,4 +1,4 @@
-"""What is searched, and what a search found, as text to paste into a mail."""
+"""What is searched, what a search found, and many findings side by side, as text to paste into a mail."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .smp import Choice, Program
 
 Schedule = tuple[Choice, ...]
 WIDTH = 72
+_COLUMN = 11  # of a survey's table
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,27 @@ class Finding:
 def _column(indent: int, width: int, text: str) -> list[str]:
     """`text` in a column of `width` characters, `indent` from the left."""
     return wrap(text, indent + width - 1, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found, by (under Xen, history, story); `str()` is a table of it.
+
+    In the table, "-" means that every order was tried and none ends badly.
+    """
+
+    found: Mapping[tuple[bool, str, str], Finding]
+
+    def __str__(self) -> str:
+        stories = list(dict.fromkeys(story for _, _, story in self.found))
+        lines = [f"{'':22}" + "".join(f"{story:{_COLUMN}}" for story in stories)]
+        for xen in (False, True):
+            lines.append("as a guest of Xen" if xen else "natively")
+            for history in dict.fromkeys(history for _, history, _ in self.found):
+                words = [self._word(self.found[xen, history, story]) for story in stories]
+                lines.append(f"  {history:20}" + "".join(f"{word:{_COLUMN}}" for word in words))
+        return "\n".join(line.rstrip() for line in lines)
+
+    @staticmethod
+    def _word(finding: Finding) -> str:
+        return finding.bad_end.partition("\n")[0] or "-"
