@@ -26,8 +26,9 @@ from .maps.errors import printable
 from .maps.formats import Reading, read
 from .maps.lists import FoundList
 from .run import Outcome, run
-from .text import COLUMNS, gib, notes, size, table, verdict_line
+from .text import COLUMNS, gib, notes, table, verdict_line
 from .uefi.memmap import MemoryMap
+from .units import size
 from .x86.memory import PAGE_SIZE
 
 PART = 512 << 30  # as much as one top-level entry covers

@@ -13,8 +13,7 @@ from nbconvert import SlidesExporter
 from picks import cells_of, slides
 from reveal import reveal
 
-from efimm.course.export import executed, standalone
-from efimm.course.series import notebooks_folder
+from efimm.course import executed, notebooks_folder, standalone
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = Path(__file__).resolve().parent / "slides.css"

@@ -16,7 +16,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from ..show.drawing.svg import STATIC
+from ..show.drawing.styles import STATIC, css
 
 _WIDGET_VIEW, _WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?", re.IGNORECASE)
@@ -91,10 +91,9 @@ def _live(models: dict[str, Any]) -> str:
         "page",
     ]
     script = "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in names)
-    style = (STATIC / "picture.css").read_text(encoding="utf-8")
     data = json.dumps(models, ensure_ascii=False).replace("</", "<\\/")
     return (
-        f"<style>{style}</style>\n"
+        f"<style>{css()}</style>\n"
         f'<script type="application/json" id="efimm-models">{data}</script>\n'
         f'<script type="module">{script}</script>\n'
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from ..show.drawing.svg import STATIC
+from ..show.drawing.styles import STATIC
 from ..trials import SupportTable, support_table
 from .export import executed, page
 from .series import chapters, notebooks_folder

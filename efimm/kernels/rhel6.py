@@ -92,11 +92,11 @@ def fill_table(linux: Linux, table: PageTable, index: int) -> PageTable:
 @contextmanager
 def efi_call_in_physmode(linux: Linux) -> Iterator[None]:
     """Every call runs on efi_pgd.  Only CR3 is written: the table's leaves are global, and stay in the TLB."""
-    with linux.trace.span("kernel", "efi_call_phys_prelog_in_physmode"):
+    with linux.trace.span("kernel", "efi_call_phys_prelog_in_physmode", "prelog"):
         save_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(linux.efi_pgd.pa)
     yield
-    with linux.trace.span("kernel", "efi_call_phys_epilog_in_physmode"):
+    with linux.trace.span("kernel", "efi_call_phys_epilog_in_physmode", "epilog"):
         linux.cpu.write_cr3(save_cr3)
 
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from textwrap import wrap
+from typing import NamedTuple
 
 from .smp import Choice, Program
 
 Schedule = tuple[Choice, ...]
+
+
+class Done(NamedTuple):
+    """A step of a schedule: who did what in words, and the step's key and thing (see `Processor.step`)."""
+
+    cpu: int
+    what: str
+    key: str
+    thing: str
+
+
 WIDTH = 72
 _COLUMN = 11  # of a survey's table
 
@@ -28,6 +40,7 @@ class Story:
 class Finding:
     """What a search found.  `bad_end` is "" when nothing bad can happen in any order; then `schedule` is empty.
 
+    `steps` are those of the schedule, `stopped` the processors that could not go on after it, with what kept each.
     `schedules` is how many were run, `states` how many different situations they passed through.  `str()` is the
     schedule as text of at most 72 columns, one line a step, a column for each processor.
     """
@@ -35,9 +48,15 @@ class Finding:
     programs: tuple[str, ...]
     bad_end: str = ""
     schedule: Schedule = ()
-    lines: tuple[tuple[int, str], ...] = ()
+    steps: tuple[Done, ...] = ()
+    stopped: tuple[tuple[int, str], ...] = ()
     schedules: int = 0
     states: int = 0
+
+    @property
+    def lines(self) -> tuple[tuple[int, str], ...]:
+        """The steps in words, each with its processor."""
+        return tuple((step.cpu, step.what) for step in self.steps)
 
     def __str__(self) -> str:
         searched = f"{self.states} situations in {self.schedules} schedules"
