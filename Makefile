@@ -21,7 +21,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test site slides handout offline-kit bench bench-views fuzz lint format lock clean
+.PHONY: help lab test site slides handout picture offline-kit bench bench-views fuzz nightly lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ slides: .venv/.installed  ## the slides of the workshop as one page, site/slides
 handout: .venv/.installed  ## the handout of the workshop, two pages, site/handout.pdf (needs Chromium or Chrome)
 	$(BIN)/python workshop/handout.py
 
+picture: .venv/.installed-dev  ## the screenshot at the top of the README, docs/slider.png (needs Chromium or Chrome)
+	$(BIN)/python workshop/screenshot.py
+
 offline-kit: .venv/.installed-kit site  ## everything on a stick, for a room without the network, in dist/ (3 minutes)
 	$(BIN)/python workshop/kit.py
 
@@ -52,6 +55,9 @@ bench-views: .venv/.installed-dev  ## measure how soon the pictures follow the m
 
 fuzz: .venv/.installed-dev  ## send a minute of damaged bytes to every reader of text (7 minutes)
 	EFIMM_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/test_fuzz.py
+
+nightly: .venv/.installed-dev  ## put every case to real firmware, and more questions to a real kernel (20 minutes)
+	EFIMM_JUDGE_ALL=1 EFIMM_VMLINUZ=$${EFIMM_VMLINUZ:-$$(tests/fetch-kernel linux-image-amd64)} $(BIN)/python -m pytest tests/test_judge.py tests/test_judge_linux.py $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev  ## check style and types
 	$(BIN)/ruff check

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .uefi import EfiStatus, MemoryMap, read_map
     from .x86 import PageFault
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "KERNELS",

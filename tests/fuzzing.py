@@ -48,6 +48,17 @@ def check_a_log(data: bytes) -> None:
     assert all(line.isprintable() and len(line) <= COLUMNS for line in said.splitlines())
 
 
+def redact_a_log(data: bytes) -> None:
+    """Bytes as a log to be sent: printable lines, or one line that says what is wrong."""
+    from efimm.maps.redact import redacted
+    from efimm.uefi import MapError
+
+    try:
+        assert all(line.isprintable() for line in redacted(io.BytesIO(data)))
+    except MapError as error:
+        one_printable_line(error)
+
+
 def read_a_line_of_a_mail(data: bytes) -> None:
     """Bytes as a pasted command: a view that says the same when it is written again."""
     from efimm.machines import MachineError
@@ -100,13 +111,26 @@ def read_table_files(data: bytes) -> None:
 
 def hear_a_witness(data: bytes) -> None:
     """Bytes as what a guest said on its serial port before it died."""
-    from efimm.judges.errors import JudgeError
+    from efimm.judges.host import JudgeError
     from efimm.judges.testimony import read_testimony
 
     try:
         read_testimony(data.decode("utf-8", "replace").splitlines())
     except JudgeError as error:
         one_printable_line(error)
+
+
+def read_a_kernels_file(data: bytes) -> None:
+    """Bytes as the file of a kernel."""
+    from efimm.judges.host import JudgeError
+    from efimm.judges.linux import kernel_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "vmlinuz").write_bytes(data)
+        try:
+            assert kernel_file(Path(folder, "vmlinuz")).release.isprintable()
+        except JudgeError as error:
+            one_printable_line(error)
 
 
 def one_printable_line(error: Exception) -> None:
@@ -120,11 +144,13 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for target in (
         read_a_map,
         check_a_log,
+        redact_a_log,
         read_a_line_of_a_mail,
         read_a_size,
         read_an_answer,
         read_table_files,
         hear_a_witness,
+        read_a_kernels_file,
     )
 }
 

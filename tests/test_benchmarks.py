@@ -1,6 +1,10 @@
 """The benchmark's questions have right answers, and the benchmark runs; no time is asserted anywhere."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +167,21 @@ def test_the_check_of_the_extents_sees_one_wrong_entry(shift):
 
     with pytest.raises(contest.WrongError):
         extents.check(memory, root, wanted)
+
+
+# the figures that are no times
+
+
+def test_the_files_of_a_run_are_those_whose_functions_are_called():
+    program = [sys.executable, "-m", "benchmarks.files_of_a_run"]
+    text = subprocess.check_output(program, cwd=Path(__file__).parent.parent, text=True)
+    files = re.findall(r"^ *[\d,]+  (\S+\.py)$", text, re.MULTILINE)
+
+    assert {"run.py", "x86/pagewalk.py", "kernels/v3_5.py"} <= set(files)
+    assert {"text.py", "kernels/v6_1.py"}.isdisjoint(files)
+    assert f"{len(files)} files of efimm are touched" in text
+    by_import, for_a_run = map(int, re.findall(r"^(\d+) modules are loaded", text, re.MULTILINE))
+    assert by_import < len(files) < for_a_run
 
 
 # the report

@@ -12,7 +12,10 @@ import pytest
 from fuzzing import TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_any_log import PACKED
+from test_faults import new, old
 from test_formats import E820_LINES, EFI_LINES, PREFIXES
+from test_judge_linux import bzimage
 from test_other_formats import XEN_NOW, XEN_OLD
 
 HERE = Path(__file__).parent
@@ -27,6 +30,11 @@ SEEDS = [
     XEN_NOW.encode(),
     XEN_OLD.encode(),
     *(path.read_bytes()[:4096] for path in sorted(DATA.glob("*.toml"))),
+    *PACKED.values(),
+    old(0xC63F438020, 0, [0]).encode(),
+    new(0x5BC02900, 0x11, [0x18F7063, 0x18F7063, 0x18FF063, 0x190E063]).encode(),
+    b"Type      Physical start  - end             #Pages        Size Attributes\n"
+    b"conv-mem  0000000000000000-000000000009ffff 000000a0     640KiB UC WC WT WB\n",
     b"00000000-0009ffff : System RAM\n00100000-bfffffff : System RAM\n",
     b"SMAP type=01 base=0000000000000000 len=000000000009f000\n",
     b"efimm run --kernel 3.5 --ram 1T --buffer 0x8000000000 --page-size 2M",
@@ -37,6 +45,7 @@ SEEDS = [
     b"9" * 400 + b"G",
     b'{"mode": "4level", "roots": {"pgd": "0x1000"}}',
     (DATA / "tables" / "debian-6.1-i386" / "tables.npz").read_bytes()[:LARGEST_SEED],
+    bytes(bzimage()),
     b"image base=0x1 size=0x2 word=8\nfirmware system_table=0x1\nmap descriptor_size=0x30\n"
     b"region type=0x5 start=0x1000 pages=0x1 attribute=0x8000000000000000\nservice name=GetTime status=0x0\ndone\n",
 ]

@@ -2,9 +2,11 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,44 @@ def test_the_readme_names_every_notebook():
     assert set(re.findall(r"\bnotebooks/([\w-]+)\.ipynb", readme)) >= series
 
 
+def test_the_readme_is_short_and_starts_with_a_picture():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    _, _, picture, *rest = lines
+
+    assert len(lines) <= 90
+    assert [line for line in lines if len(line) > 120] == []
+    path = ROOT / re.fullmatch(r"!\[.+\]\((.+)\)", picture)[1]
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size < 200_000
+    assert "RAM *above* 512 GiB" in rest[1], "it is the address that counts, and not how much RAM there is"
+
+
+def links(page):
+    """The files that a page in Markdown leads to, without those of the network."""
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    return [target for target in targets if "://" not in target]
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in ("reading", "design", "command"))])
+def test_every_link_of_a_page_leads_to_a_file(page):
+    path = ROOT / page
+
+    assert [target for target in links(path) if not (path.parent / target).exists()] == []
+
+
+PAGES = sorted(path for folder in ("docs", "data", "benchmarks", "workshop") for path in (ROOT / folder).rglob("*.md"))
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md", *tracked_notebooks()], ids=lambda path: path.name)
+def test_a_page_names_no_file_that_has_moved(path):
+    text = path.read_text(encoding="utf-8")
+    names = set(re.findall(r"\befimm/[\w/]+\.(?:py|js|css|c)\b", text))
+
+    assert [name for name in names if not (ROOT / name).exists()] == []
+    for module, imported in re.findall(r"^from (efimm[\w.]*) import ([\w, ]+)$", text, re.MULTILINE):
+        assert [name for name in imported.split(", ") if not hasattr(import_module(module), name)] == [], module
+
+
 # commands
 
 
@@ -126,3 +166,44 @@ def test_jupyterlab_starts_without_a_pop_up():
     settings = json.loads((ROOT / "jupyter" / "overrides.json").read_text(encoding="utf-8"))
 
     assert settings["@jupyterlab/apputils-extension:notification"] == {"fetchNews": "false", "checkForUpdates": False}
+
+
+# commit messages
+
+
+MESSAGES = runpy.run_path(str(ROOT / ".ci" / "subjects"))
+
+
+def test_every_commit_since_the_house_says_what_and_why():
+    history = MESSAGES["history"]()
+    if history is None:
+        pytest.skip(f"no git history back to {MESSAGES['SINCE'][:7]}: there is nothing to look at")
+
+    assert {name[:12]: wrong for name, message in history if (wrong := MESSAGES["complaints"](message))} == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "trouble"),
+    [
+        ("x" * 72 + "\n\nWhy.\n", []),
+        ("Add\n\nWhy.\n# git's comment\n", []),
+        ("Merge branch 'x'\n", []),
+        ("x" * 73 + "\n\nWhy.", ["the subject has 73 characters: expected 1 to 72"]),
+        ("Add\nWhy.", ["expected an empty line below the subject"]),
+        ("Add\n\n# Why.\n", ["expected a body that says why"]),
+        (f"Add\n{MESSAGES['SCISSORS']}\n+ line\n", ["expected a body that says why"]),
+        ("\n", ["the subject has 0 characters: expected 1 to 72", "expected a body that says why"]),
+    ],
+)
+def test_a_message_needs_a_short_subject_and_a_body(message, trouble):
+    assert MESSAGES["complaints"](message) == trouble
+
+
+def test_the_hook_refuses_a_message(tmp_path):
+    (tmp_path / "good").write_text("Add\n\nWhy.\n", encoding="utf-8")
+    (tmp_path / "bad").write_text("Add\n", encoding="utf-8")
+    hook = [str(ROOT / ".ci" / "subjects")]
+
+    assert subprocess.run([*hook, tmp_path / "good"], check=False).returncode == 0
+    refused = subprocess.run([*hook, tmp_path / "bad"], check=False, capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr) == (1, f"{tmp_path / 'bad'}: expected a body that says why\n")

@@ -22,9 +22,8 @@ from nbclient import NotebookClient
 
 import efimm
 from efimm import judges
-from efimm.judges import build, firmware_map, guest, handover, probes, request, session, testimony
-from efimm.judges.broken import WRONG_GIB, entry_changed
-from efimm.judges.cases import CONTROLS
+from efimm.judges import build, guest, handover, request, session, testimony
+from efimm.judges.cases import CONTROLS, WRONG_GIB, entry_changed
 from efimm.judges.handover import hand_over
 from efimm.judges.judgement import Judgement, answered, fits
 from efimm.judges.tables import memory_of
@@ -124,7 +123,7 @@ def test_a_kernel_that_never_switches_is_asked_about_its_other_calls(monkeypatch
     monkeypatch.setattr(handover, "enter", only_get_time)
     case = BY_NAME["3.5, array above 512 GiB"]
     answer = RECORDED["answers"][case.name]
-    known = firmware_map.map_of(testimony.read_testimony([*RECORDED["maps"][answer["map"]], *answer["lines"]]))
+    known = testimony.map_of(testimony.read_testimony([*RECORDED["maps"][answer["map"]], *answer["lines"]]))
     question = session.put(case.case(judges.FirmwareImage(Path("none.fd"))), known)
     header = request._HEADER.unpack_from(question.pack())
 
@@ -153,7 +152,7 @@ def test_too_many_tables_are_refused_in_one_line():
 
 def test_every_gib_of_both_maps_has_a_probe_in_it():
     moment = hand_over(efimm.machine("768G"), "3.5").call
-    vas = probes.addresses(moment.tables, moment.cr3, moment.mode)
+    vas = request.addresses(moment.tables, moment.cr3, moment.mode)
     mapped = {va // GIB for va in vas if walk(memory_of(moment.tables), moment.cr3, va).pa is not None}
 
     assert set(range(4, 512)) <= mapped
@@ -166,7 +165,7 @@ def test_both_sides_of_every_boundary_are_probed(chain):
     for page in (3, 4, 6):  # 5 is empty, and 6 goes elsewhere
         chain(memory, page << 12, 0x2063, 0x3063, 0x4063, (page + 8 * (page == 6)) << 12 | flags)
     tables = {pa: memory.read(pa, 4096) for pa in range(0x1000, 0x5000, 0x1000)}
-    vas = set(probes.addresses(tables, 0x1000, LONG4))
+    vas = set(request.addresses(tables, 0x1000, LONG4))
 
     assert {0x2FF8, 0x3000, 0x4FF8, 0x5000, 0x5FF8, 0x6000, 0x6FF8, 0x7000} <= vas
     assert {index << 39 for index in range(256)} <= vas
@@ -190,7 +189,7 @@ def test_python_and_c_have_the_same_request():
 def test_a_table_where_the_firmware_has_something_else_is_refused():
     handover = hand_over(efimm.machine("1T"), "3.5")
     descriptors = tuple(d for d in handover.machine.map.descriptors if d.physical_start < 1 << 32)
-    known = firmware_map.FirmwareMap(descriptors, 0x1000, "test", 0)
+    known = testimony.FirmwareMap(descriptors, 0x1000, "test", 0)
 
     with pytest.raises(judges.JudgeError, match="where this firmware has no memory"):
         request.Question(handover, known, handover.call.tables, []).pack()
@@ -198,9 +197,9 @@ def test_a_table_where_the_firmware_has_something_else_is_refused():
 
 # the answer
 
-WANT = probes.Prediction(va=0x5000, pa=0x9000, read=0, write=0, fetch=0x10E11)
+WANT = request.Prediction(va=0x5000, pa=0x9000, read=0, write=0, fetch=0x10E11)
 GOT = testimony.Finding(read=0, write=0, fetch=0x10E11, seen=testimony.SEEN_TAG, offset=0x4000, cr2_offset=0)
-FAULT = probes.Prediction(va=0x5000, pa=None, read=0x10E00, write=0x10E02, fetch=0x10E10)
+FAULT = request.Prediction(va=0x5000, pa=None, read=0x10E00, write=0x10E02, fetch=0x10E10)
 FAULTED = testimony.Finding(read=0x10E00, write=0x10E02, fetch=0x10E10, seen=0, offset=0, cr2_offset=0)
 
 
@@ -331,7 +330,7 @@ def test_the_notebook_runs_without_qemu_and_marks_what_is_recorded(no_qemu):
 def test_a_map_that_is_no_longer_true_is_learnt_again(monkeypatch):
     answer = RECORDED["answers"][HIGH.name]
     lines = [*RECORDED["maps"][answer["map"]], *answer["lines"]]
-    known = firmware_map.map_of(testimony.read_testimony(lines))
+    known = testimony.map_of(testimony.read_testimony(lines))
     learnt = [replace(known, descriptors=known.descriptors[1:]), known]
     monkeypatch.setattr(session, "learn", lambda *_, **__: learnt.pop(0))
     monkeypatch.setattr(session, "boot", lambda *_, **__: lines)

@@ -1,6 +1,7 @@
 """The layering: each part of efimm imports only what stands to its left, and little else."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -26,10 +27,12 @@ LAYERS = [
     "run",
     "text",
     "scenarios",
+    "lives",
     "policies",
     "workers",
     "trials",
     "claims",
+    "diagnosis",
     "check",
     "exercises",
     "show",
@@ -49,6 +52,35 @@ LAZY = {
     "efimm.uefi": {"efimm.maps.errors", "efimm.maps.formats"},
 }
 
+# How many lines each wing may have.  A wing that needs more for a new idea gets them in a commit that says why.
+QUESTIONS = ("scenarios", "lives", "policies", "trials", "claims", "diagnosis", "check")
+BUDGETS = {
+    "facade": 45,
+    "units": 45,
+    "trace": 205,
+    "files": 100,
+    "x86": 2440,  # 300 of them fields.py, which was in show
+    "uefi": 1200,
+    "maps": 2600,
+    "machines": 215,
+    "linux": 3740,
+    "kernels": 1425,
+    "locks": 890,
+    "run": 235,
+    "text": 405,
+    "questions": 2350,  # 255 of them lives.py, which was in show
+    "exercises": 2450,
+    "show": 4700,
+    "course": 460,
+    "judges": 2490,
+    "dashboard": 90,
+    "doctor": 340,
+    "cli": 720,
+    "efimm": 60,  # the public names, and `python -m efimm`
+}
+MAX_FILE_LINES = 520
+MAX_FILES = 185
+
 # Everything else needs the standard library only.
 MAY_ALSO_IMPORT = {
     "efimm.x86.batch": {"numpy"},
@@ -58,10 +90,10 @@ MAY_ALSO_IMPORT = {
     "efimm.course.export": {"nbclient", "nbconvert", "nbformat"},
     "efimm.course.site": {"nbformat", "pdoc"},
     "efimm.show.plots": {"matplotlib", "numpy"},
-    "efimm.course.boxes": {"anywidget", "ipywidgets", "IPython", "traitlets"},
-    "efimm.show.ram.slider": {"anywidget", "traitlets"},
+    "efimm.course.boxes": {"traitlets"},
+    "efimm.show.ram.slider": {"traitlets"},
     "efimm.show.drawing.frames": {"anywidget", "traitlets"},
-    "efimm.show.explorer.widget": {"anywidget", "traitlets"},
+    "efimm.show.explorer.widget": {"traitlets"},
     "efimm.dashboard": {"jupyter_server", "tornado", "traitlets", "voila"},
     "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
     "efimm.cli": {"click"},
@@ -117,6 +149,23 @@ def complaints(module: str, imported: set[str]) -> list[str]:
     return wrong
 
 
+def wing_of(module):
+    """The row of BUDGETS that pays for `module`."""
+    layer = layer_of(module)
+    return "questions" if layer in QUESTIONS else "efimm" if layer in ("", "__main__") else layer
+
+
+def line_count(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def over_budget(lines, budgets):
+    """The wings of `lines` that have no budget, or more lines than it allows."""
+    found = [f"{wing}: {count} lines, and no budget" for wing, count in lines.items() if wing not in budgets]
+    known = [wing for wing in lines if wing in budgets and lines[wing] > budgets[wing]]
+    return [*found, *(f"{wing}: {lines[wing]} lines, allowed are {budgets[wing]}" for wing in known)]
+
+
 IMPORTS = {
     module: imports(module, path.read_text(encoding="utf-8"), path.name == "__init__.py") - LAZY.get(module, set())
     for module, path in MODULES.items()
@@ -133,12 +182,75 @@ def test_every_module_imports_only_what_stands_to_its_left(module):
     assert complaints(module, IMPORTS[module]) == []
 
 
+VIEWS = {
+    "efimm.show.explorer",
+    "efimm.show.grid_view",
+    "efimm.show.map_view",
+    "efimm.show.plots",
+    "efimm.show.ram",
+    "efimm.show.tables_view",
+    "efimm.show.timeline_view",
+}
+ROOMS_WITH_VIEWS = {"efimm.cli", "efimm.course", "efimm.dashboard"}  # beside the facade, efimm.show
+
+
+def view_of(module: str) -> str:
+    """The view that a module belongs to, "" for none."""
+    return next((view for view in VIEWS if f"{module}.".startswith(f"{view}.")), "")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_facade_the_command_and_the_course_import_a_view(module):
+    views = {view for view in map(view_of, IMPORTS[module]) if view} - {view_of(module)}
+    allowed = any(module == one or module.startswith(f"{one}.") for one in ROOMS_WITH_VIEWS)
+    assert allowed or module == "efimm.show" or views == set()
+
+
+def test_every_view_is_in_the_list_of_views():
+    rooms = {".".join(module.split(".")[:3]) for module in MODULES if module.startswith("efimm.show.")}
+    assert rooms == VIEWS | {"efimm.show.drawing"}
+
+
+def test_the_page_on_the_design_lists_the_layers_in_their_order():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|", page[page.index("| layer |") : page.index("### Inside")], re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)]
+    here = {layer_of(module) for module in MODULES}
+
+    assert listed == [layer or "__init__" for layer in LAYERS if layer in here]
+
+
 def test_no_module_imports_itself_by_a_detour():
     graph = {module: {other for other in IMPORTS[module] if other in MODULES} for module in MODULES}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as circle:
         pytest.fail(f"circular import: {' <- '.join(circle.args[1])}")
+
+
+def test_every_wing_keeps_to_its_budget_of_lines():
+    lines = dict.fromkeys(map(wing_of, MODULES), 0)
+    for module, path in MODULES.items():
+        lines[wing_of(module)] += line_count(path)
+
+    assert over_budget(lines, BUDGETS) == []
+
+
+def test_no_file_is_longer_than_one_sitting():
+    lengths = {module: line_count(path) for module, path in MODULES.items()}
+
+    assert {module: lines for module, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
+
+
+def test_the_house_has_few_rooms():
+    assert len(MODULES) <= MAX_FILES
+
+
+def test_a_wing_without_a_budget_or_over_it_is_named():
+    assert over_budget({"x86": 10, "attic": 1}, {"x86": 9}) == [
+        "attic: 1 lines, and no budget",
+        "x86: 10 lines, allowed are 9",
+    ]
 
 
 def test_the_check_itself_sees_each_way_to_write_an_import():

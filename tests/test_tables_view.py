@@ -10,10 +10,12 @@ from test_pictures import corners
 import efimm
 from efimm.linux.direct_map import arch_add_memory
 from efimm.linux.pgtable import pgd_alloc, stale_slots
+from efimm.lives import OWN_TABLES, story_now, story_of, story_saved
+from efimm.machines import linux_runs, table_files
 from efimm.show.drawing.frames import pack
+from efimm.show.drawing.pack import unpacked
 from efimm.show.drawing.shapes import Circle, Rect, Text
-from efimm.show.ram.slider import unpacked
-from efimm.show.tables_view.picture import (
+from efimm.show.tables_view import (
     BEHIND,
     NONE,
     WORDS,
@@ -25,8 +27,8 @@ from efimm.show.tables_view.picture import (
     tables_view,
     title,
 )
-from efimm.show.tables_view.story import story_now, story_of
 from efimm.trace import EntryWrite
+from efimm.x86 import LONG5, PhysMemory, load_tables
 from efimm.x86.modes import ADDRESS_MASK
 
 LINE, GIB = 512 << 30, 1 << 30
@@ -289,5 +291,43 @@ def test_a_machine_with_a_long_name_is_cut_in_the_picture_only():
 
 def test_titles_name_kernel_and_moment(states):
     for state, moment in every(states):
-        assert state.story.kernel in title(state, moment)
+        assert state.story.whose in title(state, moment)
         assert state.story.moments[moment].label in title(state, moment)
+
+
+# saved tables
+
+
+SAVED = {**table_files(), **linux_runs()}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_saved_tables_stand_side_by_side_with_the_kernels_own_first(name):
+    memory, roots, mode = load_tables(SAVED[name])
+    view = tables_view((memory, roots, mode))
+    state = state_of(story_saved(memory, roots, mode))
+
+    assert set(state.names) == set(roots)
+    assert state.names[0] in (*OWN_TABLES, next(iter(roots)))
+    assert [line for line in view.shown[0].twin.splitlines() if len(line) > 72] == []
+    filled = {slot for row in state.rows for slot in range(row.first, row.last + 1) if row.cells[0][0].entry}
+    start, size = roots[state.names[0]] & mode.root_mask, mode.entry_bytes
+    words = [memory.read_word(start + size * slot, size) for slot in range(1 << mode.levels[0].bits)]
+    assert filled == {slot for slot, word in enumerate(words) if word}
+
+
+def test_the_firmwares_table_of_a_real_kernel_shares_all_of_the_kernels_half_but_slot_511():
+    state = state_of(story_saved(*load_tables(linux_runs()["debian-6.1-above"])))
+    efi = state.names.index("at_the_call")
+    own = [row for row in state.rows if row.cells[0][efi].kind == "own"]
+
+    assert not state.behind(0)
+    assert [0, 1, 511] == [slot for row in own for slot in range(row.first, row.last + 1)]
+
+
+def test_saved_tables_of_five_levels_have_as_many_slots(chain):
+    memory = PhysMemory()
+    chain(memory, 0x1000, 0x2063)
+    state = state_of(story_saved(memory, {"top": 0x1000}, LONG5))
+
+    assert state.rows[-1].last == 511

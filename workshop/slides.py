@@ -13,8 +13,8 @@ from nbconvert import SlidesExporter
 from picks import cells_of, slides
 from reveal import reveal
 
-from efimm.course.export import Kernels, standalone
-from efimm.course.series import notebooks_folder
+from efimm.course import notebooks_folder, standalone
+from efimm.course.export import Kernels
 from efimm.files import own_folder, write_text
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..image import build
 from ..report import Section
-from . import direct_map, extents, many, one, pages, peers, processes, runs
+from . import direct_map, extents, many, one, pages, peers, processes, runs, startup
 from .contest import Contest, WrongError
 from .plan import FULL, QUICK, Plan
 
@@ -26,3 +26,4 @@ def sections(plan: Plan) -> Iterator[Section]:
     yield processes.section(plan)
     yield pages.section(plan)
     yield runs.section(plan)
+    yield startup.section(plan)

@@ -1,7 +1,7 @@
 """The `efimm` command.  Text for people in at most 72 columns, one JSON object with --json.
 
 Exit status: 0 when the question was answered, whatever the verdict; 2 for bad input, with one line on stderr.  `doctor`
-ends with 1 where something is missing.
+ends with 1 where something is missing; with --expect, 1 is for another verdict and 125 for none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from .. import __version__
-from .ending import Ended, Watch, end_by, leave_at_once, nowhere, obey_signals, open_streams
+from .ending import Ended, Exits, Watch, end_by, leave_at_once, nowhere, obey_signals, open_streams
 
 COLUMNS = 72  # as efimm.text, which is not imported for the list of commands
 
@@ -65,13 +65,14 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The command itself: bad input becomes one line on stderr and exit status 2."""
+    exits, status = Exits(), 0
     obey_signals()
     if "standard output" in open_streams():
-        _refuse("standard output is closed: there is nowhere to write the answer")
+        _refuse("standard output is closed: there is nowhere to write the answer", exits.refusal)
     try:
-        _answer()
+        status = _answer(exits)
     except click.ClickException as error:
-        _refuse(error.format_message())
+        _refuse(error.format_message(), exits.refusal)
     except (click.Abort, KeyboardInterrupt):
         leave_at_once()
     except Ended as end:
@@ -80,17 +81,17 @@ def main() -> NoReturn:
         nowhere(sys.stdout.fileno())
         sys.exit(141)
     except (ValueError, MemoryError, OSError) as error:
-        _refuse(_of_own_code(error) or _words(error))
+        _refuse(_of_own_code(error) or _words(error), exits.refusal)
     except BaseException as error:  # a reader's own class of exceptions, too
         if found := _of_own_code(error, anywhere=True):
-            _refuse(found)
+            _refuse(found, exits.refusal)
         raise
-    sys.exit(0)
+    sys.exit(status)
 
 
 def main_below(parent: int) -> NoReturn:
     """The command in the process below, where the code of a reader's file is executed."""
-    from .own_code import go_below, status_above  # noqa: PLC0415 - no other command needs it
+    from .own_kernel import go_below, status_above  # noqa: PLC0415 - no other command needs it
 
     go_below(parent)
     try:
@@ -99,22 +100,22 @@ def main_below(parent: int) -> NoReturn:
         sys.exit(status_above(end.code if isinstance(end.code, int) else 1))
 
 
-def _answer() -> None:
+def _answer(exits: Exits) -> int:
+    """The exit status of a command that has answered: 0, or what it asked for by click's Exit."""
     try:
-        cli(standalone_mode=False, prog_name="efimm")
+        return cli(standalone_mode=False, prog_name="efimm", obj=exits) or 0
     except Watch as order:
-        from .own_code import run_below  # noqa: PLC0415 - as above
+        from .own_kernel import run_below  # noqa: PLC0415 - as above
 
-        if status := run_below(order):
-            sys.exit(status)
+        return run_below(order)
 
 
 def _of_own_code(error: BaseException, *, anywhere: bool = False) -> str:
-    """`error` in one line if a reader's own kernel raised it (`anywhere`: or was executed before it); "" else."""
-    own_code = sys.modules.get(f"{__name__}.own_code")  # not there: no kernel of the reader's was loaded either
-    if own_code is None or not (anywhere or own_code.is_own(error)):
+    """`error` in one line if a reader's own code raised it (`anywhere`: or was executed before it); "" else."""
+    own = sys.modules.get(f"{__name__}.own_kernel")  # not there: nothing of the reader's was executed either
+    if own is None or not (anywhere or own.is_own(error)):
         return ""
-    said: str = own_code.mistake(error)
+    said: str = own.mistake(error)
     return said
 
 
@@ -124,8 +125,8 @@ def _words(error: Exception) -> str:
     return str(error)
 
 
-def _refuse(message: str) -> NoReturn:
+def _refuse(message: str, status: int) -> NoReturn:
     from ..maps.errors import printable  # noqa: PLC0415 - only a refusal needs it
 
     click.echo(f"efimm: {printable(' '.join(message.split()))}", err=True)
-    sys.exit(2)
+    sys.exit(status)

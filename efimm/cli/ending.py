@@ -1,4 +1,4 @@
-"""How the command ends: told to by a signal, with a reader that has gone, without a place to write to."""
+"""How the command ends: told to by a signal, with a reader that has gone, without a place to write to, or below."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
@@ -24,6 +25,13 @@ class Watch(BaseException):
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path, self.timeout = path, timeout
+
+
+@dataclass
+class Exits:
+    """The command's exit status where it refuses to answer; an option may change it."""
+
+    refusal: int = 2
 
 
 def obey_signals() -> None:

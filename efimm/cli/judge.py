@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from .. import judges
 from ..files import write_text
 from ..machines import parse_address, parse_size
 from ..text import COLUMNS
-from .options import JSON, KERNEL_HERE, machine_options, timeout_option
+from .judge_linux import NAMES, ask_linux, linux_options, list_kernels
+from .options import JSON, KERNEL_HERE, given, machine_options, timeout_option
 
 
 @click.command("judge")
@@ -22,14 +22,29 @@ from .options import JSON, KERNEL_HERE, machine_options, timeout_option
 @click.option("--record", type=click.Path(dir_okay=False, writable=True), help="With --all: keep the answers there.")
 @click.option("--vendor", type=click.Choice(list(judges.VENDORS)), default="intel", help="The guest's processor.")
 @timeout_option(judges.TIMEOUT, "Seconds for one boot of the firmware.")
+@linux_options
 @KERNEL_HERE
 @machine_options
 @JSON
-def judge_command(
-    everything: bool, record: str | None, vendor: str, timeout: float, kernel: str, as_json: bool, **options: Any
-) -> None:
-    """Ask real firmware: OVMF in QEMU, under the page tables that the kernel made."""
+def judge_command(everything: bool, record: str | None, as_json: bool, **options: Any) -> None:
+    """Ask real firmware: OVMF in QEMU, under the page tables that the kernel made.
+
+    With --linux it is a real kernel that is asked: what does it do at the call, and what comes of it?
+    """
+    if options.pop("list_kernels"):
+        list_kernels()
+    elif vmlinuz := options.pop("vmlinuz"):
+        _refuse_options("a real kernel brings its own", "map_", "firmware", "buffer", "page_size", "kaslr", "kpti")
+        _refuse_options("it is for real firmware under the model's tables", "everything", "record", "descriptor_size")
+        ask_linux(vmlinuz, as_json, _always, options)
+    else:
+        _refuse_options("it is for --linux", *NAMES)
+        _ask_firmware(everything, record, as_json, {key: it for key, it in options.items() if key not in NAMES})
+
+
+def _ask_firmware(everything: bool, record: str | None, as_json: bool, options: dict[str, Any]) -> None:
     _refuse_options("the firmware brings its own memory map", "map_", "firmware")
+    vendor, timeout, kernel = (options.pop(name) for name in ("vendor", "timeout", "kernel"))
     if everything:
         _refuse_options("--all brings its own machines", "kernel", "vendor", *options)
         _judge_all(timeout, as_json, record)
@@ -70,10 +85,17 @@ def _progress(what: str) -> None:
         click.echo(f"\r\x1b[K{what[:COLUMNS]}", err=True, nl=False)
 
 
+def _always(what: str) -> None:
+    """As _progress; where there is no terminal, a line for each step."""
+    if sys.stderr.isatty():
+        _progress(what)
+    elif what:
+        click.echo(what, err=True)
+
+
 def _refuse_options(why: str, *names: str) -> None:
     """BadOptionUsage when one of the options was given on the command line."""
-    context = click.get_current_context()
     for name in names:
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            option = f"--{name.strip('_').replace('_', '-')}"
+        if given(name):
+            option = "--all" if name == "everything" else f"--{name.strip('_').replace('_', '-')}"
             raise click.BadOptionUsage(option, f"{option} cannot be used here: {why}")

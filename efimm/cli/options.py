@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
 from ..kernels import KERNELS
 from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
-from .own_code import TIMEOUT, keep_timeout, one_more_kernel, own_kernel, watched_firmware, watched_kernel
+from .own_kernel import TIMEOUT, from_option, keep_timeout, one_more, own_firmware, watched
 
 _Command = Callable[..., None]
 
@@ -25,7 +26,7 @@ _PLACEMENT_OPTIONS = (
     click.option("--page-size", default="1G", show_default=True, help=f"Largest page: {', '.join(PAGE_SIZES)}."),
     click.option(
         "--firmware",
-        callback=watched_firmware,
+        callback=own_firmware,
         default="edk2",
         show_default=True,
         help=f"One of: {', '.join(FIRMWARES)}; or a file ./NAME.py with your own, which is executed.",
@@ -33,7 +34,7 @@ _PLACEMENT_OPTIONS = (
     click.option("--arch", default="x86_64", show_default=True, help=f"One of: {', '.join(ARCHITECTURES)}."),
 )
 _OTHER_OPTIONS = (
-    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 4.8)."),
+    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR put the direct map (since 4.8)."),
     click.option("--kpti", is_flag=True, help="With page-table isolation, as on a processor with the Meltdown bug."),
     click.option("--noruntime", is_flag=True, help="With efi=noruntime: the firmware is not called at all."),
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
@@ -48,11 +49,9 @@ def kernel_option(callback: Callable[..., Any], **attributes: Any) -> Callable[[
 
 
 # A command that prints one answer runs a reader's file in a process of its own, which --timeout ends.
-KERNEL = kernel_option(watched_kernel, default="3.5", show_default=True, help=_KERNELS)
-KERNEL_HERE = kernel_option(own_kernel, default="3.5", show_default=True, help=_KERNELS)
-OWN_KERNEL = kernel_option(
-    one_more_kernel, metavar="./NAME.py", help="One more: a file with your own, which is executed."
-)
+KERNEL = kernel_option(watched, default="3.5", show_default=True, help=_KERNELS)
+KERNEL_HERE = kernel_option(from_option, default="3.5", show_default=True, help=_KERNELS)
+OWN_KERNEL = kernel_option(one_more, metavar="./NAME.py", help="One more: a file with your own, which is executed.")
 
 
 PORT = click.IntRange(1, 65535)
@@ -77,7 +76,7 @@ def timeout_option(
 
 
 TIMEOUT_OF_OWN = timeout_option(
-    TIMEOUT, "Seconds for what a file ./NAME.py does.", keep_timeout, is_eager=True, expose_value=False
+    TIMEOUT, "Seconds for a file ./NAME.py of one's own.", keep_timeout, is_eager=True, expose_value=False
 )
 
 
@@ -95,6 +94,33 @@ def _with(options: tuple[Callable[[_Command], _Command], ...], command: _Command
     for option in reversed(options):
         command = option(command)
     return command
+
+
+# What `git bisect run` takes for "this one cannot be tested", and for "this one is bad".
+NOT_THERE, OTHERWISE = 125, 1
+
+
+def expect_option(*verdicts: str) -> Callable[[_Command], _Command]:
+    """--expect: with it, whatever keeps a kernel from an answer ends the command with NOT_THERE."""
+
+    def expected(context: click.Context, _option: click.Parameter, verdict: str | None) -> str | None:
+        if verdict is not None and context.obj is not None:
+            context.obj.refusal = NOT_THERE
+        return verdict
+
+    words = "Exit with 1 if the verdict is another, and with 125 if there is none."
+    return click.option("--expect", type=click.Choice(verdicts), is_eager=True, callback=expected, help=words)
+
+
+def as_expected(verdict: str, expect: str | None) -> None:
+    """End the command with OTHERWISE where a verdict was expected and it is another."""
+    if expect not in (None, verdict):
+        click.get_current_context().exit(OTHERWISE)
+
+
+def given(name: str) -> bool:
+    """True when the option was typed, and is not just its default."""
+    return click.get_current_context().get_parameter_source(name) == ParameterSource.COMMANDLINE
 
 
 def standard_input(name: str) -> str | BinaryIO:

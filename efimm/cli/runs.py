@@ -11,7 +11,16 @@ from ..kernels import KERNELS
 from ..linux import Kernel
 from ..run import run, run_watched
 from ..text import compare, outcome, reply
-from .options import JSON, KERNEL, OWN_KERNEL, TIMEOUT_OF_OWN, machine_from, machine_options
+from .options import (
+    JSON,
+    KERNEL,
+    OWN_KERNEL,
+    TIMEOUT_OF_OWN,
+    as_expected,
+    expect_option,
+    machine_from,
+    machine_options,
+)
 
 
 @click.command("run")
@@ -19,14 +28,16 @@ from .options import JSON, KERNEL, OWN_KERNEL, TIMEOUT_OF_OWN, machine_from, mac
 @TIMEOUT_OF_OWN
 @machine_options
 @click.option("--explain", is_flag=True, help="Print the walk that decided, step by step.")
+@expect_option("success", "page-fault", "wrong-memory", "refused")
 @JSON
-def run_command(kernel: str, explain: bool, as_json: bool, **options: Any) -> None:
+def run_command(kernel: str, explain: bool, expect: str | None, as_json: bool, **options: Any) -> None:
     """Boot a kernel and let it call SetVirtualAddressMap."""
     found, at_call = run_watched(machine_from(options), kernel)
     if as_json:
         click.echo(json.dumps(found.summary()))
     else:
         click.echo(reply(found, at_call) if explain else outcome(found))
+    as_expected(found.verdict, expect)
 
 
 @click.command("compare")

@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
-from ..show.drawing.svg import STATIC
+from ..show.drawing.styles import STATIC, css
 
 _WIDGET_VIEW, _WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?", re.IGNORECASE)
@@ -186,10 +186,9 @@ def _drawing() -> str:
 
 def _live(models: dict[str, Any], drawing: str) -> str:
     """The styles, the states of the widgets, and what draws them."""
-    style = (STATIC / "picture.css").read_text(encoding="utf-8")
     data = json.dumps(models, ensure_ascii=False).replace("<", "\\u003c")  # "<!--<script" would open a comment
     return (
-        f"<style>{style}</style>\n"
+        f"<style>{css()}</style>\n"
         f'<script type="application/json" id="efimm-models">{data}</script>\n'
         f'<script type="module">{drawing}</script>\n'
     )

@@ -19,7 +19,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from ..files import own_folder, write_text
 from ..maps.errors import printable
-from ..show.drawing.svg import STATIC
+from ..show.drawing.styles import STATIC
 from ..trials import SupportTable, support_table
 from .export import Kernels, page
 from .series import chapters, notebooks_folder

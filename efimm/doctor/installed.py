@@ -13,8 +13,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from ..judges.errors import NotInstalledError
-from ..judges.host import require
+from ..judges.host import NotInstalledError, require
 from ..workers import available, processors
 from .finding import Finding
 

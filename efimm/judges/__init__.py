@@ -6,13 +6,12 @@ addresses, under the same firmware.  Nothing is added to them: the program that 
 the kernel would, through the kernel's own mapping of its text.
 """
 
-from .answers import answers
 from .cases import NamedCase, ask_all, named_case, named_cases
-from .errors import JudgeError, NotInstalledError
-from .guest import TIMEOUT, VENDORS, Guest
-from .host import FirmwareImage, firmware_arch, require
+from .guest import TIMEOUT, Guest
+from .host import FirmwareImage, JudgeError, NotInstalledError, firmware_arch, require
 from .judgement import Judgement
-from .recorded import recall, record
+from .qemu import VENDORS
+from .recorded import answers, recall, record
 from .session import Case, ask
 from .text import judgement, overview, side
 

@@ -8,8 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .errors import JudgeError
-from .host import cache_folder
+from .host import JudgeError, cache_folder
 
 SOURCES = Path(__file__).parent / "witness"
 

@@ -10,21 +10,87 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from ..kernels import KERNELS, hpa_sync, va_patch
-from ..linux import Kernel
+from ..kernels import KERNELS, hpa_sync, v3_5, va_patch
+from ..linux import Kernel, Linux
+from ..linux.page_alloc import alloc_pages
 from ..machines import parse_size
+from ..units import GIB
 from ..workers import processors
-from . import odd_entries
-from .broken import Breaker, one_gib_wrong
-from .errors import JudgeError
-from .firmware_map import learn
+from ..x86 import walk
+from ..x86.modes import LONG4, NX, PS, RW, US, A, D, P
 from .guest import TIMEOUT, Guest, Power
-from .host import FirmwareImage, firmware_arch, require
+from .handover import Handover
+from .host import FirmwareImage, JudgeError, firmware_arch, require
 from .judgement import Judgement
-from .session import Case, ask
+from .session import Breaker, Case, ask, learn
+from .tables import Tables, memory_of
 
 # Each guest keeps one core busy and takes some 200 MB.
 AT_ONCE = min(max(processors(), 2), 4)
+
+# Direct map of physical 0x9040000000, far from what the firmware touches in the call.
+WRONG_GIB = 0xFFFF_8890_4000_0000
+
+# Linux's own tables hold few kinds of entries: rights are restricted in leaves only, and no reserved bit is ever set.
+# These chains have one odd entry each, in slots that Linux does not use, so that the processor is judged on them, too;
+# the call itself meets none of them.
+FIRST_SLOT = 128
+_ORDINARY = P | RW | US | A | D
+_BEYOND_THE_PROCESSOR = 1 << 51  # an address bit that no guest has
+_BETWEEN = 1 << 13  # in a large page's entry: between its PAT bit and its address
+_PAT_LARGE, _PAT_SMALL = 1 << 12, PS
+
+# (depth of the odd entry, bits that it lacks, bits that it has besides)
+ODD = (
+    *((depth, lacks, 0) for depth in range(4) for lacks in (P, RW, US)),
+    *((depth, 0, has) for depth in range(4) for has in (NX, _BEYOND_THE_PROCESSOR)),
+    (0, 0, PS),
+    *((depth, lacks, PS | has) for depth in (1, 2) for lacks, has in ((0, 0), (RW, 0), (0, NX), (0, _BETWEEN))),
+    *((depth, 0, PS | _PAT_LARGE) for depth in (1, 2)),
+    (3, 0, _PAT_SMALL),
+)
+
+
+def entry_changed(handover: Handover, va: int, depth: int, change: Callable[[int], int]) -> Tables:
+    """The kernel's tables during the call with one entry, that of `va` at a level, replaced by `change(entry)`."""
+    call = handover.call
+    step = walk(memory_of(call.tables), call.cr3, va, call.mode).steps[depth]
+    page, size = bytearray(call.tables[step.table]), call.mode.entry_bytes
+    page[size * step.index : size * (step.index + 1)] = change(step.entry).to_bytes(size, "little")
+    return {**call.tables, step.table: bytes(page)}
+
+
+def one_gib_wrong(handover: Handover) -> Tables:
+    """One page of 1 GiB leads to its neighbour's memory; nothing in the call itself depends on it."""
+    return entry_changed(handover, WRONG_GIB, 1, lambda entry: entry - GIB)
+
+
+def write_chain(linux: Linux, slot: int, depth: int, lacks: int, has: int) -> None:
+    """One chain of tables for top-level `slot`, each using its entry 1, with the odd entry at `depth`.
+
+    The page that it leads to is free RAM at a GiB of its own above 4 GiB, so that it fits pages of any size.
+    """
+    table, index = linux.cpu.cr3, slot
+    page = (5 + slot - FIRST_SLOT) << 30
+    for level in range(len(LONG4.levels)):
+        odd = level == depth
+        last = level + 1 == len(LONG4.levels) or bool(odd and has & PS and level)
+        target = page if last else alloc_pages(linux, 1)
+        entry = target | _ORDINARY
+        linux.memory.write_u64(table + 8 * index, entry & ~lacks | has if odd else entry)
+        if last:
+            return
+        table, index = target, 1
+
+
+@contextmanager
+def _with_odd_entries(linux: Linux) -> Iterator[None]:
+    """What 3.5 does, and the odd entries are there during the call."""
+    with v3_5.efi_call_phys(linux):
+        for number, (depth, lacks, has) in enumerate(ODD):
+            write_chain(linux, FIRST_SLOT + number, depth, lacks, has)
+        yield
+
 
 # Robin's pointer on the table that hpa's plan uses, as 3.5 leaves it: an identity map and no direct map.
 NO_DIRECT_MAP = replace(
@@ -33,6 +99,13 @@ NO_DIRECT_MAP = replace(
     title="The va patch on 3.5's trampoline_pgd, which has no direct map",
     source="made up: the table of arch/x86/realmode/init.c, v3.5, with the switch of hpa-sync",
     efi_call_phys=hpa_sync.efi_call_phys,
+)
+ODD_ENTRIES = replace(
+    v3_5.KERNEL,
+    name="odd entries",
+    title="Linux 3.5 with odd entries in slots that it does not use",
+    source="made up, to judge the processor",
+    efi_call_phys=_with_odd_entries,
 )
 
 
@@ -71,7 +144,7 @@ DECISIVE = (
     NamedCase("hpa-sync, descriptors of 56 bytes", "hpa-sync", descriptor_size=56),
     NamedCase("va-patch, straddling 512 GiB", "va-patch", buffer=0x7F_FFFF_FF80),
     NamedCase("va-patch, no direct map", NO_DIRECT_MAP),
-    NamedCase("3.5, odd entries elsewhere", odd_entries.KERNEL, buffer=0x7F_FFFF_E000),
+    NamedCase("3.5, odd entries elsewhere", ODD_ENTRIES, buffer=0x7F_FFFF_E000),
     NamedCase("3.5, i386", "3.5", ram="1G", arch="i386"),
     NamedCase("3.5, i386 with PAE", "3.5", ram="1G", arch="i386-pae"),
     NamedCase("va-patch, i386", "va-patch", ram="1G", arch="i386"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,36 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from ..units import GIB
 from .build import witness
-from .errors import JudgeError
-from .host import QEMU, FirmwareImage
+from .host import FirmwareImage, JudgeError
+from .qemu import VENDORS, firmware_options, launched, phys_bits
 
-VENDORS = {"intel": "GenuineIntel", "amd": "AuthenticAMD"}
 REQUEST_FILE = "opt/org.efimm/request"
 TIMEOUT = 120.0
-LEAST_PHYS_BITS = 40
-
-# What lies above the RAM's own size: the part that devices displace below 4 GiB (q35 leaves 2 GiB there), and above the
-# RAM a window of 32 GiB for PCI devices.
-_DISPLACED, _PCI_WINDOW = 2 * GIB, 32 * GIB
-# On an AMD processor QEMU keeps the last 12 GiB below 1 TiB free of RAM (HyperTransport) by starting again at 1 TiB.
-_AMD_HOLE, _AMD_ABOVE = (1 << 40) - 12 * GIB, 1 << 40
 
 # For suspend to RAM a build with SMM keeps 16 MiB of RAM from 8 MiB on to itself, where a kernel belongs.
 _NO_SUSPEND = ("-global", "ICH9-LPC.disable_s3=1")
-
-# What QEMU inherits of the process that becomes it (include/uapi/linux/prctl.h).  Transparent huge pages would turn
-# each 4 KiB that a probe touches into 2 MiB of this computer's memory; and QEMU is to end with us, however we end.
-_PR_SET_PDEATHSIG, _PR_SET_THP_DISABLE = 1, 41
-_BECOME = (
-    "import ctypes, os, sys\n"
-    "prctl = ctypes.CDLL(None).prctl\n"
-    f"prctl({_PR_SET_THP_DISABLE}, 1, 0, 0, 0)\n"
-    f"prctl({_PR_SET_PDEATHSIG}, 9, 0, 0, 0)\n"
-    "if os.getppid() != int(sys.argv[1]): sys.exit()\n"
-    "os.execvp(sys.argv[2], sys.argv[2:])"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +33,15 @@ class Guest:
 
     @property
     def phys_bits(self) -> int:
-        """How many physical address bits the processor gets: enough for the RAM, and no more.
-
-        A firmware may map all that could be addressed, and then each further bit doubles its work.
-        """
-        top = self.ram + _DISPLACED + _PCI_WINDOW
-        if self.vendor == "amd" and top > _AMD_HOLE:
-            top = _AMD_ABOVE + self.ram + _PCI_WINDOW
-        return max((top - 1).bit_length(), LEAST_PHYS_BITS)
+        """How many physical address bits the processor gets."""
+        return phys_bits(self.ram, self.vendor)
 
     def command(self, request: Path | None) -> list[str]:
         """The command line.  What the firmware writes into its variable store is forgotten."""
-        command = [QEMU, *self.hardware(), "-kernel", str(witness(self.arch)), "-serial", "stdio"]
+        command = [*self.hardware(), "-kernel", str(witness(self.arch)), "-serial", "stdio"]
         if request is not None:
             command += ["-fw_cfg", f"name={REQUEST_FILE},file={request}"]
-        if self.firmware.variables is None:
-            return [*command, "-bios", str(self.firmware.code)]
-        code = f"if=pflash,format=raw,unit=0,readonly=on,file={self.firmware.code}"
-        store = f"if=pflash,format=raw,unit=1,snapshot=on,file={self.firmware.variables}"
-        return [*command, "-drive", code, "-drive", store]
+        return command + firmware_options(self.firmware)
 
     def hardware(self) -> list[str]:
         """The options that describe the virtual machine."""
@@ -98,12 +65,11 @@ class Power:
 
     def on(self, command: Sequence[str], stderr: IO[bytes], files: Sequence[int]) -> subprocess.Popen[bytes]:
         """Start a guest with its serial line on a pipe; JudgeError when the power is off."""
-        become = [sys.executable, "-I", "-S", "-c", _BECOME, str(os.getpid())]
         with self._lock:
             if self._running is None:
                 raise JudgeError("the judge was told to stop")
             process = subprocess.Popen(
-                [*become, *command],
+                launched(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -1,45 +1,27 @@
 """What the simulated kernel gives to the firmware: taken in the doorway, at the moment of each call.
 
-A `WatchedFirmware` stands in for the model's firmware and behaves as it does.  Whatever a kernel's code does before the
-call, and whichever tables it switches to, is then seen as the firmware sees it: in CR3 and in the arguments.
+The model's firmware has its watchers told.  Whatever a kernel's code does before the call, and whichever tables it
+switches to, is then seen as the firmware sees it: in CR3 and in the arguments.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from ..linux import Kernel, Linux
 from ..machines import Machine
 from ..run import Outcome, boot, enter
 from ..uefi import EfiStatus, Firmware
 from ..uefi.tables import SERVICES
-from ..x86 import Cpu, GeneralProtection, PageFault, PagingMode
+from ..x86 import Cpu, GeneralProtection, PageFault
 from ..x86.memory import PAGE_MASK
-from ..x86.registers import CR0_PG, Registers
-from .errors import JudgeError
-from .tables import Tables, reachable
+from ..x86.registers import CR0_PG
+from .host import JudgeError
+from .tables import Moment, reachable
 
 SWITCH = "SetVirtualAddressMap"
 NO_SWITCH = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The processor and the tables below its CR3, when a service was called with `arguments`.
-
-    `mode` is the one that the tables are made for; a 32-bit kernel has turned paging off (`paging`).
-    """
-
-    registers: Registers
-    cr3: int
-    mode: PagingMode
-    tables: Tables
-    arguments: tuple[int, ...] = ()
-
-    @property
-    def paging(self) -> bool:
-        """True when the tables are in force."""
-        return bool(self.registers.cr0 & CR0_PG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,52 +63,36 @@ class Handover:
         return self.call if self.call.paging else self.after
 
 
-@dataclass
 class _Watch:
-    """What was seen in the doorway so far."""
+    """Notes the first call of each service of a firmware; SetVirtualAddressMap is called a second time."""
 
-    moments: dict[str, Moment] = field(default_factory=dict)
-    second_call: EfiStatus | None = None
+    def __init__(self, firmware: Firmware) -> None:
+        self.firmware, self.moments = firmware, dict[str, Moment]()
+        self.second_call: EfiStatus | None = None
+        firmware.watchers.append(self._entering)
+        firmware.leavers.append(self._leaving)
 
+    def _entering(self, cpu: Cpu) -> None:
+        address, arguments = self.firmware.calling
+        name = self.firmware.service_at(cpu, address)
+        if name not in self.moments:
+            self.moments[name] = _moment(cpu, arguments)
 
-class WatchedFirmware(Firmware):
-    """The model's firmware after somebody has noted who called it; SetVirtualAddressMap is called a second time."""
-
-    def __init__(self, watched: Firmware, watch: _Watch) -> None:
-        # Not Firmware.__init__: the firmware is laid out in memory already, and this is the same one.
-        vars(self).update(vars(watched))
-        self._watch = watch
-        self._name_of = {pa: name for name, pa in self.layout.services.items()}
-
-    def call(self, cpu: Cpu, address: int, *arguments: int) -> EfiStatus:
-        """As Firmware.call, with its result and its exceptions; the first call of each service is noted."""
-        pa = cpu.walk(address).pa
-        name = self._name_of.get(pa, "") if pa is not None else ""
-        first = name not in self._watch.moments
-        if first:
-            self._watch.moments[name] = _moment(cpu, arguments)
-        if name != SWITCH or not first:
-            return super().call(cpu, address, *arguments)
-        try:
-            return super().call(cpu, address, *arguments)
-        finally:
-            self._watch.second_call = self._call_again(cpu, address, arguments)
-
-    def _call_again(self, cpu: Cpu, address: int, arguments: tuple[int, ...]) -> EfiStatus | None:
-        registers, running = (cpu.rip, cpu.rsp, cpu.cr2), self.running
-        try:
-            return super().call(cpu, address, *arguments)
-        except (PageFault, GeneralProtection):
-            return None
-        finally:
-            (cpu.rip, cpu.rsp, cpu.cr2), self.running = registers, running
+    def _leaving(self, cpu: Cpu) -> None:
+        address, arguments = self.firmware.calling
+        if self.firmware.service_at(cpu, address) != SWITCH:
+            return
+        self.firmware.leavers.remove(self._leaving)  # the call below is the second, and no third follows
+        registers, running = (cpu.rip, cpu.rsp, cpu.cr2), self.firmware.running
+        with suppress(PageFault, GeneralProtection):
+            self.second_call = self.firmware.call(cpu, address, *arguments)
+        (cpu.rip, cpu.rsp, cpu.cr2), self.firmware.running = registers, running
 
 
 def hand_over(machine: Machine, kernel: Kernel | str) -> Handover:
     """Boot `kernel` on `machine`, let it call the model's firmware, and keep what it handed over."""
     linux = boot(machine, kernel)
-    watch = _Watch()
-    linux.firmware = WatchedFirmware(linux.firmware, watch)
+    watch = _Watch(linux.firmware)
     before, place = _services(linux), _running_at(linux.cpu)
     outcome = enter(linux)
     call = watch.moments.get(SWITCH) or _without_switch(watch, linux)

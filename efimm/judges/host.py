@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from .errors import NotInstalledError
+
+class JudgeError(ValueError):
+    """The question could not be put to the firmware, or got no answer; the message says why in one line."""
+
+
+class NotInstalledError(JudgeError):
+    """A program or a firmware file is not on this computer; the message names the Debian packages that bring them."""
+
 
 # Debian's names of the packages, and of the firmware files in them.
 PACKAGES = {
@@ -47,16 +56,17 @@ def firmware_arch(arch: str) -> str:
     return "i386" if arch.startswith("i386") else "x86_64"
 
 
-def find_firmware(arch: str = "x86_64") -> FirmwareImage | None:
+def find_firmware(arch: str = "x86_64", *, with_store: bool = False) -> FirmwareImage | None:
     """The firmware for `arch`: the file that the environment names, else the first known place; None.
 
-    EFIMM_OVMF (EFIMM_OVMF_IA32) is one file, or a code file and a variable store with a colon between them.
+    EFIMM_OVMF (EFIMM_OVMF_IA32) is one file, or a code file and a variable store with a colon between them.  Of the
+    known places those `with_store` come first, where that is asked for: such a build is what machines usually have.
     """
     setting = os.environ.get(SETTING[arch], "")
     if setting:
         code, _, variables = setting.partition(":")
         return _existing(FirmwareImage(Path(code), Path(variables) if variables else None), SETTING[arch])
-    for place, store in _KNOWN_PLACES[arch]:
+    for place, store in sorted(_KNOWN_PLACES[arch], key=lambda known: with_store and known[1] is None):
         if Path(place).exists() and (store is None or Path(store).exists()):
             return FirmwareImage(Path(place), Path(store) if store else None)
     return None
@@ -73,12 +83,28 @@ def require(arch: str = "x86_64") -> FirmwareImage:
     return firmware
 
 
+def require_for_linux() -> FirmwareImage:
+    """The firmware for a guest with a real kernel, which needs QEMU beside it, but no compiler; NotInstalledError."""
+    firmware = find_firmware(with_store=True)
+    missing = [QEMU] if shutil.which(QEMU) is None else []
+    if missing or firmware is None:
+        raise NotInstalledError(_advice(missing + ["x86_64"] * (firmware is None)))
+    return firmware
+
+
 def cache_folder() -> Path:
     """The folder for what can be made again: the built witness and the firmware's memory maps.  It exists."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "efimm"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@lru_cache
+def qemu_version() -> str:
+    """QEMU's own line about itself, such as "QEMU emulator version 7.2.22"."""
+    done = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout.partition("\n")[0].partition(" (")[0]
 
 
 def _existing(image: FirmwareImage, setting: str) -> FirmwareImage:

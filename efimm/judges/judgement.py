@@ -9,8 +9,7 @@ from ..uefi import EfiStatus
 from ..x86.rights import PF_PROT, PF_RSVD
 from .guest import Guest
 from .handover import Handover
-from .probes import Prediction
-from .request import Question
+from .request import Prediction, Question
 from .testimony import FAULTED, NOT_TRIED, SEEN_OTHER, SEEN_TAG, Finding, Reply, Testimony
 
 PAGE_FAULT = 14

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, replace
 from datetime import date
 from functools import lru_cache
@@ -17,16 +17,33 @@ from pathlib import Path
 from typing import Any
 
 from ..machines import answers_file
-from .cases import NamedCase
-from .errors import JudgeError
-from .firmware_map import map_of
-from .host import PACKAGES, FirmwareImage
+from .cases import NamedCase, ask_all, named_case
+from .guest import TIMEOUT
+from .host import PACKAGES, FirmwareImage, JudgeError, NotInstalledError, firmware_arch, require
 from .judgement import Judgement, Mismatch, judge
-from .probes import Prediction
+from .request import Prediction
 from .session import put
-from .testimony import Finding, read_testimony
+from .testimony import Finding, map_of, read_testimony
 
 _HOW = "efimm judge --all --record data/firmware-answers.json"
+
+
+def answers(
+    *names: str, timeout: float = TIMEOUT, progress: Callable[[str], None] = lambda _: None
+) -> dict[str, Judgement]:
+    """The judgements of these cases of `named_cases`; those with `recorded` set were not asked for now.
+
+    Either all are asked now or none is.  Raises JudgeError where real firmware is here and gives no answer, too:
+    a record must not hide that.
+    """
+    wanted = [named_case(name) for name in names]
+    try:
+        for arch in {firmware_arch(case.arch) for case in wanted}:
+            require(arch)
+    except NotInstalledError as missing:
+        progress(f"{missing}; showing recorded answers")
+        return {case.name: recall(case) for case in wanted}
+    return {case.name: judged for case, judged in ask_all(wanted, timeout=timeout, progress=progress)}
 
 
 def recall(named: NamedCase, kept: dict[str, Any] | None = None) -> Judgement:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
+from ..files import write_text
 from ..linux import Kernel
 from ..machines import MAXPHYADDR, machine
 from ..run import find_kernel
+from ..uefi.memmap import EfiMemoryDescriptor
 from ..units import GIB
-from .broken import Breaker
-from .errors import JudgeError
-from .firmware_map import FirmwareMap, learn, map_of, qemu_version
+from .build import source_hash
 from .guest import TIMEOUT, Guest, Power, boot
-from .handover import hand_over
+from .handover import Handover, hand_over
+from .host import JudgeError, cache_folder, qemu_version
 from .judgement import Judgement, judge
-from .probes import addresses, predict
-from .request import Question
-from .testimony import read_testimony
+from .request import Question, addresses, predict
+from .tables import Tables
+from .testimony import FirmwareMap, map_of, read_testimony
 
 LEAST_RAM = 512 << 20
 
 Progress = Callable[[str], None]
+# Tables broken on purpose, in place of the kernel's: a judge is worth something when it also says no.
+Breaker = Callable[[Handover], Tables]
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,17 @@ def ask(
     raise JudgeError("the firmware's memory map is another one at every boot: the model cannot boot on it")
 
 
+def learn(guest: Guest, *, timeout: float, afresh: bool = False, power: Power | None = None) -> FirmwareMap:
+    """The map of `guest`'s firmware: from the cache, or from a boot (always from one when `afresh`)."""
+    kept = cache_folder() / f"map-{_key(guest)}.json"
+    known = None if afresh else _load(kept)
+    if known is not None:
+        return known
+    found = map_of(read_testimony(boot(guest, timeout=timeout, power=power)))
+    write_text(kept, json.dumps(asdict(found)))
+    return found
+
+
 def _check(case: Case) -> None:
     """Refuse what cannot be asked before any firmware is booted for it; raises MachineError, JudgeError."""
     find_kernel(case.kernel)
@@ -109,3 +126,21 @@ def _teller(progress: Progress) -> Callable[[str], None]:
             progress(word)
 
     return hear
+
+
+def _load(path: Path) -> FirmwareMap | None:
+    """What an earlier boot left there; None where there is nothing, or nothing that this version can read."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data["descriptors"] = tuple(EfiMemoryDescriptor(**each) for each in data["descriptors"])
+        return FirmwareMap(**data)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _key(guest: Guest) -> str:
+    """A name that changes with whatever the map may depend on."""
+    files = [path for path in (guest.firmware.code, guest.firmware.variables) if path is not None]
+    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    what = (guest.hardware(), stamps, qemu_version(), source_hash(guest.arch))
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import cached_property
+from typing import Final, Literal, Protocol
 
+from ..x86 import Walk, walk
 from ..x86.memory import PAGE_MASK, PAGE_SIZE, PhysMemory
 from ..x86.modes import ADDRESS_MASK, P, PagingMode, reserved_masks
-from .errors import JudgeError
+from ..x86.registers import CR0_PG, Registers
+from .host import JudgeError
 
 MOST_TABLES = 8192
 
@@ -16,6 +19,41 @@ MOST_TABLES = 8192
 Tables = dict[int, bytes]
 
 _WORD_CODES: Final[dict[int, Literal["Q", "I"]]] = {8: "Q", 4: "I"}
+
+
+class Readable(Protocol):
+    """Memory by physical address: a model's, or that of a guest that stands still."""
+
+    def read(self, pa: int, size: int, /) -> bytes:
+        """The bytes at [pa, pa + size)."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The processor and the tables below its CR3, when a service was called with `arguments`.
+
+    `mode` is the one that the tables are made for; a 32-bit kernel has turned paging off (`paging`).
+    """
+
+    registers: Registers
+    cr3: int
+    mode: PagingMode
+    tables: Tables
+    arguments: tuple[int, ...] = ()
+
+    @property
+    def paging(self) -> bool:
+        """True when the tables are in force."""
+        return bool(self.registers.cr0 & CR0_PG)
+
+    @cached_property
+    def memory(self) -> PhysMemory:
+        """A memory that holds these tables and nothing else."""
+        return memory_of(self.tables)
+
+    def walk(self, va: int) -> Walk:
+        """What the processor found for `va` at this moment."""
+        return walk(self.memory, self.cr3, va, self.mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +65,7 @@ class TablePlace:
     va: int
 
 
-def reachable(memory: PhysMemory, root: int, mode: PagingMode, maxphyaddr: int) -> Tables:
+def reachable(memory: Readable, root: int, mode: PagingMode, maxphyaddr: int) -> Tables:
     """Every table page that `root` leads to, in ascending order, for a processor with these physical address bits.
 
     Runs become bytes here.  JudgeError when there are more than MOST_TABLES: the guest would have to be fed with them.

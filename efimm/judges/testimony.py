@@ -1,12 +1,16 @@
-"""What the firmware answered: the witness's lines, read."""
+"""What the firmware answered, and its memory map: the witness's lines, read."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
-from ..uefi.memmap import EfiMemoryDescriptor
-from .errors import JudgeError
+from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap, e820_from_efi
+from ..units import GIB
+from .guest import Guest
+from .host import JudgeError
 
 Fields = dict[str, str]
 
@@ -85,6 +89,39 @@ class Testimony:
         return tuple(move for move in self.moves if move)
 
 
+@dataclass(frozen=True)
+class FirmwareMap:
+    """What a guest's firmware says of its memory at ExitBootServices, and how large the witness is in it.
+
+    `descriptors` are in the firmware's own order, which is not always ascending.
+    `system_table` is the physical address of EFI_SYSTEM_TABLE.
+    """
+
+    descriptors: tuple[EfiMemoryDescriptor, ...]
+    image_size: int
+    vendor: str
+    system_table: int
+
+    @cached_property
+    def _ascending(self) -> list[EfiMemoryDescriptor]:
+        return sorted(self.descriptors, key=lambda region: region.physical_start)
+
+    def region(self, pa: int) -> EfiMemoryDescriptor | None:
+        """The region around physical address `pa`, None where there is none."""
+        place = bisect_right(self._ascending, pa, key=lambda region: region.physical_start) - 1
+        found = self._ascending[place] if place >= 0 else None
+        return found if found is not None and pa < found.end else None
+
+    def memory_map(self, guest: Guest) -> MemoryMap:
+        """The map for the simulated machine.  Its e820 list is made the way a boot loader makes it."""
+        return MemoryMap(
+            name="ovmf",
+            descriptors=self.descriptors,
+            e820=e820_from_efi(self.descriptors),
+            title=f"QEMU guest with {guest.ram / GIB:g} GiB ({guest.vendor}), firmware {self.vendor}",
+        )
+
+
 def read_testimony(lines: Iterable[str]) -> Testimony:
     """The lines of one boot as a Testimony; JudgeError when its beginning is missing, or a line is damaged."""
     lines = tuple(lines)
@@ -98,6 +135,12 @@ def read_testimony(lines: Iterable[str]) -> Testimony:
         return _testimony(lines, by_topic)
     except KeyError as error:
         raise JudgeError(f"a line of the witness is damaged: it has no {error}") from error
+
+
+def map_of(said: Testimony) -> FirmwareMap:
+    """The map that a boot told."""
+    vendor = said.firmware["vendor"].replace("_", " ")
+    return FirmwareMap(said.descriptors, said.image_size, vendor, said.system_table)
 
 
 def _testimony(lines: tuple[str, ...], by_topic: dict[str, list[Fields]]) -> Testimony:

@@ -40,15 +40,15 @@ def judgement(found: Judgement) -> str:
             *_call(outcome, found.question.handover.switches),
         ]
     )
-    lines += ["", _row("", "the model says", "the firmware says")]
+    lines += ["", row("", "the model says", "the firmware says")]
     for field in fields(Side):
         mine, its = getattr(found.model, field.name), getattr(found.firmware, field.name)
         if (mine, its) not in ((None, None), ((), ())):
-            lines.append(_row(_LABELS[field.name], _shown(field.name, mine), _shown(field.name, its), mine != its))
+            lines.append(row(_LABELS[field.name], _shown(field.name, mine), _shown(field.name, its), mine != its))
     if found.rip is not None:
-        lines.append(_row("RIP", "", f"{found.rip:#x} in"))
-        lines.append(_row("", "", _place(found, found.rip)))
-    lines.append(_row("probes", str(found.to_probe), f"{found.probed} tried, {len(found.mismatches)} differ"))
+        lines.append(row("RIP", "", f"{found.rip:#x} in"))
+        lines.append(row("", "", _place(found, found.rip)))
+    lines.append(row("probes", str(found.to_probe), f"{found.probed} tried, {len(found.mismatches)} differ"))
     lines += [line for each in found.mismatches[:MOST_MISMATCHES] for line in mismatch(each)]
     lines += ["", verdict(found)]
     return "\n".join(lines)
@@ -112,7 +112,8 @@ def _place(found: Judgement, pa: int) -> str:
     return "no memory" if region is None else EfiMemoryType(region.type).name
 
 
-def _row(label: str, mine: str, its: str, differ: bool = False) -> str:
+def row(label: str, mine: str, its: str, differ: bool = False) -> str:
+    """A line of the comparison; an arrow at its end where the sides differ."""
     return f"{label:<16}{mine:<26}{its:<26}{'  <--' if differ else ''}".rstrip()
 
 

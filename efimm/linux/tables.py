@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from ..trace import Trace
 from ..x86 import PageTable
-from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, Range, Segment, TableArea
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory
 from ..x86.modes import ADDRESS_MASK, LONG4, PS, Level, P
+from ..x86.tablearea import Range, Segment, TableArea
 from .layout import PAGE_TABLE, PMD_SHIFT
 
 _TABLE_BITS = 9

@@ -11,11 +11,10 @@ from typing import TypeVar
 
 from ..kernels import KERNELS
 from ..linux.state import Kernel
-from .finding import Finding, Story
+from .finding import Finding, Story, Survey
 from .histories import HISTORIES
 from .interleave import search
 from .stories import STORIES, Plot
-from .surveys import Survey
 
 __all__ = ["HISTORIES", "STORIES", "Finding", "Plot", "Story", "Survey", "search", "search_history", "survey"]
 

@@ -81,6 +81,8 @@ class Firmware:
         self.layout: Layout = lay_out(memory, memory_map, tables)
         self.running = False
         self.watchers: list[Callable[[Cpu], None]] = []  # told of each call before it is entered
+        self.leavers: list[Callable[[Cpu], None]] = []  # told of each call when it is over, be it by a fault
+        self.calling: tuple[int, tuple[int, ...]] = (0, ())  # the address and the arguments of the latest call
         self._services: dict[int, str] = {pa: name for name, pa in self.layout.services.items()}
 
     @property
@@ -98,8 +100,21 @@ class Firmware:
         Raises PageFault or GeneralProtection when the stack, the code or anything that the service touches cannot be
         reached, and WildCall when the code at `address` is no service.
         """
+        self.calling = address, arguments
         for watch in self.watchers:
             watch(cpu)
+        try:
+            return self._enter(cpu, address, arguments)
+        finally:
+            for watch in tuple(self.leavers):  # one may take itself away
+                watch(cpu)
+
+    def service_at(self, cpu: Cpu, address: int) -> str:
+        """The name of the service that a call of `address` would reach with the tables in force; "" for none."""
+        pa = cpu.walk(address).pa
+        return "" if pa is None else self._services.get(pa, "")
+
+    def _enter(self, cpu: Cpu, address: int, arguments: tuple[int, ...]) -> EfiStatus:
         cpu.rsp -= self.tables.word
         cpu.write(cpu.rsp, self.tables.pack(cpu.rip))
         self.running = True

@@ -2,7 +2,8 @@
 
 A direct map of 64 TiB by 4 KiB pages takes 128 GiB of page tables.  Nearly all of them hold arithmetic progressions, so
 such tables are kept as a few numbers and answer reads as if the bytes were there: a `TableRun` one progression, a
-`TableArea` the thousands of a machine with thousands of nodes.  A written page is simply a frame from then on.
+`TableArea` (tablearea.py) the thousands of a machine with thousands of nodes.  A written page is simply a frame from
+then on.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import struct
 from bisect import bisect_left, bisect_right, insort_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import accumulate
-from operator import attrgetter, itemgetter
+from functools import lru_cache
+from operator import attrgetter
 from typing import Final, Literal, Protocol
 
 PAGE_SHIFT = 12
@@ -57,6 +57,12 @@ class TableRun:
     def run_at(self, _pfn: int) -> TableRun | None:
         """The run itself."""
         return self
+
+    def pages(self, start: int, end: int) -> TableRun:
+        """The part of the run in the frames from `start` up to `end`."""
+        before, size = (start - self.first_pfn) * self.entries_per_page, (end - start) * self.entries_per_page
+        low, high = max(self.low - before, 0), min(self.high - before, size)
+        return TableRun(start, end - start, low, high, self.entry(before + low), self.step, self.entry_bytes)
 
     def page(self, pfn: int) -> bytearray:
         """The 4096 bytes of the run's table page `pfn`."""
@@ -106,6 +112,9 @@ class LazyTables(Protocol):
     def run_at(self, pfn: int) -> TableRun | None:
         """The pages around `pfn` as a run, or None where they are not one."""
 
+    def pages(self, start: int, end: int) -> LazyTables:
+        """The part in the frames from `start` up to `end`."""
+
 
 class PhysMemory:
     """Sparse physical memory: any address below 2**52 can be read (zeros until written) and written."""
@@ -116,6 +125,7 @@ class PhysMemory:
         # The same frames by number as words of 8 and of 4 bytes; who writes there changes `version`.
         self.words: dict[int, dict[int, memoryview]] = {size: {} for size in _WORD_CODES}
         self._lazy: list[LazyTables] = []
+        self._hiding: list[int] = []  # the frames of bytes that hide a page of `_lazy`, ascending
 
     def read(self, pa: int, size: int) -> bytes:
         """The `size` bytes at physical address `pa`; ValueError outside 52 bits, or below 0 bytes.  Never allocates."""
@@ -166,6 +176,20 @@ class PhysMemory:
             insort_right(self._lazy, each, key=_FIRST_PFN)
         self.version += 1
 
+    def replace_tables(self, run: TableRun) -> None:
+        """Let `run` stand for its pages instead of what stood for them; none of them may be bytes by now."""
+        end = run.first_pfn + run.count
+        first = bisect_right(self._lazy, run.first_pfn, key=_FIRST_PFN) - 1
+        behind = bisect_left(self._lazy, end, key=_FIRST_PFN)
+        parts: list[LazyTables] = []
+        for each in self._lazy[first:behind]:
+            if each.first_pfn < run.first_pfn:
+                parts.append(each.pages(each.first_pfn, run.first_pfn))
+            if each.first_pfn + each.count > end:
+                parts.append(each.pages(end, each.first_pfn + each.count))
+        self._lazy[first:behind] = sorted([*parts, run], key=_FIRST_PFN)
+        self.version += 1
+
     @property
     def lazy_tables(self) -> Sequence[LazyTables]:
         """The tables that are computed, by their first frame; a frame of bytes hides one of their pages."""
@@ -175,6 +199,14 @@ class PhysMemory:
         """The run that frame `pfn` belongs to; None where it is bytes by now, nothing, or more than one progression."""
         tables = None if pfn in self._frames else self._tables_at(pfn)
         return tables.run_at(pfn) if tables else None
+
+    def run_from(self, pfn: int) -> TableRun | None:
+        """As `run_at`, but from frame `pfn` on, and only as far as no page of it has become bytes."""
+        run = self.run_at(pfn)
+        if run is None:
+            return None
+        place, end = bisect_right(self._hiding, pfn), run.first_pfn + run.count
+        return run.pages(pfn, min(end, self._hiding[place]) if place < len(self._hiding) else end)
 
     def _tables_at(self, pfn: int) -> LazyTables | None:
         place = bisect_right(self._lazy, pfn, key=_FIRST_PFN)
@@ -196,7 +228,10 @@ class PhysMemory:
     def _frame(self, pfn: int) -> bytearray:
         frame = self._frames.get(pfn)
         if frame is None:
-            frame = self._frames[pfn] = bytearray(self._page(pfn))
+            tables = self._tables_at(pfn)
+            if tables:
+                insort_right(self._hiding, pfn)
+            frame = self._frames[pfn] = tables.page(pfn) if tables else bytearray(PAGE_SIZE)
             for size, code in _WORD_CODES.items():
                 self.words[size][pfn] = memoryview(frame).cast(code)
         return frame
@@ -210,81 +245,3 @@ def _check(pa: int, size: int) -> None:
         raise ValueError(f"{size} bytes")
     if pa < 0 or pa + size > 1 << PHYSICAL_BITS:
         raise ValueError(f"physical address {pa:#x} (+{size:#x}) is outside {PHYSICAL_BITS} bits")
-
-
-_BITS = 9  # a table of 8-byte entries has 512
-_INDEX_MASK = (1 << _BITS) - 1
-_LOW, _HIGH = itemgetter(0), itemgetter(1)
-
-Range = tuple[int, int]
-# Entries [low, high) of a level, counted from address 0, are first, first + step, ...: (low, high, first, step).
-Segment = tuple[int, int, int, int]
-
-
-class TableArea:
-    """Pages from frame `first_pfn` on that hold `tables`, one after the other, with `segments` as their entries.
-
-    `tables` are ranges [low, high) of a level's tables, counted from address 0; `segments` are entries of that level.
-    Both are sorted, nothing overlaps, and every segment lies in a range.  Entries outside segments are 0.
-    """
-
-    def __init__(self, first_pfn: int, count: int, tables: Sequence[Range], segments: Sequence[Segment]) -> None:
-        self.first_pfn, self.count, self.entry_bytes = first_pfn, count, 8
-        self._tables, self._segments = tables, segments
-
-    @cached_property
-    def _starts(self) -> list[int]:
-        """The place of the first table of each range among the pages."""
-        return list(accumulate((high - low for low, high in self._tables[:-1]), initial=0))
-
-    def word(self, pfn: int, index: int) -> int:
-        """Entry `index` of the table page `pfn`."""
-        number = self._table(pfn) << _BITS | index
-        place = bisect_right(self._segments, number, key=_LOW) - 1
-        low, high, first, step = self._segments[place] if place >= 0 else (0, 0, 0, 0)
-        return first + (number - low) * step if low <= number < high else 0
-
-    def page(self, pfn: int) -> bytearray:
-        """The 4096 bytes of the table page `pfn`."""
-        start = self._table(pfn) << _BITS
-        page = bytearray(PAGE_SIZE)
-        for low, high, first, step in self._between(start, start + _INDEX_MASK + 1):
-            skipped = max(start - low, 0)
-            count = min(high, start + _INDEX_MASK + 1) - low - skipped
-            at = 8 * (low + skipped - start)
-            page[at : at + 8 * count] = progression(first + skipped * step, count, step)
-        return page
-
-    def run_at(self, pfn: int) -> TableRun | None:
-        """The pages around `pfn` that one segment fills alone, as a run; None for a page with several, or none."""
-        table = self._table(pfn)
-        here = self._between(table << _BITS, table + 1 << _BITS)
-        if len(here) != 1:
-            return None
-        low, high, first, step = here[0]
-        start, end = self._alone(low, high)
-        begin = max(low, start << _BITS)
-        first += (begin - low) * step
-        low, high = begin - (start << _BITS), min(high, end << _BITS) - (start << _BITS)
-        return TableRun(pfn - (table - start), end - start, low, high, first, step)
-
-    def _alone(self, low: int, high: int) -> Range:
-        """The tables in which the segment [low, high) has no neighbour."""
-        start, end = low >> _BITS, (high - 1 >> _BITS) + 1
-        if len(self._between(start << _BITS, start + 1 << _BITS)) > 1:
-            start += 1
-        if len(self._between(end - 1 << _BITS, end << _BITS)) > 1:
-            end -= 1
-        return start, end
-
-    def _between(self, start: int, end: int) -> Sequence[Segment]:
-        """The segments with an entry in [start, end)."""
-        return self._segments[
-            bisect_right(self._segments, start, key=_HIGH) : bisect_left(self._segments, end, key=_LOW)
-        ]
-
-    def _table(self, pfn: int) -> int:
-        """Which table of its level the page holds."""
-        page = pfn - self.first_pfn
-        place = bisect_right(self._starts, page) - 1
-        return self._tables[place][0] + page - self._starts[place]

@@ -7,6 +7,7 @@ roots by name, and where the tables come from.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from .memory import PAGE_SHIFT, PAGE_SIZE, PHYSICAL_BITS, PhysMemory
 from .modes import LEGACY, LONG4, LONG5, PAE, PagingMode
 
 MODES = {"legacy32": LEGACY, "pae": PAE, "4level": LONG4, "5level": LONG5}
+TABLES_NPZ, TABLES_JSON = "tables.npz", "tables.json"
 _LARGEST = 1 << 30  # bytes of pages, unpacked
 
 
@@ -30,10 +32,10 @@ def load_tables(path: str | os.PathLike[str]) -> tuple[PhysMemory, dict[str, int
     """
     folder = Path(path)
     folder = folder if folder.is_dir() else folder.parent
-    about = _about(folder / "tables.json")
+    about = _about(folder / TABLES_JSON)
     mode = MODES[about["mode"]]
     memory = PhysMemory()
-    for pfn, page in _pages(folder / "tables.npz", mode.entry_bytes):
+    for pfn, page in _pages(folder / TABLES_NPZ, mode.entry_bytes):
         memory.write(pfn << PAGE_SHIFT, page)
     return memory, about["roots"], mode
 
@@ -91,3 +93,52 @@ def _pages(path: Path, entry_bytes: int) -> list[tuple[int, bytes]]:
         raise TableFileError(f"{path}: expected page frame numbers below 2^{PHYSICAL_BITS - PAGE_SHIFT}")
     raw = pages.astype(f"<u{entry_bytes}", copy=False)
     return [(int(pfn), row.tobytes()) for pfn, row in zip(pfns, raw, strict=True)]
+
+
+def save_tables(folder: str | os.PathLike[str], pages: Mapping[int, bytes], about: Mapping[str, Any]) -> None:
+    """Write table pages (by physical address) and what is known of them into `folder`, for `load_tables`.
+
+    `about` has at least `mode` (one of MODES) and `roots`.  Each file is complete, or as it was before.
+    """
+    import json  # noqa: PLC0415 - as in _about
+
+    here = Path(folder)
+    here.mkdir(parents=True, exist_ok=True)
+    entry_bytes = MODES[about["mode"]].entry_bytes
+    frames = sorted(pages)
+    pfns = b"".join((pa >> PAGE_SHIFT).to_bytes(8, "little") for pa in frames)
+    arrays = {
+        "pfns": _npy("<u8", (len(frames),), pfns),
+        "pages": _npy(
+            f"<u{entry_bytes}", (len(frames), PAGE_SIZE // entry_bytes), b"".join(pages[pa] for pa in frames)
+        ),
+    }
+    _replace(here / TABLES_NPZ, _zipped({f"{name}.npy": data for name, data in arrays.items()}))
+    _replace(here / TABLES_JSON, (json.dumps(about, indent=1) + "\n").encode())
+
+
+def _npy(kind: str, shape: tuple[int, ...], data: bytes) -> bytes:
+    """The bytes of an .npy file, version 1.0 (NumPy's NEP 1): a head of a multiple of 64 bytes, then the numbers."""
+    head = repr({"descr": kind, "fortran_order": False, "shape": shape})
+    size = -(-(len(head) + 11) // 64) * 64
+    return b"\x93NUMPY\x01\x00" + (size - 10).to_bytes(2, "little") + head.ljust(size - 11).encode() + b"\n" + data
+
+
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    import io  # noqa: PLC0415 - as in _arrays
+    import zipfile  # noqa: PLC0415
+
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in files.items():
+            packed.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return whole.getvalue()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,170 @@
+"""A kernel or a firmware of the reader's own, from a file: `--kernel ./my_fix.py`, `--firmware ./mine.py`.
+
+The file is a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels do, or a
+`FirmwareKind` in the name FIRMWARE.  It is executed, with all that this means, and stderr says so beforehand.  Where
+one answer is printed, the whole command is run a second time in a process below this one, which the code may ruin, and
+which ends when its time is up.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+import click
+
+from ..linux import Kernel
+from ..maps.errors import printable
+from ..uefi.runtime import FirmwareKind
+from ..workers import end_with, how_it_ended, limit_memory, told
+from .ending import INTERRUPTED, Watch
+
+_Record = TypeVar("_Record")
+_loaded: list[str] = []
+_below = False  # True in the process below
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from efimm.cli import main_below; main_below({parent})"
+_ENDED_ITSELF = 100  # added to the exit status there: any lower one is the work of the reader's code
+TIMEOUT = 60.0  # seconds
+MEMORY = 8 << 30  # bytes of address space for it: a dump of 64 TiB by small pages is large
+_GRACE = 1.0  # seconds in which the process below can tidy up
+
+
+def keep_timeout(context: click.Context, seconds: float) -> None:
+    """Remember how long the code of a file may run."""
+    context.meta[__name__] = seconds
+
+
+def watched(context: click.Context, option: click.Parameter, value: str) -> str | Kernel:
+    """As `from_option`, but a file is executed in the process below only: above it raises Watch."""
+    if value.endswith(".py") and not context.resilient_parsing and not _below:
+        raise Watch(value, context.meta.get(__name__, TIMEOUT))
+    return from_option(context, option, value)
+
+
+def own_firmware(context: click.Context, _option: click.Parameter, value: str) -> str | FirmwareKind:
+    """As `watched`, for a firmware."""
+    if not value.endswith(".py") or context.resilient_parsing:
+        return value
+    if not _below:
+        raise Watch(value, context.meta.get(__name__, TIMEOUT))
+    return load(
+        value, "FIRMWARE", FirmwareKind, "a FirmwareKind in the name FIRMWARE, such as replace(EDK2, name='mine', ...)"
+    )
+
+
+def one_more(context: click.Context, option: click.Parameter, value: str | None) -> str | Kernel | None:
+    """As `watched`, for a command that runs every kernel anyway: it takes files only."""
+    if value is not None and not value.endswith(".py"):
+        raise click.UsageError(f"--kernel {value}: expected a file ./NAME.py, as every other kernel is run anyway")
+    return None if value is None else watched(context, option, value)
+
+
+def run_below(order: Watch) -> int:
+    """Run this command once more in a process below, for at most so many seconds; its exit status.
+
+    ClickException where the time was up, or the reader's code has ended the process.
+    """
+    program = _PROGRAM.format(path=sys.path, parent=os.getpid())
+    below = subprocess.Popen([sys.executable, "-P", "-c", program, *sys.argv[1:]])
+    try:
+        below.wait(order.timeout)
+    except subprocess.TimeoutExpired:
+        seconds = f"no end within {order.timeout:g} seconds (--timeout sets that)"
+        raise click.ClickException(f"{order.path}: too long: {seconds}") from None
+    finally:
+        _end(below)
+    if below.returncode == INTERRUPTED:  # which leaves at once
+        return INTERRUPTED
+    if below.returncode < _ENDED_ITSELF:
+        raise click.ClickException(f"{order.path}: broken: {how_it_ended(below.returncode)}")
+    return below.returncode - _ENDED_ITSELF
+
+
+def go_below(parent: int) -> None:
+    """Make this process the one below: with a limit of memory, and an end with its parent."""
+    global _below  # noqa: PLW0603 - a process is below for as long as it lives
+    _below = True
+    end_with(parent)
+    limit_memory(MEMORY)
+
+
+def status_above(status: int) -> int:
+    """The exit status of the process below that tells the one above of `status`."""
+    return _ENDED_ITSELF + status
+
+
+def _end(below: subprocess.Popen[bytes]) -> None:
+    if below.poll() is None:
+        below.terminate()
+        try:
+            below.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            below.kill()
+            below.wait()
+
+
+def from_option(context: click.Context, _option: click.Parameter, value: str) -> str | Kernel:
+    """The record for a name that ends in .py, any other name as it is; UsageError for a file that gives no record."""
+    if context.resilient_parsing or not value.endswith(".py"):  # a shell that completes a line must run nothing
+        return value
+    return load(value, "KERNEL", Kernel, "a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)")
+
+
+def load(path: str, name: str, kind: type[_Record], expected: str) -> _Record:
+    """Execute `path` and give what it leaves in `name`; ClickException, in one line, for whatever goes wrong."""
+    try:
+        source = Path(path).read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from None
+    click.echo(f"efimm: executing the Python code in {printable(path)}", err=True)
+    _loaded.append(path)
+    module = ModuleType("own_kernel")
+    sys.modules[module.__name__] = module  # where dataclasses look their module up
+    try:
+        exec(compile(source, path, "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
+        raise click.UsageError(mistake(error)) from None
+    finally:
+        del sys.modules[module.__name__]  # so that cloudpickle sends its functions and not its name
+    record = getattr(module, name, None)
+    if not isinstance(record, kind):
+        raise click.UsageError(f"{path}: expected {expected}")
+    return record
+
+
+def mistake(error: BaseException) -> str:
+    """`error` in one line that names the file it arose in, else the one executed last, and the line where it can.
+
+    "" where no file was executed.
+    """
+    if not _loaded:
+        return ""
+    if isinstance(error, SyntaxError) and error.filename in _loaded:
+        return f"{error.filename}:{error.lineno}: {error.msg}"
+    place, cause = _raised_in_own(error) or (_loaded[-1], error)
+    return f"{place}: {told(cause)}"
+
+
+def is_own(error: BaseException) -> bool:
+    """True when the code of a file that was executed has raised `error`, or its cause."""
+    return _raised_in_own(error) is not None
+
+
+def _raised_in_own(error: BaseException) -> tuple[str, BaseException] | None:
+    return next((found for path in reversed(_loaded) if (found := _raised_in(path, error))), None)
+
+
+def _raised_in(path: str, error: BaseException) -> tuple[str, BaseException] | None:
+    """The line of `path` in which `error` or its cause arose, and which of them did."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
+            if frame.filename == path:
+                return f"{path}:{frame.lineno}", cause
+        cause = cause.__cause__
+    return None
