@@ -21,7 +21,7 @@ IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test site slides handout picture offline-kit bench bench-views fuzz nightly lint format lock clean
+.PHONY: help lab test site lite slides handout picture offline-kit bench bench-views fuzz nightly lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test: .venv/.installed-dev  ## run every test and every notebook, on up to four 
 
 site: .venv/.installed-site  ## the series as web pages that need no Python and no network, in site/ (2 minutes)
 	$(BIN)/efimm site --output site
+
+lite: .venv/.installed-site  ## the notebooks for any browser, with nothing installed, in site/lite/ (half a minute)
+	$(BIN)/efimm lite --output site/lite
 
 slides: .venv/.installed  ## the slides of the workshop as one page, site/slides.html
 	$(BIN)/python workshop/slides.py
@@ -56,7 +59,8 @@ bench-views: .venv/.installed-dev  ## measure how soon the pictures follow the m
 fuzz: .venv/.installed-dev  ## send a minute of damaged bytes to every reader of text (7 minutes)
 	EFIMM_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/test_fuzz.py
 
-nightly: .venv/.installed-dev  ## put every case to real firmware, and more questions to a real kernel (20 minutes)
+nightly: .venv/.installed-dev  ## every notebook in a browser, every case to real firmware, more questions to a real kernel (an hour)
+	EFIMM_NIGHTLY=1 $(BIN)/python -m pytest tests/test_lite.py tests/test_room.py $(PYTEST_ARGS)
 	EFIMM_JUDGE_ALL=1 EFIMM_VMLINUZ=$${EFIMM_VMLINUZ:-$$(tests/fetch-kernel linux-image-amd64)} $(BIN)/python -m pytest tests/test_judge.py tests/test_judge_linux.py $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev  ## check style and types
@@ -89,9 +93,7 @@ clean:  ## remove .venv and everything built
 	"$$found" -m venv --clear $(if $(UV),--without-pip) .venv
 	@touch $@
 
-.venv/.installed .venv/.installed-dev .venv/.installed-bench .venv/.installed-site .venv/.installed-kit: .venv/.made pyproject.toml jupyter/overrides.json
+.venv/.installed .venv/.installed-dev .venv/.installed-bench .venv/.installed-site .venv/.installed-kit: .venv/.made pyproject.toml
 	$(if $(LOCKED),$(INSTALL) --require-hashes -r requirements/dev.txt)
 	$(INSTALL) $(if $(LOCKED),--no-deps) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
-	@mkdir -p .venv/share/jupyter/lab/settings
-	@cp jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch .venv/.installed $@

@@ -143,6 +143,11 @@ def answers_file() -> Path:
     return installed("data") / "firmware-answers.json"
 
 
+def searches_file() -> Path:
+    """What the searches of `efimm.locks` found, for a Python that cannot run several processors."""
+    return installed("data") / "lock-searches.json"
+
+
 def linux_runs() -> dict[str, Path]:
     """The recorded runs of real kernels that come with efimm: their names and folders, for `judges.linux.recall`."""
     return {path.parent.name: path.parent for path in sorted(installed("data").glob("linux/*/tables.npz"))}

@@ -163,7 +163,7 @@ def test_ci_run_can_be_run():
 
 
 def test_jupyterlab_starts_without_a_pop_up():
-    settings = json.loads((ROOT / "jupyter" / "overrides.json").read_text(encoding="utf-8"))
+    settings = json.loads((ROOT / "efimm/course/settings/overrides.json").read_text(encoding="utf-8"))
 
     assert settings["@jupyterlab/apputils-extension:notification"] == {"fetchNews": "false", "checkForUpdates": False}
 

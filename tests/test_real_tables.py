@@ -200,3 +200,19 @@ def test_pae_roots_need_no_page_of_their_own():
     assert isinstance(memory, PhysMemory)
     slots = [step.pa for step in walk(memory, roots["live_cr3"], 0xC000_0000, mode).steps[:1]]
     assert slots == [roots["live_cr3"] + 3 * 8]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_numpy_writes_what_is_read_without_it(name, order, tmp_path):
+    (path,) = (path for path in table_files().values() if path.name == name)
+    (tmp_path / "tables.json").write_bytes((path / "tables.json").read_bytes())
+    with np.load(path / "tables.npz") as saved:
+        pfns, pages = saved["pfns"], saved["pages"]
+    entries = pages.dtype.newbyteorder(order)
+    np.savez(tmp_path / "tables.npz", pfns=pfns.astype("u4"), pages=pages.astype(entries))
+
+    memory, _, _ = load_tables(tmp_path)
+
+    for pfn, page in zip(pfns, pages, strict=True):
+        assert memory.read(int(pfn) << 12, 4096) == page.tobytes()

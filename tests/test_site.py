@@ -45,7 +45,7 @@ def read(path: Path) -> Anchors:
 def site(tmp_path_factory):
     """All pages; the notebooks as they are kept, since running them is what other tests do."""
     folder = tmp_path_factory.mktemp("site")
-    written = list(make_site(folder, run=lambda path: nbformat.read(path, as_version=4)))
+    written = list(make_site(folder, run=lambda path: nbformat.read(path, as_version=4), lite=False))
     assert all(path.stat().st_size for path in written)
     return folder
 

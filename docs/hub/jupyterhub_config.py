@@ -17,7 +17,9 @@ from jupyterhub.auth import Authenticator
 
 c = get_config()  # noqa: F821 - JupyterHub puts it there
 
-people = dict(line.split(None, 1) for line in Path(os.environ["EFIMM_HUB_PEOPLE"]).read_text().splitlines() if line.strip())
+people = dict(
+    line.split(None, 1) for line in Path(os.environ["EFIMM_HUB_PEOPLE"]).read_text().splitlines() if line.strip()
+)
 people = {name.lower(): password.strip() for name, password in people.items()}
 if weak := [name for name, password in people.items() if len(password) < 12]:
     raise ValueError(f"passwords of fewer than 12 characters: {', '.join(weak)}")
@@ -26,7 +28,7 @@ if weak := [name for name, password in people.items() if len(password) < 12]:
 class OwnPassword(Authenticator):
     """Each name has its own password, so nobody becomes somebody else by typing another name."""
 
-    async def authenticate(self, handler, data):
+    async def authenticate(self, _handler: object, data: dict[str, str]) -> str | None:
         """The name where the password is its own; None else."""
         name = data["username"].lower()
         known = compare_digest(people.get(name, "").encode(), data["password"].encode())

@@ -29,8 +29,11 @@ COMMANDS = {
     "gauntlet": ("trials", "Send a kernel through every scenario."),
     "judge": ("judge", "Ask real firmware: OVMF in QEMU."),
     "lab": ("notebooks", "Open JupyterLab on the notebooks."),
+    "lite": ("notebooks", "Write the notebooks for any browser."),
     "locks": ("trials", "Try every order of steps around pgd_lock."),
     "map": ("files", "Print the memory map that a file holds."),
+    "reset": ("notebooks", "Give a fresh copy of a notebook."),
+    "room": ("notebooks", "Serve the course to a room, and count."),
     "run": ("runs", "Boot a kernel and let it call the firmware."),
     "site": ("notebooks", "Write the whole series as pages."),
     "walk": ("tables", "Walk a page table for a virtual address."),
@@ -91,7 +94,7 @@ def main() -> NoReturn:
 
 def main_below(parent: int) -> NoReturn:
     """The command in the process below, where the code of a reader's file is executed."""
-    from .own_kernel import go_below, status_above  # noqa: PLC0415 - no other command needs it
+    from .own_code import go_below, status_above  # noqa: PLC0415 - no other command needs it
 
     go_below(parent)
     try:
@@ -105,14 +108,14 @@ def _answer(exits: Exits) -> int:
     try:
         return cli(standalone_mode=False, prog_name="efimm", obj=exits) or 0
     except Watch as order:
-        from .own_kernel import run_below  # noqa: PLC0415 - as above
+        from .own_code import run_below  # noqa: PLC0415 - as above
 
         return run_below(order)
 
 
 def _of_own_code(error: BaseException, *, anywhere: bool = False) -> str:
     """`error` in one line if a reader's own code raised it (`anywhere`: or was executed before it); "" else."""
-    own = sys.modules.get(f"{__name__}.own_kernel")  # not there: nothing of the reader's was executed either
+    own = sys.modules.get(f"{__name__}.own_code")  # not there: nothing of the reader's was executed either
     if own is None or not (anywhere or own.is_own(error)):
         return ""
     said: str = own.mistake(error)

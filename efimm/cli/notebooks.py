@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import click
 
-from ..course.series import notebooks_folder
+from ..course.work import FOLDER, open_copy, reset
 from ..files import write_text
 from .options import JSON, PORT
 
@@ -45,20 +47,96 @@ def site_command(output: str) -> None:
         click.echo(f"{written}: {written.stat().st_size:,} bytes")
 
 
+_SETTINGS = Path(__file__).parent.parent / "course" / "settings"  # JupyterLab's news and update pop-ups are off
+_DIR = click.option(
+    "--dir", "mine", default=FOLDER, show_default=True, metavar="DIR", help="Where your copies of the notebooks are."
+)
+
+
 @click.command("lab", context_settings={"ignore_unknown_options": True})
+@_DIR
 @click.option(
-    "--folder", type=click.Path(exists=True, file_okay=False), help="The notebooks to open [default: efimm's]."
+    "--folder", type=click.Path(exists=True, file_okay=False), help="Open these notebooks themselves, without a copy."
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def lab_command(folder: str | None, arguments: tuple[str, ...]) -> None:
-    """Open JupyterLab on the notebooks; further ARGUMENTS go to `jupyter lab`."""
-    options = [
-        f"--ServerApp.root_dir={Path(folder) if folder else notebooks_folder()}",
-        "--LabApp.default_url=/lab/tree/00-start-here.ipynb",
-    ]
+def lab_command(mine: str, folder: str | None, arguments: tuple[str, ...]) -> None:
+    """Open JupyterLab on your copies of the notebooks, made on first use.
+
+    What you changed is kept when efimm is renewed; `efimm reset 04` gives a fresh copy.  Further ARGUMENTS go to
+    `jupyter lab`.
+    """
+    if folder is None and (said := str(open_copy(Path(mine)))):
+        click.echo(f"{mine}: {said}")
+    options = [f"--ServerApp.root_dir={Path(folder or mine).resolve()}"]
+    options += ["--LabApp.default_url=/lab/tree/00-start-here.ipynb", f"--LabApp.app_settings_dir={_SETTINGS}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
     _become("jupyterlab", [*options, *arguments])
+
+
+@click.command("room")
+@click.option("--site", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Pages made by efimm site.")
+@click.option("--lan", is_flag=True, help="Serve the local network, and not this computer alone.")
+@click.option("--port", default=8017, show_default=True, type=click.IntRange(0, 65535), help="0 is any free one.")
+def room_command(site: Path | None, lan: bool, port: int) -> None:
+    """Serve the course to a room, and count its predictions.
+
+    Without --site the pages are made once (three minutes) and kept in the user's cache.
+    """
+    from ..room import server, votes  # noqa: PLC0415 - tornado takes longer to import than other commands take
+
+    async def serve() -> None:
+        with server.opened(site or _site_of_ones_own(), votes.Votes(votes.questions()), lan=lan, port=port) as room:
+            click.echo(server.terminal_qr(room.address))
+            click.echo(f"the room       {room.address}{'' if lan else '  (this computer only; others: --lan)'}")
+            click.echo(f"you            {room.instructors_page}")
+            click.echo(f"the projector  {room.projectors_page}")
+            click.echo("Ctrl-C closes the room.")
+            await server.forever()
+
+    click.echo("Compressing the pages...")
+    asyncio.run(serve())
+
+
+def _site_of_ones_own() -> Path:
+    """The site in the user's cache, made when this efimm is first asked for it."""
+    from ..course.lite import cache_folder, digest  # noqa: PLC0415 - as above
+    from ..course.site import make_site  # noqa: PLC0415 - as above
+
+    site = cache_folder() / f"site-{digest()}"
+    if not site.is_dir():
+        with TemporaryDirectory(dir=site.parent) as temporary:
+            for number, written in enumerate(make_site(Path(temporary) / "site"), 1):
+                click.echo(f"\rmaking the pages: {number} {written.name:40}", nl=False)
+            click.echo()
+            (Path(temporary) / "site").rename(site)
+    return site
+
+
+@click.command("lite")
+@click.option("-o", "--output", default="site/lite", show_default=True, metavar="DIR", help="Where to write it.")
+@click.option(
+    "--wheels",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder with Pyodide's own wheels of numpy and matplotlib, to take them in.",
+)
+def lite_command(output: str, wheels: Path | None) -> None:
+    """Write the notebooks for the reader's own browser: JupyterLite, to be put on any web server.
+
+    Fetches what it is made of once, and keeps it in the user's cache.
+    """
+    from ..course.lite import make_lite  # noqa: PLC0415 - other commands do not need it
+
+    click.echo(make_lite(Path(output), wheels=wheels))
+
+
+@click.command("reset")
+@click.argument("notebook")
+@_DIR
+def reset_command(notebook: str, mine: str) -> None:
+    """Give a fresh copy of NOTEBOOK (04, glossary, 04-solutions); yours is kept beside it."""
+    fresh, kept = reset(Path(mine), notebook)
+    click.echo(f"{fresh}: as efimm brings it" + (f"; yours is now {kept}" if kept else ""))
 
 
 @click.command("dashboard", context_settings={"ignore_unknown_options": True})

@@ -12,7 +12,8 @@ from ..machines import installed
 _HEAD = re.compile(r"^# (?P<title>.+)$", re.MULTILINE)
 _GOALS = re.compile(r"\*\*You will be able to:\*\* (.+?)\n\*\*", re.DOTALL)
 _TIME = re.compile(r"\*\*Time:\*\* (.+?)(?:\n\n|\Z)", re.DOTALL)
-_OF_THE_SERIES = "[0-9][0-9]-*.ipynb"
+# What the series is made of.  Copies and trials that somebody left beside them ("Untitled", "-Copy1") are not.
+_OF_THE_SERIES = re.compile(r"[0-9]{2}-[a-z0-9-]+\.ipynb|glossary\.ipynb")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,14 @@ def notebooks_folder() -> Path:
 
 def chapters(folder: Path | None = None) -> list[Chapter]:
     """The numbered notebooks of the series, in order."""
-    return [_chapter(path) for path in sorted((folder or notebooks_folder()).glob(_OF_THE_SERIES))]
+    return [_chapter(path) for path in shipped(folder) if path.name[0].isdigit() and path.parent.name != "solutions"]
+
+
+def shipped(folder: Path | None = None) -> list[Path]:
+    """Every notebook that belongs to efimm: the numbered ones, the glossary, the solutions."""
+    folder = folder or notebooks_folder()
+    there = [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("solutions/*.ipynb"))]
+    return [path for path in there if _OF_THE_SERIES.fullmatch(path.name)]
 
 
 def _chapter(path: Path) -> Chapter:

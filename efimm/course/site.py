@@ -7,10 +7,12 @@ of the package's names, which pdoc makes from the docstrings.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import inspect
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
@@ -22,27 +24,34 @@ from ..maps.errors import printable
 from ..show.drawing.styles import STATIC
 from ..trials import SupportTable, support_table
 from .export import Kernels, page
-from .series import chapters, notebooks_folder
+from .lite import make_lite
+from .series import chapters, notebooks_folder, shipped
 
 REFERENCE = "api"
+LITE = "lite"
+_BODY = re.compile(r"<body[^>]*>")
 
 
-def make_site(folder: Path, *, run: Callable[[Path], Any] | None = None) -> Iterator[Path]:
+def make_site(folder: Path, *, run: Callable[[Path], Any] | None = None, lite: bool = True) -> Iterator[Path]:
     """Write all pages to `folder`, and give the path of each when it is written.
 
-    `run`, where it is given, makes an executed notebook from a notebook's path.  Raises ValueError, before anything is
-    written, where pdoc is not installed, and for a folder that is neither ours nor empty.
+    `run`, where it is given, makes an executed notebook from a notebook's path.  With `lite` the notebooks that run in
+    the browser are there, too, and each page leads to its own.  Raises ValueError, before anything is written, where
+    pdoc is not installed, and for a folder that is neither ours nor empty.
     """
     _must_have_pdoc()
     own_folder(folder)
     notebooks = notebooks_folder()
-    paths = [path for path in sorted(notebooks.rglob("*.ipynb")) if ".ipynb_checkpoints" not in path.parts]
+    paths = shipped()
     with Kernels() as kernels:
         for path, notebook in zip(paths, map(run, paths) if run else kernels.executed(paths), strict=True):
-            yield _write(folder / path.relative_to(notebooks).with_suffix(".html"), notebook)
+            place = path.relative_to(notebooks)
+            yield _write(folder / place.with_suffix(".html"), notebook, _run_it_live(place) if lite else "")
     yield _write(folder / "index.html", _of_text(contents()))
     yield _write(folder / "support.html", _of_text(support(support_table(progress=False))))
     yield reference(folder / REFERENCE)
+    if lite:
+        yield make_lite(folder / LITE)
 
 
 def contents() -> str:
@@ -58,6 +67,7 @@ Watch a real Linux/UEFI page-table bug happen, understand it, and try fixes on i
 These pages are the notebooks, run once. Sliders move, and everything answers that the browser was sent once. To change
 a cell, or to have an answer checked, install efimm and open the notebooks in JupyterLab.
 
+{public()}
 | notebook | afterwards you can | time | |
 |---|---|---|---|
 {"".join(rows)}
@@ -71,6 +81,15 @@ Every name in the package, with what it does and its source:
 |---|---|
 {"".join(f"| [{name}](./{REFERENCE}/{name.replace('.', '/')}.html) | {said} |" + chr(10) for name, said in packages())}
 """
+
+
+def public(urls: Mapping[str, str] | None = None) -> str:
+    """A line of links to where efimm is published ([project.urls]); "" while it is not."""
+    if urls is None:
+        entries = importlib.metadata.metadata("efimm").get_all("Project-URL") or ()
+        urls = dict(entry.split(", ", 1) for entry in entries)
+    links = ", ".join(f"[{name}]({url})" for name, url in urls.items())
+    return f"Published: {links}.\n" if links else ""
 
 
 def packages() -> list[tuple[str, str]]:
@@ -141,6 +160,15 @@ def _of_text(markdown: str) -> Any:
     return new_notebook(cells=[new_markdown_cell(markdown)])  # type: ignore[no-untyped-call]  # nbformat has no types
 
 
-def _write(path: Path, notebook: Any) -> Path:
+def _run_it_live(notebook: Path) -> str:
+    """A line that leads from the page of a notebook to the same one in Lite, which no browser opens from a disk."""
+    address = f"{'../' * (len(notebook.parts) - 1)}{LITE}/notebooks/index.html?path={notebook.as_posix()}"
+    return f"""<p style="margin: 8px 24px; text-align: right; font-family: sans-serif">
+<a href="{address}">Run it live</a><script>if (location.protocol === "file:") document.currentScript
+.previousElementSibling.replaceWith("To run it live, open these pages from a server: efimm room")</script></p>"""
+
+
+def _write(path: Path, notebook: Any, above: str = "") -> Path:
+    """Write a page, with `above` before everything else in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_text(path, page(notebook, path.stem))
+    return write_text(path, _BODY.sub(lambda tag: tag[0] + above, page(notebook, path.stem), count=1))

@@ -14,7 +14,9 @@ from ..linux.state import Kernel
 from .finding import Finding, Story, Survey
 from .histories import HISTORIES
 from .interleave import search
+from .recorded import recorded_search
 from .stories import STORIES, Plot
+from .turns import can_switch
 
 __all__ = ["HISTORIES", "STORIES", "Finding", "Plot", "Story", "Survey", "search", "search_history", "survey"]
 
@@ -27,10 +29,14 @@ def search_history(history: str | Kernel, story: str | Plot = "flush", *, xen: b
     `history` is a name in HISTORIES or in efimm.KERNELS, or a kernel of your own; `story` a name in STORIES, or a plot
     of your own; with `xen` it runs as a paravirtualised guest.  Among bad ends the one with the fewest changes of the
     processor is shown.  "fork", with three processors, takes seconds, and half a minute where there is nothing to find.
-    ValueError for an unknown name.  Not covered: more processors, processes or calls than the story has.
+    In a browser that cannot stop in the middle of Python a recorded search is shown, and says so; for a kernel of your
+    own NoStacksError is raised there.  ValueError for an unknown name.  Not covered: more processors, processes or
+    calls than the story has.
     """
     kernel = _named(history, {**KERNELS, **HISTORIES}, "history")
     plot = _named(story, STORIES, "story")
+    if not can_switch() and isinstance(history, str) and isinstance(story, str):
+        return recorded_search(history, story, xen)
     return search(lambda: plot.start(kernel, xen=xen))
 
 

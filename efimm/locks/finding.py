@@ -41,8 +41,9 @@ class Finding:
     """What a search found.  `bad_end` is "" when nothing bad can happen in any order; then `schedule` is empty.
 
     `steps` are those of the schedule, `stopped` the processors that could not go on after it, with what kept each.
-    `schedules` is how many were run, `states` how many different situations they passed through.  `str()` is the
-    schedule as text of at most 72 columns, one line a step, a column for each processor.
+    `schedules` is how many were run, `states` how many different situations they passed through; `recorded` means that
+    they were run elsewhere.  `str()` is the schedule as text of at most 72 columns, one line a step, a column for each
+    processor.
     """
 
     programs: tuple[str, ...]
@@ -52,6 +53,7 @@ class Finding:
     stopped: tuple[tuple[int, str], ...] = ()
     schedules: int = 0
     states: int = 0
+    recorded: bool = False
 
     @property
     def lines(self) -> tuple[tuple[int, str], ...]:
@@ -60,6 +62,7 @@ class Finding:
 
     def __str__(self) -> str:
         searched = f"{self.states} situations in {self.schedules} schedules"
+        searched += "; recorded, since this browser\ncannot stop in the middle of Python" if self.recorded else ""
         if not self.bad_end:
             return f"Nothing bad can happen in any order of steps.\n({searched})"
         width = WIDTH // len(self.programs)

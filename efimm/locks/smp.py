@@ -12,11 +12,11 @@ it, and whether a thread still lives is never asked: it may be slow to end.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..linux.smp import Crash, Processor, apic, at_once, run_on
+from .turns import Lock, Thread
 
 Program = Callable[[], None]
 
@@ -53,10 +53,10 @@ class SmpProcessor(Processor):
         self.machine: Smp | None = None
         self._order = Choice(number)
         self._off = self._runs = False  # told to end; has been given the turn, and has not given it back
-        self._turn, self._back = threading.Lock(), threading.Lock()
+        self._turn, self._back = Lock(), Lock()
         self._turn.acquire()
         self._back.acquire()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = Thread(target=self._run, daemon=True)
 
     @property
     def others(self) -> Sequence[Processor]:

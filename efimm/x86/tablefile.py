@@ -7,9 +7,12 @@ roots by name, and where the tables come from.
 from __future__ import annotations
 
 import os
+import sys
+from array import array
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .memory import PAGE_SHIFT, PAGE_SIZE, PHYSICAL_BITS, PhysMemory
 from .modes import LEGACY, LONG4, LONG5, PAE, PagingMode
@@ -58,22 +61,53 @@ def _about(path: Path) -> dict[str, Any]:
     return {"mode": mode, "roots": roots}
 
 
-def _arrays(path: Path) -> tuple[Any, Any]:
+def _arrays(path: Path) -> tuple[_Array, _Array]:
     """What a tables.npz has as `pfns` and `pages`, whatever that is."""
-    # Imported here, because everything else of the package starts without them.
+    # Imported here, because everything else of the package starts without it.
     import zipfile  # noqa: PLC0415
-
-    import numpy as np  # noqa: PLC0415
 
     try:
         with zipfile.ZipFile(path) as packed:
-            unpacked = sum(member.file_size for member in packed.infolist())
-        if unpacked <= _LARGEST:
-            with np.load(path, allow_pickle=False) as arrays:
-                return np.asanyarray(arrays["pfns"]), np.asanyarray(arrays["pages"])
-    except Exception as error:  # damaged bytes make zlib.error, TokenError, MemoryError, NotImplementedError, ...
+            if sum(member.file_size for member in packed.infolist()) <= _LARGEST:
+                return _array(packed.read("pfns.npy")), _array(packed.read("pages.npy"))
+    except Exception as error:  # damaged bytes make zlib.error, SyntaxError, MemoryError, NotImplementedError, ...
         raise TableFileError(f"{path}: expected an .npz file with pfns and pages: {_line(error)}") from error
     raise TableFileError(f"{path}: expected at most {_LARGEST >> 20} MiB of pages")
+
+
+class _Array(NamedTuple):
+    """An array of integers from a file: their type ("u8", "i4"), the shape, and all of them in a row."""
+
+    kind: str
+    shape: tuple[int, ...]
+    values: array[int]
+
+
+_CODES = {"u1": "B", "i1": "b", "u2": "H", "i2": "h", "u4": "I", "i4": "i", "u8": "Q", "i8": "q"}
+_LONGEST_HEAD = 10_000  # numpy's own limit
+
+
+def _array(raw: bytes) -> _Array:
+    """The .npy format, version 1 to 3 (NumPy's NEP 1), of integers in C order; read without numpy, which not every
+    Python has.
+    """
+    import ast  # noqa: PLC0415 - as above
+
+    if raw[:6] != b"\x93NUMPY":
+        raise ValueError("not an .npy file")
+    start = 10 if raw[6] == 1 else 12
+    data = start + int.from_bytes(raw[8:start], "little")
+    if data > _LONGEST_HEAD:
+        raise ValueError("a head that is too long")
+    head = ast.literal_eval(raw[start:data].decode("latin-1").strip())
+    order, kind = str(head["descr"])[:1], str(head["descr"])[1:]
+    values = array(_CODES[kind])
+    values.frombytes(raw[data:])
+    if head["fortran_order"] or len(values) != prod(head["shape"]):
+        raise ValueError("expected as many numbers as the shape says, in C order")
+    if (order == ">") != (sys.byteorder == "big") and order in "<>":
+        values.byteswap()
+    return _Array(kind, tuple(head["shape"]), values)
 
 
 def _line(error: Exception) -> str:
@@ -85,14 +119,16 @@ def _pages(path: Path, entry_bytes: int) -> list[tuple[int, bytes]]:
     """The pages of a tables.npz with their frame numbers."""
     pfns, pages = _arrays(path)
     words = PAGE_SIZE // entry_bytes
-    if pfns.ndim != 1 or pfns.dtype.kind not in "ui" or pages.shape != (len(pfns), words):
+    if len(pfns.shape) != 1 or pages.shape != (*pfns.shape, words):
         raise TableFileError(f"{path}: expected a page of {words} entries for each page frame number")
-    if pages.dtype.kind not in "ui" or pages.dtype.itemsize != entry_bytes:
+    if pages.kind not in {f"u{entry_bytes}", f"i{entry_bytes}"}:
         raise TableFileError(f"{path}: expected entries of {entry_bytes} bytes")
-    if len(pfns) and (int(pfns.min()) < 0 or int(pfns.max()) >= 1 << PHYSICAL_BITS - PAGE_SHIFT):
+    if pfns.values and (min(pfns.values) < 0 or max(pfns.values) >= 1 << PHYSICAL_BITS - PAGE_SHIFT):
         raise TableFileError(f"{path}: expected page frame numbers below 2^{PHYSICAL_BITS - PAGE_SHIFT}")
-    raw = pages.astype(f"<u{entry_bytes}", copy=False)
-    return [(int(pfn), row.tobytes()) for pfn, row in zip(pfns, raw, strict=True)]
+    if sys.byteorder == "big":
+        pages.values.byteswap()
+    raw = memoryview(pages.values.tobytes())
+    return [(pfn, bytes(raw[at * PAGE_SIZE : (at + 1) * PAGE_SIZE])) for at, pfn in enumerate(pfns.values)]
 
 
 def save_tables(folder: str | os.PathLike[str], pages: Mapping[int, bytes], about: Mapping[str, Any]) -> None:

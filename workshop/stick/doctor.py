@@ -9,5 +9,5 @@ PYTHON = HERE / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "
 
 if __name__ == "__main__":
     if not PYTHON.exists():
-        sys.exit("Not installed yet. First:  python3 install.py")
+        sys.exit("Not installed yet. First:  python3 start.py")
     sys.exit(subprocess.run([PYTHON, "-m", "efimm", "doctor", *sys.argv[1:]], check=False).returncode)

@@ -6,14 +6,13 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SETTINGS = Path("share/jupyter/lab/settings")
+FIRST, LAST = (3, 11), (3, 14)
 
 
 def main() -> None:
     """Make the venv and fill it, or say in a line what is in the way."""
-    wanted = (HERE / "python-version.txt").read_text().strip()
-    if "%d.%d" % sys.version_info[:2] != wanted:
-        sys.exit("This folder is for Python %s, and this is Python %d.%d." % (wanted, *sys.version_info[:2]))
+    if not FIRST <= sys.version_info[:2] <= LAST:
+        sys.exit("This is Python %d.%d; the folder has packages for 3.11 to 3.14." % sys.version_info[:2])
     print("Making a place for efimm in", HERE / "venv")
     venv.create(HERE / "venv", with_pip=True, clear=True)
     python = HERE / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
@@ -21,9 +20,7 @@ def main() -> None:
     done = subprocess.run([*pip, "--no-index", "--find-links", HERE / "wheels", "efimm[dashboard]"], check=False)
     if done.returncode:
         sys.exit("The packages could not be installed; the lines above say why.")
-    settings = HERE / "venv" / SETTINGS
-    settings.mkdir(parents=True, exist_ok=True)
-    (settings / "overrides.json").write_bytes((HERE / "overrides.json").read_bytes())
+    (HERE / "venv" / "efimm-is-installed").touch()
     print("Done. Now:  python3 start.py")
 
 

@@ -11,6 +11,7 @@ function renderPredict(model, el) {
     event.preventDefault();
     model.set("guess", { text: field.value, number: (model.get("guess").number ?? 0) + 1 });
     model.save_changes();
+    if (model.get("kind") === "predict") tellTheRoom(model.get("question"), field.value);
   };
   form.addEventListener("submit", check);
   // Inside JupyterLab, Enter does not submit a form by itself.
@@ -30,6 +31,11 @@ function renderPredict(model, el) {
     model.off("change:question", asked);
     model.off("change:feedback", answered);
   };
+}
+
+// A room that serves this page listens, and counts predictions (efimm room); elsewhere nobody does.
+function tellTheRoom(question, answer) {
+  window.dispatchEvent(new CustomEvent("efimm-prediction", { detail: { question, answer } }));
 }
 
 function addOtherNumbers(model, form, field) {

@@ -1,0 +1,1 @@
+"""A room of sixty from one laptop: the course on the local network, and its predictions counted."""

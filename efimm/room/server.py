@@ -1,0 +1,343 @@
+"""The room's server: pages of the course for everybody, and votes; it runs nothing for those who visit.
+
+Files are compressed once, when the room opens.  Two secrets in addresses tell who may do what: the instructor's page
+reveals, clears and saves; the projector's only shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import io
+import json
+import mimetypes
+import secrets
+import socket
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import segno
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
+
+from .votes import RoomFullError, Votes
+
+STATIC = Path(__file__).parent / "static"
+ROOM_JS = '<script src="/-/room.js" defer></script>'
+BACKLOG = 1024  # connections that wait to be taken: sixty laptops with six each come at once
+LONGEST_BODY = 1024
+VOTES_AT_ONCE, VOTES_PER_SECOND = 20, 2  # of one participant
+# Not asked of the system: on Windows the registry may say anything of .js.
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ipynb": "application/json",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".md": "text/plain; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".whl": "application/zip",
+    ".woff2": "font/woff2",
+    ".zip": "application/zip",
+}
+_COMPRESSED_ALREADY = {".whl", ".zip", ".png", ".woff2", ".woff", ".pdf", ".gz", ".jpg"}
+_OURS_ONLY = "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
+
+
+@dataclass
+class Room:
+    """A room that is open: its pages, its votes, and the secrets of its two pages."""
+
+    site: Path
+    packed: Path
+    votes: Votes
+    address: str = ""
+    hidden: bool = False  # the answers stay covered until the reveal
+    instructor: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    projector: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+
+    @property
+    def instructors_page(self) -> str:
+        """Where the one who leads the room looks."""
+        return f"{self.address}-/{self.instructor}/"
+
+    @property
+    def projectors_page(self) -> str:
+        """What everybody sees; its address gives nobody a right to change anything."""
+        return f"{self.address}-/{self.projector}/"
+
+
+def pack(site: Path, folder: Path) -> None:
+    """Compressed copies of the files of `site` in `folder`; every page gets the script that sends votes."""
+    with ThreadPoolExecutor() as pool:  # zlib lets other threads run
+        for _ in pool.map(lambda path: _pack(path, folder / path.relative_to(site)), sorted(site.rglob("*"))):
+            pass
+
+
+def _pack(path: Path, to: Path) -> None:
+    if path.is_dir() or path.suffix in _COMPRESSED_ALREADY:
+        return
+    content = path.read_bytes()
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".html":
+        content = content.replace(b"</head>", f"{ROOM_JS}</head>".encode(), 1)
+        to.write_bytes(content)
+    to.with_name(f"{to.name}.gz").write_bytes(gzip.compress(content, 6, mtime=0))
+
+
+class Pages(StaticFileHandler):
+    """The files of the site, from their compressed copies where the browser takes these."""
+
+    def initialize(self, room: Room) -> None:  # type: ignore[override]  # what a route of ours passes
+        """Serve `room`."""
+        super().initialize(str(room.site), default_filename="index.html")
+        self.packed, self.suffix, self.zipped = room.packed, "", False
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        """The file to send; tornado has seen to it that it lies within the site."""
+        path = super().validate_absolute_path(root, absolute_path)
+        if path is None:
+            return None
+        self.suffix = Path(path).suffix
+        copy = self.packed / Path(path).relative_to(Path(root).resolve())
+        zipped = copy.with_name(f"{copy.name}.gz")
+        self.zipped = zipped.is_file()
+        if self.zipped and "gzip" in self.request.headers.get("Accept-Encoding", ""):
+            self.set_header("Content-Encoding", "gzip")
+            return str(zipped)
+        return str(copy) if copy.is_file() else path
+
+    @classmethod
+    def get_absolute_path(cls, root: str, path: str) -> str:
+        """Where `path` would lie; resolved, since validation compares it with the root."""
+        return str(Path(root).resolve() / path)
+
+    def get_content_size(self) -> int:
+        """Of what is sent, which may be the compressed copy."""
+        return Path(self.absolute_path or "").stat().st_size
+
+    def get_content_type(self) -> str:
+        """By the name of the file, as it is before compression."""
+        return TYPES.get(self.suffix) or mimetypes.guess_type(f"x{self.suffix}")[0] or "application/octet-stream"
+
+    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002 - tornado's signature
+        """What stands on every page."""
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+        if self.zipped:
+            self.set_header("Vary", "Accept-Encoding")
+
+
+class Answer(RequestHandler):
+    """What is no file: a vote, or one of the two pages."""
+
+    def initialize(self, room: Room) -> None:
+        """Serve `room`."""
+        self.room = room
+
+    def set_default_headers(self) -> None:
+        """Nothing is kept, nothing comes from elsewhere, and the address, with its secret, is told to nobody."""
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Security-Policy", _OURS_ONLY)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def write_error(self, status_code: int, **details: Any) -> None:  # noqa: ARG002 - tornado's signature
+        """One line of text, without anything that was sent to us."""
+        error = details.get("exc_info", (None, None))[1]
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish((isinstance(error, HTTPError) and error.log_message) or self._reason)
+
+    def sent(self) -> dict[str, str]:
+        """The body: a flat JSON object of texts.  A form of another web site cannot send this type."""
+        if not self.request.headers.get("Content-Type", "").startswith("application/json"):
+            raise HTTPError(415, "expected application/json")
+        if len(self.request.body) > LONGEST_BODY:
+            raise HTTPError(413, f"expected at most {LONGEST_BODY} bytes")
+        try:
+            body = json.loads(self.request.body)
+        except (ValueError, RecursionError):
+            raise HTTPError(400, "expected JSON") from None
+        if not isinstance(body, dict) or not all(isinstance(value, str) for value in body.values()):
+            raise HTTPError(400, "expected an object of texts")
+        return body
+
+
+class Vote(Answer):
+    """POST /-/vote: question, answer, participant."""
+
+    buckets: ClassVar[OrderedDict[str, tuple[float, float]]] = OrderedDict()
+
+    def post(self) -> None:
+        """Count one vote: 204, or a line that says why not."""
+        body = self.sent()
+        question, answer, who = (body.get(name, "") for name in ("question", "answer", "participant"))
+        if not self._may(who):
+            raise HTTPError(429, "too many votes at once; the last one counted")
+        try:
+            self.room.votes.vote(question, answer, who)
+        except ValueError as error:
+            raise HTTPError(400, str(error).replace("%", "%%")) from None
+        except RoomFullError as error:
+            raise HTTPError(503, str(error)) from None
+        self.set_status(204)
+
+    def _may(self, who: str) -> bool:
+        """A bucket of votes for each participant, which fills again; the oldest buckets are forgotten."""
+        now = time.monotonic()
+        left, then = self.buckets.pop(who[:64], (float(VOTES_AT_ONCE), now))
+        left = min(VOTES_AT_ONCE, left + (now - then) * VOTES_PER_SECOND)
+        self.buckets[who[:64]] = (left - 1 if left >= 1 else left, now)
+        if len(self.buckets) > 20_000:
+            self.buckets.popitem(last=False)
+        return left >= 1
+
+
+class Page(Answer):
+    """The instructor's page and the projector's: /-/SECRET/ and what stands below it."""
+
+    def prepare(self) -> None:
+        """404 for everybody who does not know the secret: there is nothing to be guessed at."""
+        key = self.path_args[0]
+        self.leads = secrets.compare_digest(key, self.room.instructor)
+        if not self.leads and not secrets.compare_digest(key, self.room.projector):
+            raise HTTPError(404)
+
+    def get(self, _key: str, what: str) -> None:
+        """The page, the board, the address as a picture, the votes as a table."""
+        room = self.room
+        if what == "":
+            self.set_header("Content-Type", TYPES[".html"])
+            self.finish((STATIC / ("instructor.html" if self.leads else "projector.html")).read_bytes())
+        elif what == "board":
+            state = room.votes.board() | {"address": room.address, "hidden": room.hidden}
+            self.finish(state | {"projector": room.projectors_page} if self.leads else state)
+        elif what == "qr.svg":
+            self.set_header("Content-Type", TYPES[".svg"])
+            picture = io.BytesIO()
+            segno.make(room.address, error="m").save(picture, kind="svg", scale=8)
+            self.finish(picture.getvalue())
+        elif what == "votes.csv" and self.leads:
+            self.set_header("Content-Type", "text/csv; charset=utf-8")
+            self.set_header("Content-Disposition", 'attachment; filename="votes.csv"')
+            self.finish(room.votes.csv())
+        else:
+            raise HTTPError(404)
+
+    def post(self, _key: str, what: str) -> None:
+        """What only the instructor does: show, reveal, clear, hide."""
+        if not self.leads:
+            raise HTTPError(404)
+        body, votes = self.sent(), self.room.votes
+        try:
+            match what:
+                case "show":
+                    votes.show(body.get("question", ""))
+                case "reveal":
+                    votes.reveal(body.get("question", ""))
+                case "clear":
+                    votes.clear()
+                case "hide":
+                    self.room.hidden = body.get("hidden") == "yes"
+                case _:
+                    raise HTTPError(404)
+        except ValueError as error:
+            raise HTTPError(400, str(error)) from None
+        self.set_status(204)
+
+
+class Shared(Answer):
+    """The scripts and styles of the room's own pages."""
+
+    NAMES = ("room.js", "board.js", "board.css")
+
+    def get(self, name: str) -> None:
+        """One of NAMES."""
+        self.set_header("Content-Type", TYPES[Path(name).suffix])
+        self.finish((STATIC / name).read_bytes())
+
+
+def application(room: Room) -> Application:
+    """The room as tornado serves it."""
+    passed = {"room": room}
+    return Application(
+        [
+            (r"/-/vote", Vote, passed),
+            (rf"/-/({'|'.join(Shared.NAMES)})", Shared, passed),
+            (r"/-/([\w-]{8,64})/([\w.]*)", Page, passed),
+            (r"/(.*)", Pages, passed),
+        ],
+        log_function=lambda _: None,
+    )
+
+
+@contextlib.contextmanager
+def opened(site: Path, votes: Votes, *, lan: bool = False, port: int = 0) -> Iterator[Room]:
+    """A room whose server takes connections while asyncio's loop of this thread runs.
+
+    Port 0 is any free one.  OSError where the port is taken.
+    """
+    with tempfile.TemporaryDirectory(prefix="efimm-room-") as packed:
+        pack(site, Path(packed))
+        _allow_many_files()
+        sockets = bind_sockets(port, "" if lan else "127.0.0.1", family=socket.AF_INET, backlog=BACKLOG)
+        host = own_address() if lan else "127.0.0.1"
+        room = Room(site, Path(packed), votes, f"http://{host}:{sockets[0].getsockname()[1]}/")
+        server = HTTPServer(
+            application(room),
+            max_body_size=4 * LONGEST_BODY,
+            max_header_size=16 << 10,
+            idle_connection_timeout=60,
+            body_timeout=10,
+        )
+        server.add_sockets(sockets)
+        try:
+            yield room
+        finally:
+            server.stop()
+
+
+def own_address() -> str:
+    """Where the local network finds this computer.  Nothing is sent: the system only chooses the way it would take."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        try:
+            way.connect(("192.0.2.1", 9))  # an address that belongs to nobody (RFC 5737)
+            return str(way.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def _allow_many_files() -> None:
+    """As many connections as the system lets this process have."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # noqa: PLC0415 - Windows has none, and its limit is another
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def terminal_qr(address: str) -> str:
+    """The address as a QR code in block characters."""
+    out = io.StringIO()
+    segno.make(address, error="l").terminal(out, compact=True)
+    return out.getvalue()
+
+
+async def forever() -> None:
+    """Serve until somebody ends it."""
+    await asyncio.Event().wait()

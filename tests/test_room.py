@@ -1,0 +1,323 @@
+"""The room: votes are counted as they should be, nobody spoils it for the others, and the projector's page moves."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import json
+import re
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+from test_browser import chromium
+
+from efimm.room import server
+from efimm.room.votes import MOST_PARTICIPANTS, Question, RoomFullError, Votes, questions
+
+__all__ = ["chromium"]
+ASKED = [Question("00-first", "Slots?"), Question("00-first", "Which?"), Question("01-second", "How many?")]
+ANN, BEN = "a" * 16, "b" * 16
+
+
+# Counting
+
+
+def test_the_last_vote_of_a_participant_counts():
+    votes = Votes(ASKED)
+    for answer in ("1", "2", " 3 "):
+        votes.vote("Slots?", answer, ANN)
+    votes.vote("Slots?", "2", BEN)
+
+    assert votes.counts("Slots?", after=False) == {"3": 1, "2": 1}
+
+
+def test_votes_before_and_after_the_reveal_stand_beside_each_other():
+    votes = Votes(ASKED)
+    votes.vote("Slots?", "1", ANN)
+    votes.reveal("Slots?")
+    votes.vote("Slots?", "2", ANN)
+
+    assert votes.counts("Slots?", after=False) == {"1": 1}
+    assert votes.counts("Slots?", after=True) == {"2": 1}
+    assert votes.board()["questions"][0]["answered"] == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "who"),
+    [
+        ("Nobody asked this", "1", ANN),
+        ("Slots?", "", ANN),
+        ("Slots?", "   ", ANN),
+        ("Slots?", "x" * 41, ANN),
+        ("Slots?", "a\x00b", ANN),
+        ("Slots?", "1", ""),
+        ("Slots?", "1", "Ann"),
+        ("Slots?", "1", "a" * 65),
+    ],
+)
+def test_what_is_no_vote_is_refused(question, answer, who):
+    votes = Votes(ASKED)
+
+    with pytest.raises(ValueError, match=r"no such question|16 to 64|1 to 40"):
+        votes.vote(question, answer, who)
+    assert votes.board()["participants"] == 0
+
+
+def test_a_room_has_an_end():
+    votes = Votes(ASKED)
+    for number in range(MOST_PARTICIPANTS):
+        votes.vote("Slots?", "1", f"{number:016x}")
+
+    with pytest.raises(RoomFullError):
+        votes.vote("Slots?", "1", "f" * 16)
+    votes.vote("Slots?", "2", f"{0:016x}")
+    assert votes.counts("Slots?", after=False)["2"] == 1
+
+
+def test_the_table_has_every_count_and_no_formula():
+    votes = Votes(ASKED)
+    votes.vote("Slots?", "=1+1", ANN)
+    votes.reveal("Slots?")
+    votes.vote("Slots?", "2", ANN)
+
+    assert votes.csv().splitlines()[1:] == ["00-first,Slots?,before,'=1+1,1", "00-first,Slots?,after,2,1"]
+
+
+def test_a_cleared_room_has_nothing():
+    votes = Votes(ASKED)
+    votes.vote("Slots?", "1", ANN)
+    votes.reveal("Slots?")
+    votes.clear()
+
+    assert votes.board()["participants"] == 0
+    assert votes.revealed == set()
+
+
+def test_every_prediction_of_the_series_is_a_question_with_a_name_of_its_own():
+    found = questions()
+
+    assert len(found) > 50
+    assert len({question.text for question in found}) == len(found)
+
+
+# Serving
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "index.html").write_text("<html><head></head><body>" + "page " * 5000 + "</body></html>")
+    (folder / "code.mjs").write_text("export default 1;" * 1000)
+    (folder / "big.wasm").write_bytes(bytes(range(256)) * 20000)
+    (folder / "a.whl").write_bytes(b"PK")
+    (folder.parent / "secret.txt").write_text("not yours")
+    return folder
+
+
+@contextmanager
+def open_room(site, asked=ASKED):
+    """A room with its loop in a thread."""
+    loop, there, done = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    found = {}
+
+    async def serve():
+        with server.opened(site, Votes(asked)) as room:
+            found["room"] = room
+            there.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    assert there.wait(60)
+    try:
+        yield found["room"]
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(20)
+        loop.close()
+
+
+@pytest.fixture
+def room(site):
+    server.Vote.buckets.clear()
+    with open_room(site) as opened:
+        yield opened
+
+
+def ask(room, method, path, body=None, **headers):
+    """Status, headers and body of the answer."""
+    host, port = re.fullmatch(r"http://(.*):(\d+)/", room.address).groups()
+    line = http.client.HTTPConnection(host, int(port), timeout=20)
+    line.request(method, path, body, headers)
+    answer = line.getresponse()
+    result = answer.status, dict(answer.getheaders()), answer.read()
+    line.close()
+    return result
+
+
+def vote(room, question="Slots?", answer="1", participant=ANN, **more):
+    body = json.dumps({"question": question, "answer": answer, "participant": participant, **more})
+    return ask(room, "POST", "/-/vote", body, **{"Content-Type": "application/json"})[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/code.mjs", "text/javascript; charset=utf-8"),
+        ("/big.wasm", "application/wasm"),
+        ("/a.whl", "application/zip"),
+    ],
+)
+def test_files_have_their_types_and_come_compressed_where_that_helps(room, site, path, kind):
+    status, headers, body = ask(room, "GET", path, **{"Accept-Encoding": "gzip"})
+    plain = ask(room, "GET", path)[2]
+
+    assert (status, headers["Content-Type"]) == (200, kind)
+    zipped = path != "/a.whl"
+    assert headers.get("Content-Encoding") == ("gzip" if zipped else None)
+    assert (gzip.decompress(body) if zipped else body) == plain
+    if path == "/":
+        assert b"/-/room.js" in plain
+    else:
+        assert plain == (site / path[1:]).read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/../secret.txt", "/%2e%2e/secret.txt", "//etc/passwd", "/nothing", "/-/", "/-/vote"])
+def test_nothing_outside_the_site_is_served(room, path):
+    status, _, body = ask(room, "GET", path)
+
+    assert status in {403, 404, 405}
+    assert b"not yours" not in body
+
+
+def test_this_computer_alone_is_served_unless_the_network_is_asked_for(room):
+    assert room.address.startswith("http://127.0.0.1:")
+
+
+def test_votes_are_counted_and_only_the_two_pages_tell(room):
+    assert vote(room) == 204
+    for page in (room.instructor, room.projector):
+        status, _, body = ask(room, "GET", f"/-/{page}/board")
+        assert (status, json.loads(body)["before"]["answers"]) == (200, [["1", 1]])
+    assert ask(room, "GET", "/-/another-secret/board")[0] == 404
+    assert ask(room, "GET", f"/-/{room.projector}/votes.csv")[0] == 404
+
+
+@pytest.mark.parametrize("act", ["reveal", "clear", "show", "hide"])
+def test_only_the_instructor_acts(room, act):
+    body, kind = json.dumps({"question": "Slots?", "hidden": "yes"}), {"Content-Type": "application/json"}
+    for key in (room.projector, "another-secret"):
+        assert ask(room, "POST", f"/-/{key}/{act}", body, **kind)[0] == 404
+    assert ask(room, "POST", f"/-/{room.instructor}/{act}", body, **kind)[0] == 204
+
+
+def test_a_form_of_another_web_site_cannot_vote(room):
+    body = json.dumps({"question": "Slots?", "answer": "1", "participant": ANN})
+
+    assert ask(room, "POST", "/-/vote", body, **{"Content-Type": "text/plain"})[0] == 415
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", "7", '{"question": 7}', '{"question": {}}', "[" * 900, '"' + "x" * 1000 + '"', "\xff" * 200]
+)
+def test_a_malformed_body_is_refused_and_the_next_vote_counts(room, body):
+    kind = {"Content-Type": "application/json"}
+
+    assert ask(room, "POST", "/-/vote", body.encode("latin-1"), **kind)[0] in {400, 413}
+    assert vote(room) == 204
+
+
+def test_an_oversized_body_is_refused_before_it_is_read(room):
+    host, port = room.address[7:-1].split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as line:
+        line.sendall(
+            b"POST /-/vote HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"
+        )
+        assert b" 400 " in line.recv(100) or line.recv(100) == b""
+    assert vote(room) == 204
+
+
+def test_slow_clients_disturb_nobody(room):
+    host, port = room.address[7:-1].split(":")
+    lines = [socket.create_connection((host, int(port)), timeout=20) for _ in range(200)]
+    for number, line in enumerate(lines):  # half of them never end their question, half never read the answer
+        line.sendall(b"GET /big.wasm HTTP/1.1\r\nHost: x\r\n" + (b"" if number % 2 else b"\r\n"))
+    try:
+        assert vote(room) == 204
+        assert ask(room, "GET", "/code.mjs")[0] == 200
+    finally:
+        for line in lines:
+            line.close()
+
+
+def test_one_participant_who_votes_all_the_time_is_one_and_nobody_else_waits(room):
+    found = [vote(room, answer=str(number)) for number in range(60)]
+
+    assert set(found) == {204, 429}
+    assert found[:20] == [204] * 20
+    assert vote(room, participant=BEN) == 204
+    _, _, body = ask(room, "GET", f"/-/{room.projector}/board")
+    assert json.loads(body)["participants"] == 2
+    assert json.loads(body)["before"]["answered"] == 2
+
+
+def test_a_local_jupyterlab_votes_through_its_kernel(room, monkeypatch):
+    from efimm.course.boxes import predict
+
+    monkeypatch.setenv("EFIMM_ROOM", room.address)
+    predict("Slots?", 1).guess = {"text": "42", "number": 1}
+
+    for _ in range(100):
+        board = json.loads(ask(room, "GET", f"/-/{room.projector}/board")[2])
+        if board["participants"]:
+            break
+        threading.Event().wait(0.1)
+    assert board["before"]["answers"] == [["42", 1]]
+
+
+def test_no_room_means_no_word_to_anybody(monkeypatch):
+    from efimm.course import boxes
+
+    monkeypatch.delenv("EFIMM_ROOM", raising=False)
+    monkeypatch.setattr(boxes, "urlopen", lambda *_, **__: pytest.fail("it spoke to somebody"))
+    boxes.predict("Slots?", 1).guess = {"text": "42", "number": 1}
+
+
+# In a browser
+
+PAGE = """<!doctype html><html><head><title>x</title></head><body><button onclick="window.dispatchEvent(new CustomEvent(
+'efimm-prediction', {detail: {question: 'Slots?', answer: this.textContent}}))">ANSWER</button></body></html>"""
+
+
+@pytest.mark.browser
+def test_two_browsers_vote_and_the_projector_moves(chromium, tmp_path):
+    for answer in ("one", "two<b>"):
+        (tmp_path / f"{answer[:3]}.html").write_text(PAGE.replace("ANSWER", answer.replace("<", "&lt;")))
+    server.Vote.buckets.clear()
+    with open_room(tmp_path) as room:
+        projector = chromium.new_page(viewport={"width": 1366, "height": 768})
+        projector.goto(room.projectors_page)
+        projector.get_by_text("0 people answered").wait_for()
+        for name, count in (("one", "1 person answered of 1"), ("two", "2 people answered of 2")):
+            context = chromium.new_context()
+            page = context.new_page()
+            page.goto(f"{room.address}{name}.html")
+            page.get_by_role("button").click()
+            projector.get_by_text(count).wait_for()
+            context.close()
+        assert projector.locator("tbody th").all_inner_texts() == ["one", "two<b>"]
+
+        leader = chromium.new_page()
+        leader.goto(room.instructors_page)
+        leader.get_by_role("button", name="Reveal").click()
+        projector.get_by_text("after the reveal 0 people").wait_for()
+        leader.get_by_role("button", name="Copy link").click()
+        leader.get_by_text("Copied").wait_for()
+        height = projector.evaluate("document.documentElement.scrollHeight")
+        for page in (projector, leader):
+            page.close()
+    assert height <= 768
