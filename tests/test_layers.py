@@ -58,7 +58,7 @@ BUDGETS = {
     "facade": 45,
     "units": 45,
     "trace": 205,
-    "files": 95,  # so that a good file is never spoilt
+    "files": 100,  # so that a good file is never spoilt
     "x86": 2600,  # 300 of them fields.py, the manual's names of bits
     "uefi": 1230,
     "maps": 2680,  # with mails as they come, and oopses
