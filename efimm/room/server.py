@@ -97,7 +97,7 @@ def _pack(path: Path, to: Path) -> None:
     if path.suffix == ".html":
         content = content.replace(b"</head>", f"{ROOM_JS}</head>".encode(), 1)
         to.write_bytes(content)
-    to.with_name(f"{to.name}.gz").write_bytes(gzip.compress(content, 6, mtime=0))
+    to.with_name(f"{to.name}.gz").write_bytes(gzip.compress(content, 9, mtime=0))
 
 
 class Pages(StaticFileHandler):
@@ -162,6 +162,11 @@ class Answer(RequestHandler):
         error = details.get("exc_info", (None, None))[1]
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish((isinstance(error, HTTPError) and error.log_message) or self._reason)
+
+    def log_exception(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Nothing for what a visitor did wrong: the terminal belongs to the one who leads the room."""
+        if not isinstance(error, HTTPError):
+            super().log_exception(kind, error, traceback)
 
     def sent(self) -> dict[str, str]:
         """The body: a flat JSON object of texts.  A form of another web site cannot send this type."""
