@@ -3,9 +3,11 @@
 #   make test PYTEST_ARGS="-k walk"     arguments for pytest
 #   make bench BENCH_ARGS=--quick       arguments for the benchmarks
 #   make lab PYTHON=python3.13          the Python to build .venv with
+#   make test LOCKED=1                  the versions of requirements/, by their hashes, and no others
 # With uv on the PATH uv installs, otherwise pip does.
 
 PYTHON ?=
+LOCKED ?=
 LAB_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -13,12 +15,13 @@ BENCH_ARGS ?=
 BIN := .venv/bin
 UV := $(shell uv --version 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --quiet --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade --quiet --custom-compile-command 'make lock'
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 IS_311 := import sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test site lite slides handout picture offline-kit bench bench-views fuzz nightly lint format clean
+.PHONY: help lab test site lite slides handout picture offline-kit bench bench-views fuzz nightly lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +72,10 @@ format: .venv/.installed-dev  ## let ruff tidy the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+lock:  ## write the versions and hashes of requirements/ anew (needs uv and the network)
+	$(LOCK) --extra dev --extra kit -o requirements/dev.txt
+	$(LOCK) --extra dashboard -o requirements/kit.txt
+
 clean:  ## remove .venv and everything built
 	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -87,5 +94,6 @@ clean:  ## remove .venv and everything built
 	@touch $@
 
 .venv/.installed .venv/.installed-dev .venv/.installed-bench .venv/.installed-site .venv/.installed-kit: .venv/.made pyproject.toml
-	$(INSTALL) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
+	$(if $(LOCKED),$(INSTALL) --require-hashes -r requirements/dev.txt)
+	$(INSTALL) $(if $(LOCKED),--no-deps) -e '.$(if $(findstring -,$(@F)),[$(lastword $(subst -, ,$(@F)))])'
 	@touch .venv/.installed $@

@@ -15,15 +15,20 @@ from functools import cached_property
 from textwrap import wrap
 from typing import Any, BinaryIO
 
+from .diagnosis import Diagnosis, diagnose
 from .kernels import KERNELS
 from .linux import Kernel, KernelError
 from .machines import Machine, MachineError, data_files, machine
+from .maps.boots import NoMapError
+from .maps.cmdline import efi_options
 from .maps.contradictions import Contradiction, contradictions
 from .maps.errors import printable
 from .maps.formats import Reading, read
 from .maps.lists import FoundList
 from .run import Outcome, run
-from .text import COLUMNS, gib, notes, size, table, verdict_line
+from .text import COLUMNS, gib, notes, table, verdict_line
+from .uefi.memmap import MemoryMap
+from .units import size
 from .x86.memory import PAGE_SIZE
 
 PART = 512 << 30  # as much as one top-level entry covers
@@ -34,6 +39,7 @@ MOST_RANGES_TO_MOVE_IN = 128
 _NO_EFI_CALL = {
     "BIOS": "The machine was started by a legacy BIOS: Linux makes no EFI call there.",
     "Xen": "The machine runs Xen: Xen calls the firmware, and Linux makes no EFI call there.",
+    "kexec": "The kernel was started by kexec: the first kernel's call decides, and this one makes none.",
 }
 
 
@@ -75,7 +81,7 @@ class Check:
     """
 
     reading: Reading
-    machine: Machine
+    machine: Machine | None
     kernels: tuple[KernelCheck, ...]
 
     @property
@@ -91,7 +97,14 @@ class Check:
     @property
     def no_efi_call(self) -> str:
         """Why Linux makes no EFI call on this machine; "" where it does, or where the log does not tell."""
-        return _NO_EFI_CALL.get(self.reading.map.booted_by, "")
+        forbidden = [words for words in efi_options(self.reading.command_line).values() if "no EFI call" in words]
+        return _NO_EFI_CALL.get(self.reading.map.booted_by, f"{forbidden[0]}." if forbidden else "")
+
+    @cached_property
+    def faults(self) -> tuple[Diagnosis, ...]:
+        """What each page fault in the log says."""
+        found = self.reading.map if self.machine else None
+        return tuple(diagnose(one, found, self.reading.command_line) for one in self.reading.oopses)
 
     @cached_property
     def contradictions(self) -> tuple[Contradiction, ...]:
@@ -101,11 +114,17 @@ class Check:
     @property
     def above(self) -> int:
         """How much RAM lies above the first 512 GiB, in bytes."""
-        return sum(end - max(start, PART) for start, end in self.reading.map.ram if end > PART)
+        ram = self.machine.map.ram if self.machine else ()
+        return sum(end - max(start, PART) for start, end in ram if end > PART)
 
     def summary(self) -> dict[str, Any]:
-        """The check as plain data, the object that `efimm check --json` prints; all addresses are integers."""
-        found = self.reading.map
+        """The check as plain data, the object that `efimm check --json` prints; all addresses are integers.
+
+        Of a log without a map there are the faults only.
+        """
+        found, faults = self.reading.map, [each.summary() for each in self.faults]
+        if self.machine is None:
+            return {"name": found.name, "faults": faults}
         return {
             "name": found.name,
             "title": found.title,
@@ -124,18 +143,29 @@ class Check:
             "contradictions": [[each.start, each.end, each.e820, each.efi] for each in self.contradictions],
             "no_efi_call": self.no_efi_call,
             "hit": self.hit,
+            "faults": faults,
+            "command_line": self.reading.command_line,
             "kernels": {each.kernel: each.summary() for each in self.kernels},
         }
 
 
-def check(source: str | os.PathLike[str] | BinaryIO, *, own: Kernel | None = None, **options: Any) -> Check:
+def check(
+    source: str | os.PathLike[str] | BinaryIO, *, own: Kernel | None = None, boot: int | None = None, **options: Any
+) -> Check:
     """Read `source` as `read_map` does (or the name of a machine in data/), and run every kernel on it, `own` last.
 
-    `options` are those of `efimm.machine` without `ram` and `map`; with `buffer` the array lies there and nowhere else.
+    A log with a page fault and no map has no machine; what is said of it is in `faults`.  `boot` is the number of one
+    of several boots; `options` are those of `efimm.machine` without `ram` and `map`; with `buffer` the array lies there
+    and nowhere else.
     Raises MapError for a source that cannot be read, MachineError for a map that no machine can be made of.
     """
     known = data_files().get(str(source)) if isinstance(source, str | os.PathLike) else None
-    reading = read(known or source)
+    try:
+        reading = read(known or source, boot)
+    except NoMapError as error:
+        if not error.oopses:
+            raise
+        return Check(Reading(MemoryMap("no map"), oopses=error.oopses), None, ())
     made = machine(map=reading.map, **options)
     if len(made.map.ram) > MOST_RANGES:
         raise MachineError(f"{len(made.map.ram)} ranges of RAM; expected one machine's, {MOST_RANGES} at most")
@@ -151,13 +181,16 @@ def _check(made: Machine, kernel: Kernel) -> KernelCheck:
         return KernelCheck(kernel.name, None, str(error))
     elsewhere = {}
     if made.buffer is None and outcome.linux.memmap_count and len(made.map.ram) <= MOST_RANGES_TO_MOVE_IN:
-        elsewhere = dict(_elsewhere(made, kernel))
+        elsewhere = dict(_elsewhere(made, kernel, outcome))
     return KernelCheck(kernel.name, outcome, elsewhere=elsewhere)
 
 
-def _elsewhere(made: Machine, kernel: Kernel) -> Iterator[tuple[int, str]]:
-    """The verdict with the array in each part of the RAM where it can lie."""
+def _elsewhere(made: Machine, kernel: Kernel, first: Outcome) -> Iterator[tuple[int, str]]:
+    """The verdict with the array in each part of the RAM where it can lie; in its own part it is that of `first`."""
     for part, (start, end) in largest_pieces(made.map.ram).items():
+        if part == first.buffer_pa // PART:
+            yield part, first.verdict
+            continue
         # Half, a quarter and an eighth of the way up: below what the kernel has taken from the top.
         for share in (2, 4, 8):
             place = (start + (end - start) // share) // PAGE_SIZE * PAGE_SIZE
@@ -195,21 +228,44 @@ def checked(found: Check, log: str) -> str:
 
     `log` is the name under which the reader's shell knows the log.
     """
-    parts = [_what_was_read(found), *_contradictions(found), _ram(found)]
+    faults = [words for each in found.faults for words in (_fault(each), _fault_shown(each))]
+    if found.machine is None:
+        return "\n\n".join("\n".join(part) for part in [*faults, ["No memory map is in it."]] if part)
+    parts = [_what_was_read(found, found.machine), *_contradictions(found), _ram(found.machine, found.above), *faults]
     if found.no_efi_call:
-        parts += [wrap(f"{found.no_efi_call} No kernel could fail in one.", COLUMNS)]
-        parts += [["The same memory on a machine started by UEFI:"]]
+        none_fails = "" if found.booted_by == "kexec" else " No kernel could fail in one."
+        parts += [wrap(found.no_efi_call + none_fails, COLUMNS)]
+        parts += [[f"The same memory {_WITH_A_CALL.get(found.booted_by, 'on a machine started by UEFI')}:"]]
     parts += [_kernels(found.kernels), _why(found.kernels), _again(found.kernels, log)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _what_was_read(found: Check) -> list[str]:
+_WITH_A_CALL = {"UEFI": "without that option", "kexec": "in the first kernel's place"}
+
+
+def _fault(found: Diagnosis) -> list[str]:
+    """What a fault of the log says, each sentence with the lines that it follows from."""
+    lines = [f"Line {found.oops.line}: {found.cause}"]
+    for each in found.findings:
+        numbers = _runs(each.lines)
+        words = f"{each.says} ({'lines' if len(each.lines) > 1 else 'line'} {numbers})"
+        lines += wrap(words, COLUMNS, initial_indent="  ", subsequent_indent="    ")
+    return [line if line.isprintable() else printable(line) for line in lines]
+
+
+def _fault_shown(found: Diagnosis) -> list[str]:
+    """Where the notebooks explain a fault, and the command that shows it in the model."""
+    told = wrap(f"Explained in {found.section}.", COLUMNS) if found.section else []
+    return [*told, "In the model:", *folded(shlex.split(found.command))] if found.command else told
+
+
+def _what_was_read(found: Check, made: Machine) -> list[str]:
     told = found.reading.map
     rows = [("read", "; ".join(map(_list_words, found.reading.lists)) or "a data file")]
     rows += [("machine", printable(told.title or told.name))]
     rows += [("printed by", f"Linux {printable(told.kernel)}")] if told.kernel else []
     rows += [("started by", found.booted_by or "not told")]
-    return table(rows) + notes(found.machine.map)
+    return table(rows) + notes(made.map)
 
 
 def _list_words(each: FoundList) -> str:
@@ -227,12 +283,12 @@ def _contradictions(found: Check) -> list[list[str]]:
     return [[*lines, f"  and {left} more"] if left > 0 else lines]
 
 
-def _ram(found: Check) -> list[str]:
-    """The ranges of RAM, the small ones only counted where there are many."""
-    ram = found.machine.map.ram
+def _ram(made: Machine, most: int) -> list[str]:
+    """The ranges of RAM, the small ones only counted where there are many; `most` bytes lie above 512 GiB."""
+    ram = made.map.ram
     shown = sorted(sorted(ram, key=lambda piece: piece[0] - piece[1])[:_MOST_RANGES])
-    highest, total = found.machine.highest_ram, found.machine.map.ram_bytes
-    above = gib(found.above) if found.above else "none"
+    highest, total = made.highest_ram, made.map.ram_bytes
+    above = gib(most) if most else "none"
     words = f"RAM: {gib(total)}, up to {highest:#x} ({gib(highest)}); {above} of it above 512 GiB"
     lines = wrap(words, COLUMNS)
     lines += [f"  {start:#014x} to {end:#014x}  {_amount(end - start):>12}" for start, end in shown]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from .maps.errors import printable, shortened
 from .uefi.firmwares import find_firmware
-from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size
+from .uefi.memmap import DESCRIPTOR_SIZE, E820Type, MemoryMap, check_descriptor_size, e820_type_of
 from .uefi.runtime import FirmwareKind
 from .uefi.synthetic import efi_from_e820, generated_map
 from .units import GIB, number
@@ -30,7 +30,8 @@ class Machine:
 
     `ram` is in bytes as asked for; `buffer` is the physical address to put the descriptor array at, or None to let the
     kernel's allocator decide; `leaf_shift` is the largest page the kernel may use for its direct map (30, 21 or 12).
-    `kaslr` is the address to which memory KASLR moves the direct map, None without it; with `kpti` the kernel isolates
+    `kaslr` is the address to which memory KASLR moves the direct map, None without it, and `kaslr_areas` are those of
+    the vmalloc area and of vmemmap, None where they are not moved; with `kpti` the kernel isolates
     its page tables from processes', as on a processor with the Meltdown bug.  With `noruntime` it is told not to call
     the firmware at all (efi=noruntime, since 3.16 as recalled; noefi before; real-time kernels are built so).
     """
@@ -44,6 +45,7 @@ class Machine:
     descriptor_size: int = DESCRIPTOR_SIZE
     maxphyaddr: int = MAXPHYADDR
     kaslr: int | None = None
+    kaslr_areas: tuple[int, int] | None = None
     kpti: bool = False
     noruntime: bool = False
 
@@ -75,7 +77,8 @@ def machine(
 
     `ram` is a number of bytes or a text such as "512G"; `map` is a MemoryMap, the path of a log or of a data file, or
     the name of a machine in data/; `firmware` is a name of `uefi.firmwares.FIRMWARES`, or a record of one's own.
-    `kaslr` is an address in whole GiB, such as 0xffff8c7000000000.  Raises MachineError, or MapError for a map that
+    `kaslr` is an address in whole GiB, such as 0xffff8c7000000000, or three in a text: page_offset_base, vmalloc_base
+    and vmemmap_base, with commas between.  Raises MachineError, or MapError for a map that
     cannot be read.
     """
     _firmware(firmware)
@@ -83,6 +86,7 @@ def machine(
     if arch != "x86_64" and (kaslr is not None or kpti):
         raise MachineError(f"kaslr and kpti: expected with x86_64, not with {arch}")
     _one_of("page size", page_size, PAGE_SIZES)
+    bases: tuple[int, ...] = () if kaslr is None else _kaslr(kaslr)
     memory_map = generated_map(_ram_size(ram)) if map is None else _usable(load_map(map))
     return Machine(
         ram=_ram_size(ram) if map is None else memory_map.ram_bytes,
@@ -92,7 +96,8 @@ def machine(
         arch=arch,
         leaf_shift=PAGE_SIZES[page_size],
         descriptor_size=_descriptor_size(descriptor_size),
-        kaslr=None if kaslr is None else _page_offset(kaslr),
+        kaslr=bases[0] if bases else None,
+        kaslr_areas=(bases[1], bases[2]) if len(bases) == 3 else None,
         kpti=kpti,
         noruntime=noruntime,
     )
@@ -185,17 +190,22 @@ def _address(address: int | str) -> int:
     return value
 
 
-def _page_offset(address: int | str) -> int:
-    value = parse_address(address) if isinstance(address, str) else address
-    if value % (1 << PAGE_SIZES["1G"]) or value >> 47 != (1 << 17) - 1:
-        raise MachineError(f"kaslr {value:#x}: expected an address of the kernel's half in whole GiB")
-    return value
+def _kaslr(bases: int | str) -> tuple[int, ...]:
+    """The addresses that memory KASLR has chosen: one, or three with commas between."""
+    texts = str(bases).split(",") if isinstance(bases, str) else [hex(bases)]
+    if len(texts) not in (1, 3):
+        raise MachineError(f"kaslr {printable(str(bases))}: expected one address, or three with commas between")
+    values = tuple(parse_address(text) for text in texts)
+    for value in values:
+        if value % (1 << PAGE_SIZES["1G"]) or value >> 47 != (1 << 17) - 1:
+            raise MachineError(f"kaslr {value:#x}: expected an address of the kernel's half in whole GiB")
+    return values
 
 
 def _usable(given: MemoryMap) -> MemoryMap:
     """The map with both lists, each made from the other where it is missing."""
     try:
-        memory_map = efi_from_e820(given)
+        memory_map = efi_from_e820(_without_what_lies_too_high(given))
     except ValueError as error:
         raise MachineError(f"{given.name}: {error}") from error
     if not any(entry.type == E820Type.RAM for entry in memory_map.kernel_e820):
@@ -204,6 +214,19 @@ def _usable(given: MemoryMap) -> MemoryMap:
     if highest > 1 << MAXPHYADDR:
         raise MachineError(f"{given.name}: an EFI region ends at {highest:#x}; expected at most 2^{MAXPHYADDR}")
     return memory_map
+
+
+def _without_what_lies_too_high(given: MemoryMap) -> MemoryMap:
+    """The map without regions that end above 2^46 and that no kernel here touches: no RAM, no runtime region."""
+    limit = 1 << MAXPHYADDR
+    e820 = tuple(e for e in given.e820 if e.end <= limit or e.type == E820Type.RAM)
+    user = tuple(e for e in given.user_e820 if e.end <= limit or e.type == E820Type.RAM)
+    efi = tuple(d for d in given.descriptors if d.end <= limit or d.runtime or e820_type_of(d) == E820Type.RAM)
+    left = len(given.e820) + len(given.user_e820) + len(given.descriptors) - len(e820) - len(user) - len(efi)
+    if not left:
+        return given
+    note = f"set aside: {left} reserved or device regions above 2^{MAXPHYADDR}, which no kernel here touches"
+    return replace(given, e820=e820, user_e820=user, descriptors=efi, notes=(*given.notes, note))
 
 
 def _descriptor_size(size: int) -> int:

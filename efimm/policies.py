@@ -52,7 +52,7 @@ def calling_with(ranges: Callable[[Linux], list[Range]]) -> Callable[[Linux], Ab
 
     @contextmanager
     def efi_call_phys(linux: Linux) -> Iterator[None]:
-        with linux.trace.span("kernel", "make the identity map"):
+        with linux.trace.span("kernel", "make the identity map", "identity-map"):
             pgd = PageTable(linux.memory, alloc_pages(linux, 1), _TABLE, linux.trace)
             for slot in range(linux.layout.kernel_pgd_boundary, PTRS_PER_PGD):
                 pgd[slot] = linux.swapper_pg_dir[slot]

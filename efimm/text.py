@@ -17,7 +17,7 @@ from .maps.errors import printable
 from .run import Outcome
 from .trace import Access, Enter, Event, Fault, Leave, Trace
 from .uefi.memmap import E820Type, EfiMemoryType, MemoryMap
-from .units import GIB
+from .units import GIB, size
 from .x86 import LONG4, Entry, PageTable, Step, Walk
 from .x86.modes import ADDRESS_MASK
 
@@ -58,7 +58,7 @@ def story(events: Iterable[Event]) -> str:
         if isinstance(run[0], Enter):
             open_steps.append(run[0])
     lines += [f"never came to its end: {step.step}" for step in reversed(open_steps)]
-    return "\n".join(cut for line in lines for cut in _wrapped(line))
+    return "\n".join(cut for line in lines for cut in wrapped(line))
 
 
 def outcome(found: Outcome) -> str:
@@ -140,7 +140,7 @@ def walk(found: Walk) -> str:
     else:
         where = f": {found.last.level.name}[{found.last.index}]" if found.last else ""
         lines.append(f"  -> no translation, {found.problem}{where}")
-    return "\n".join(cut for line in lines for cut in _wrapped(line))
+    return "\n".join(cut for line in lines for cut in wrapped(line))
 
 
 def memory_map(found: MemoryMap) -> str:
@@ -181,13 +181,25 @@ def slots(entries: dict[int, int], layout: Layout = V3_5_LAYOUT) -> str:
     return "\n".join(f"[{i:>3}] {entry:#018x}  {_slot_name(layout, i)}" for i, entry in sorted(entries.items()))
 
 
-def table(rows: Sequence[tuple[str, str]]) -> list[str]:
-    """Label and value in two columns, values wrapped to the width."""
-    width = max(len(label) for label, _ in rows) + 2
+def wrapped(line: str, indent: int | None = None) -> list[str]:
+    """The line cut to the width; what is left over is indented by `indent`, or by four more than the line is."""
+    further = len(line) - len(line.lstrip()) + 4 if indent is None else indent
+    return wrap(line, COLUMNS, subsequent_indent=" " * further, break_on_hyphens=False) or [""]
+
+
+def table(rows: Sequence[Sequence[str]], *widths: int) -> list[str]:
+    """Rows of cells in columns, the last cell of each wrapped to the width; `widths` are the columns' least ones.
+
+    Two spaces stand between columns.
+    """
+    *fixed, _ = zip(*rows, strict=True)
+    least = (*widths, *(0 for _ in fixed))
+    wide = [max(least[k], *map(len, cells)) + 2 for k, cells in enumerate(fixed)]
     lines = []
-    for label, value in rows:
-        first, *rest = wrap(value, COLUMNS - width) or [""]
-        lines += [f"{label:<{width}}{first}", *(" " * width + line for line in rest)]
+    for *cells, last in rows:
+        head = "".join(f"{cell:<{width}}" for cell, width in zip(cells, wide, strict=True))
+        first, *rest = wrap(last, COLUMNS - len(head), break_on_hyphens=False) or [""]
+        lines += [f"{head}{first}".rstrip(), *(" " * len(head) + line for line in rest)]
     return lines
 
 
@@ -196,14 +208,6 @@ def gib(address: int) -> str:
     if address and address % (1 << 40) == 0:
         return f"{address >> 40} TiB"
     return f"{address / GIB:.6g} GiB"
-
-
-def size(count: int) -> str:
-    """A size in the largest whole unit, as the kernel writes it: 4K, 2M, 1G, 512G."""
-    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
-        if count and count % (1 << shift) == 0:
-            return f"{count >> shift}{unit}"
-    return str(count)
 
 
 def _group_key(event: Event) -> object:
@@ -216,11 +220,6 @@ def _line(run: Sequence[Event]) -> str:
     last = run[-1]
     many = f" ({len(run)} times, up to {last.va:#x})" if isinstance(last, Access) and len(run) > 1 else ""
     return f"{run[0]}{many}"
-
-
-def _wrapped(line: str) -> list[str]:
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    return wrap(line, COLUMNS, subsequent_indent=indent, drop_whitespace=True, replace_whitespace=False) or [""]
 
 
 def _slot_name(layout: Layout, index: int) -> str:

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Somebody began a step.  A step with an `Enter` and no `Leave` never came to its end."""
+    """Somebody began a step.  A step with an `Enter` and no `Leave` never came to its end.
+
+    `step` is what people read.  `key` is the step's short, lasting name for programs; two events are equal without it.
+    """
 
     actor: str
     step: str
+    key: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.step}"
@@ -25,10 +29,11 @@ class Enter:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The step ended normally."""
+    """The step ended normally; actor, step and key are those of its `Enter`."""
 
     actor: str
     step: str
+    key: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"end of {self.step}"
@@ -126,6 +131,13 @@ class Printk:
         return f"console | {self.text}"
 
 
+def _shown(text: str) -> str:
+    """Lines of a console, in which nothing is left that a terminal would obey."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
 Event = Enter | Leave | EntryWrite | Access | Fault | LoadCr3 | TlbFlush | Lock | Printk
 
 
@@ -144,14 +156,17 @@ class Trace:
 
     def printk(self, text: str) -> None:
         """Put one line on the console."""
-        self.events.append(Printk(text))
+        self.events.append(Printk(_shown(text)))
 
     @contextmanager
-    def span(self, actor: str, step: str) -> Iterator[None]:
-        """Mark a step of `actor`.  No `finally` on purpose: a step that a fault cuts short is never left."""
-        self.events.append(Enter(actor, step))
+    def span(self, actor: str, step: str, key: str = "") -> Iterator[None]:
+        """Mark a step of `actor`; without a `key`, its words are its key, as for a function that is told by its name.
+
+        No `finally` on purpose: a step that a fault cuts short is never left.
+        """
+        self.events.append(Enter(actor, step, key or step))
         yield
-        self.events.append(Leave(actor, step))
+        self.events.append(Leave(actor, step, key or step))
 
     @contextmanager
     def record(self) -> Iterator[list[Event]]:

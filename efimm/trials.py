@@ -70,7 +70,7 @@ class Report:
 
 
 _MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "RF", "no machine": "-"}
-_RARE_MARKS = {"broken": "brk", "too long": "lng"}  # explained where they occur
+_RARE_MARKS = {"broken": "BR", "too long": "TL"}  # explained where they occur
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class SupportTable:
         names = [f"{number}\u00a0{report.kernel}" for number, report in enumerate(self.reports, 1)]
         lines = [f"{'':32}" + "".join(f"{number:>3}" for number in range(1, len(self.reports) + 1))]
         for row in zip(*(report.trials for report in self.reports), strict=True):
-            marks = "".join(f"{marks_of[trial.verdict]:>3}" for trial in row)
+            marks = "".join(f"{marks_of.get(trial.verdict, trial.verdict[:2]):>3}" for trial in row)
             lines.append(f"{row[0].scenario[:31]:<32}{marks}")
         notes = wrap(next((report.note for report in self.reports if report.note), ""), 72)
         passed = "".join(f"{report.passed:>3}" for report in self.reports)
@@ -138,7 +138,7 @@ def try_scenario(kernel: Kernel, scenario: Scenario) -> Trial:
             return Trial(scenario.name, "broken", "MemoryError")
         return Trial(scenario.name, "no machine", _line(told(error).partition(": ")[2]))
     except KernelError as error:
-        return Trial(scenario.name, "broken", _line(str(error).removeprefix("broken: ")))
+        return Trial(scenario.name, "broken", _line(told(error).partition(": ")[2].removeprefix("broken: ")))
     except (Exception, SystemExit) as error:  # a reader's record may do anything, and the other trials still count
         return Trial(scenario.name, "broken", _line(told(error)))
     return Trial(scenario.name, verdict, _line(reason))

@@ -33,3 +33,11 @@ def short_size(size: int) -> str:
         return f"{size >> 40}T"
     short = f"{size / GIB:g}G"
     return short if "e" not in short and number(short) == size else str(size)
+
+
+def size(count: int) -> str:
+    """A size in the largest whole unit, as the kernel writes it: 4K, 2M, 1G, 512G."""
+    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
+        if count and count % (1 << shift) == 0:
+            return f"{count >> shift}{unit}"
+    return str(count)

@@ -48,6 +48,17 @@ def check_a_log(data: bytes) -> None:
     assert all(line.isprintable() and len(line) <= COLUMNS for line in said.splitlines())
 
 
+def redact_a_log(data: bytes) -> None:
+    """Bytes as a log to be sent: printable lines, or one line that says what is wrong."""
+    from efimm.maps.redact import redacted
+    from efimm.uefi import MapError
+
+    try:
+        assert all(line.isprintable() for line in redacted(io.BytesIO(data)))
+    except MapError as error:
+        one_printable_line(error)
+
+
 def read_a_line_of_a_mail(data: bytes) -> None:
     """Bytes as a pasted command: a view that says the same when it is written again."""
     from efimm.machines import MachineError
@@ -133,6 +144,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for target in (
         read_a_map,
         check_a_log,
+        redact_a_log,
         read_a_line_of_a_mail,
         read_a_size,
         read_an_answer,

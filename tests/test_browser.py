@@ -12,10 +12,14 @@ import pytest
 
 import efimm
 from benchmarks.views import lab as views_lab
-from efimm.show.drawing.svg import STATIC, css, picture
+from efimm.show import picture
+from efimm.show.drawing.kit import WIDTH
+from efimm.show.drawing.pack import Packer
+from efimm.show.drawing.styles import STATIC, css
 from efimm.show.ram.moments import moments
-from efimm.show.ram.slider import STOPS, Packer
-from efimm.show.ram.state import state_of
+from efimm.show.ram.scene import draw
+from efimm.show.ram.slider import STOPS
+from efimm.show.ram.state import describe, state_of
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"
@@ -111,15 +115,15 @@ def states():
 def test_no_label_overlaps_or_is_cut_at_any_stop(chromium):
     page = blank_page(chromium)
     packer = Packer()
-    names, scenes = zip(*((name, packer.pack(state)) for name, state in states()), strict=True)
-    page.evaluate("([pools]) => { window.pools = pools; }", [packer.pools()])
-    draw = f"""
+    names, scenes = zip(*((name, packer.pack(draw(state), describe(state))) for name, state in states()), strict=True)
+    page.evaluate("([pools]) => { window.pools = pools; }", [packer.pools(WIDTH)])
+    drawn = f"""
     (scenes) => scenes.map((scene) => {{
       const root = document.getElementById("root");
       root.replaceChildren(drawScene(scene, pools));
       return ({COMPLAINTS})(root);
     }})"""
-    found = page.evaluate(draw, list(scenes))
+    found = page.evaluate(drawn, list(scenes))
     page.close()
 
     assert len(names) > 200
@@ -142,12 +146,13 @@ def test_python_and_javascript_draw_the_same(chromium):
     page = blank_page(chromium)
     outcome = efimm.run(efimm.machine("1T"), "3.5")
     packer = Packer()
-    scene = packer.pack(state_of(outcome))
+    state = state_of(outcome)
+    scene = packer.pack(draw(state), describe(state))
     inner = """(svg) => [...svg.querySelectorAll("rect, path, circle, text")]
         .map((node) => [node.tagName, node.className.baseVal, node.textContent])"""
     page.evaluate(
         "([scene, pools]) => document.getElementById('root').replaceChildren(drawScene(scene, pools))",
-        [scene, packer.pools()],
+        [scene, packer.pools(WIDTH)],
     )
     from_javascript = page.evaluate(f"({inner})(document.querySelector('svg'))")
     page.evaluate("(html) => { document.getElementById('root').innerHTML = html; }", picture(outcome)._html())
@@ -158,7 +163,7 @@ def test_python_and_javascript_draw_the_same(chromium):
 
 
 def test_the_slider_fits_a_narrow_window(chromium):
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     page = blank_page(chromium, width=360)
     page.evaluate(MODEL, plain(ram_slider()))
@@ -174,7 +179,7 @@ def test_the_slider_fits_a_narrow_window(chromium):
 
 
 def test_keys_move_the_slider_and_rewind(chromium):
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     page = blank_page(chromium)
     page.evaluate(MODEL, plain(ram_slider(ram="512G")))
@@ -196,7 +201,7 @@ def test_keys_move_the_slider_and_rewind(chromium):
 
 
 def test_a_line_is_shown_and_restores_the_view(chromium):
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     page, slider = blank_page(chromium), ram_slider("513G")
     page.evaluate(MODEL, plain(slider))
@@ -255,7 +260,8 @@ MODEL = """
 
 # JupyterLab
 
-ALONE = """from efimm.course.boxes import predict, ram_slider
+ALONE = """from efimm.course import predict
+from efimm.show import ram_slider
 display(ram_slider())
 predict("Slot?", 1, {515: "That is the number of GiB."})"""
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -302,3 +303,37 @@ def test_the_verdict_is_what_happened(name: str) -> None:
     """The real kernels went on with their runtime services."""
     assert modelled(name).verdict == "success"
     assert "Unable to switch EFI" not in text_of(TABLES / name / "dmesg.txt")
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_a_builds_addresses_are_read_off_the_tables_of_its_boot(name: str) -> None:
+    """So another build, or one that KASLR has moved, takes the place of the record's own."""
+    record = efimm.KERNELS[KERNELS[name]]
+    memory, roots, _mode = efimm.x86.load_tables(TABLES / name)
+
+    assert record.image == record.image.in_tables(memory, roots["init_top_pgt"], record.layout.phys_base)
+
+
+def test_kaslr_moves_the_three_areas_where_it_is_told() -> None:
+    """The bases of a boot of 6.1 with KASLR (its direct map in slot 280), the other two made up."""
+    bases = 0xFFFF_8C70_0000_0000, 0xFFFF_A1B4_C000_0000, 0xFFFF_D5E0_4000_0000
+    machine = efimm.machine("4G", kaslr=",".join(map(hex, bases)))
+    linux = efimm.run(machine, "7.3").linux
+    names = ("direct map", "vmalloc", "vmemmap")
+
+    assert bases == tuple(linux.layout.region(name).start for name in names)
+    for before, after in pairwise(linux.layout.regions[1:]):
+        assert before.end == after.start
+    slots = set(linux.swapper_pg_dir.slots())
+    assert {base >> 39 & 511 for base in bases} <= slots
+    assert 65 == len(slots & set(linux.layout.region("vmalloc").slots))
+    assert linux.efi_pgd.words(256, 255) == linux.swapper_pg_dir.words(256, 255)
+    assert "success" == efimm.run(machine, "7.3").verdict
+
+
+@pytest.mark.parametrize(
+    "bases", ["0xffff8c7000000000,0xffffa1b4c0000000", "0xffff8c7000000000,0xffff8c7000000000,0xffffd5e040000000"]
+)
+def test_areas_that_cannot_be_are_refused(bases: str) -> None:
+    with pytest.raises(efimm.MachineError):
+        efimm.run(efimm.machine("4G", kaslr=bases), "7.3")

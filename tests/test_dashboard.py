@@ -1,13 +1,18 @@
-"""`efimm dashboard` in a browser: a Voila page whose slider moves, and which loads nothing from elsewhere."""
+"""`efimm dashboard`: a Voila page that loads nothing from elsewhere, and a server that answers nobody else."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
+import re
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from test_browser import chromium, pytestmark
@@ -15,35 +20,48 @@ from test_browser import chromium, pytestmark
 __all__ = ["chromium", "pytestmark"]  # a fixture and the marks of this module: pytest finds them by name
 
 
-@pytest.fixture(scope="module")
-def dashboard():
-    if importlib.util.find_spec("voila") is None:
-        pytest.skip("voila is not installed")
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "efimm", "dashboard", "--port", str(port), "--no-browser"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def served(folder, *options):
+    """The address of a dashboard with its token."""
+    if importlib.util.find_spec("voila") is None:
+        pytest.skip("voila is not installed")
+    log = folder / "log"
+    command = [sys.executable, "-m", "efimm", "dashboard", "--port", str(free_port()), "--no-browser", *options]
+    with log.open("w") as said:
+        server = subprocess.Popen(command, stdout=said, stderr=said, cwd=folder)
     try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/voila/static/", timeout=2).close()
-            except urllib.error.HTTPError:
+        for _ in range(400):
+            if found := re.search(r"http://localhost:(\d+)/\?token=(\w+)", log.read_text()):
+                yield f"http://127.0.0.1:{found[1]}/", found[2]
                 break
-            except OSError:
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}/"
+            time.sleep(0.1)
+        else:
+            pytest.fail(log.read_text())
     finally:
         server.terminate()
         server.wait(20)
 
 
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("dashboard")) as address:
+        yield address
+
+
 @pytest.mark.slow
 def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(chromium, dashboard):
+    address, token = dashboard
     page = chromium.new_page(viewport={"width": 1600, "height": 1000})
-    came = []
+    came, refused = [], []
     page.on("response", lambda answer: came.append(answer.url))
-    page.goto(dashboard, timeout=60_000)
+    page.on("console", lambda said: refused.append(said.text) if "Content Security Policy" in said.text else None)
+    page.goto(f"{address}?token={token}", timeout=60_000)
     page.locator("svg.walk").wait_for(timeout=60_000)
     page.get_by_role("img", name="hpa-sync, 1G of RAM").wait_for(timeout=60_000)
     slider = page.locator("input[type=range]").first
@@ -60,4 +78,93 @@ def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(chromium, dashboa
     assert step.startswith("Step 2 of ")
     assert pictures == 5
     assert {"3.5", "hpa-sync", "6.1"} <= set(kernels)
-    assert [url for url in came if not url.startswith((dashboard, "data:", "blob:"))] == []
+    assert [url for url in came if not url.startswith((address, "data:", "blob:"))] == []
+    assert [text for text in refused if "https://cdn." not in text] == []  # what Voila's template asks of others
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+def asked(address: str, **headers: str):
+    """The status and the headers of an answer, whatever it is."""
+    opener = urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(address, headers=headers), timeout=60) as answer:
+            answer.read()
+            return answer.status, answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers
+
+
+def test_nobody_without_the_token_is_answered(dashboard):
+    address, _token = dashboard
+    assert asked(address)[0] == 302  # to the form that asks for it
+    assert asked(f"{address}?token=wrong")[0] == 302
+    assert asked(f"{address}api/kernels/00000000-0000-0000-0000-000000000000")[0] in (302, 403)
+
+
+def test_a_foreign_name_that_leads_here_is_refused(dashboard):
+    address, token = dashboard
+    status, _ = asked(f"{address}?token={token}", Host="rebound.example:8866")
+    assert status == 403
+    assert asked(f"{address}login", Host="rebound.example")[0] == 403
+
+
+def test_every_answer_forbids_frames_and_guesses(dashboard):
+    address, _token = dashboard
+    for path in ("", "login", "?token=wrong"):
+        headers = asked(f"{address}{path}")[1]
+        assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def websocket(address: str, kernel: str, **headers: str) -> int:
+    """The status with which a websocket to a kernel is answered."""
+    host, port = re.fullmatch(r"http://([\d.]+):(\d+)/", address).groups()
+    given = {
+        "Host": f"{host}:{port}",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version": "13",
+    } | headers
+    with socket.create_connection((host, int(port)), timeout=30) as line:
+        lines = [f"GET /api/kernels/{kernel}/channels HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
+        line.sendall("\r\n".join([*lines, "", ""]).encode())
+        return int(line.recv(100).split()[1])
+
+
+@pytest.mark.slow
+def test_kernels_are_few(tmp_path):
+    with served(tmp_path, "--FewKernels.most=2") as (address, token):
+        with ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(lambda _: asked(f"{address}?token={token}")[0], range(5)))
+        assert sorted(answers) == [200, 200, 503, 503, 503]
+        assert asked(f"{address}?token={token}")[0] == 503  # the two are kept for ten minutes
+
+
+@pytest.mark.slow
+def test_a_websocket_needs_the_cookie_the_host_and_the_origin(dashboard):
+    address, token = dashboard
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{address}?token={token}", timeout=120) as answer:
+        page, cookies = answer.read().decode(), answer.headers.get_all("Set-Cookie")
+    kernel = re.search(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", page)[0]
+    known = {"Cookie": "; ".join(cookie.partition(";")[0] for cookie in cookies)}  # what a browser sends by itself
+    assert websocket(address, kernel, **known, Origin=address.rstrip("/")) == 101
+    assert websocket(address, kernel, Origin=address.rstrip("/")) == 403
+    assert websocket(address, kernel, **known, Origin="http://evil.example") == 403
+    assert websocket(address, kernel, **known, Host="rebound.example", Origin="http://rebound.example") == 403
+
+
+def test_what_is_set_is_what_the_issue_asks_for():
+    if importlib.util.find_spec("voila") is None:
+        pytest.skip("voila is not installed")
+    from efimm.dashboard.server import settings
+
+    made = settings()
+    assert made.Voila.tornado_settings["allow_remote_access"] is False
+    assert 0 < made.MappingKernelManager.cull_idle_timeout <= 3600
+    json.dumps(made.Voila.tornado_settings)

@@ -11,7 +11,7 @@ from efimm.exercises import ask
 __all__ = ["chromium", "pytestmark"]
 
 SEED = 3
-SOURCE = f'from efimm.course.boxes import exercise\n\nexercise("01.1", seed={SEED})'
+SOURCE = f'from efimm.course import exercise\n\nexercise("01.1", seed={SEED})'
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from efimm import KERNELS
-from efimm.course.boxes import exercise
+from efimm.course import exercise
 from efimm.exercises import EXERCISES, NotYet, Question, ask, check
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"

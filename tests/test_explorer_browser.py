@@ -10,8 +10,9 @@ from test_explorer import many, view_of
 import efimm
 from benchmarks.views.lab import run_all
 from efimm.machines import table_files
+from efimm.show.drawing.kit import WIDTH
 from efimm.show.drawing.shapes import PATTERNS
-from efimm.show.explorer.scene import WIDTH, cell_rows, draw
+from efimm.show.explorer.scene import cell_rows, draw
 from efimm.x86 import load_tables
 
 __all__ = ["chromium", "pytestmark"]  # a fixture and the marks of this module: pytest finds them by name
@@ -180,7 +181,7 @@ def test_the_meaning_of_a_bit_is_in_sight_when_keys_lead_to_it(chromium):
     assert seen == [True] * 5
 
 
-ALONE = "from efimm.show.explorer.widget import explorer\nexplorer()"
+ALONE = "from efimm.show import explorer\nexplorer()"
 
 
 @pytest.mark.slow

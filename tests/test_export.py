@@ -58,12 +58,35 @@ def test_the_slider_moves_without_a_kernel(opened):
     widget.locator("select").nth(0).select_option("va-patch")
     fixed = widget.locator("p.verdict").inner_text()
     widget.locator("select").nth(2).select_option("4K")
-    page.wait_for_function(
-        "[...document.querySelectorAll('p.note')].some((n) => n.innerText.includes('kernel running'))"
-    )
+    page.locator("p.note").filter(has_text="kernel running").first.wait_for()
 
     assert seen == {"Home": "Success", "End": "Page fault"}
     assert fixed.startswith("Success")
+
+
+SLOW_TO_UNPACK = """
+const json = Response.prototype.json;
+Response.prototype.json = async function () { await new Promise((go) => setTimeout(go, 700)); return json.call(this); };
+window.bare = window.looks = 0;
+setInterval(() => {
+  window.looks += 1;
+  for (const verdict of document.querySelectorAll(".efimm:has(input[type=range]) p.verdict"))
+    window.bare += verdict.textContent === "";
+}, 10);
+"""
+
+
+def test_a_slider_is_never_seen_without_its_verdict(chromium, site):
+    page = chromium.new_page()
+    page.add_init_script(SLOW_TO_UNPACK)
+    page.goto((site / "04-the-bug.html").as_uri())
+    page.locator(".efimm:has(input[type=range]) p.verdict").first.wait_for()
+    slider = page.locator("input[type=range]").first
+    for key in ("End", "Home", "End"):
+        slider.press(key)
+    assert page.evaluate("window.looks") > 10
+    assert page.evaluate("window.bare") == 0
+    page.close()
 
 
 def test_a_prediction_says_that_nobody_is_there_and_its_code_is_not_shown(opened):

@@ -10,11 +10,11 @@ from test_tables_view import CASES
 
 from benchmarks.views.lab import run_all
 from efimm.course.export import _live, executed, page
+from efimm.lives import story_of
 from efimm.show.drawing.frames import pack
 from efimm.show.map_view import frame as map_frame
 from efimm.show.map_view import map_view
-from efimm.show.tables_view.picture import frame, state_of, tables_view
-from efimm.show.tables_view.story import story_of
+from efimm.show.tables_view import frame, state_of, tables_view
 
 __all__ = ["chromium", "pytestmark"]  # a fixture and the marks of this module: pytest finds them by name
 
@@ -193,9 +193,9 @@ def test_axe_finds_nothing_serious(chromium, view, theme):
 
 
 CELLS = (
-    "from efimm.show.tables_view import tables_view\ntables_view()",
-    'from efimm.show.map_view import map_view\nmap_view("hp-superdome2-3tib")',
-    "from efimm.course.boxes import ram_slider\nram_slider()",
+    "from efimm.show import tables_view\ntables_view()",
+    'from efimm.show import map_view\nmap_view("hp-superdome2-3tib")',
+    "from efimm.show import ram_slider\nram_slider()",
 )
 
 

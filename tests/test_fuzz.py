@@ -12,6 +12,8 @@ import pytest
 from fuzzing import TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_any_log import PACKED
+from test_faults import new, old
 from test_formats import E820_LINES, EFI_LINES, PREFIXES
 from test_judge_linux import bzimage
 from test_other_formats import XEN_NOW, XEN_OLD
@@ -28,6 +30,11 @@ SEEDS = [
     XEN_NOW.encode(),
     XEN_OLD.encode(),
     *(path.read_bytes()[:4096] for path in sorted(DATA.glob("*.toml"))),
+    *PACKED.values(),
+    old(0xC63F438020, 0, [0]).encode(),
+    new(0x5BC02900, 0x11, [0x18F7063, 0x18F7063, 0x18FF063, 0x190E063]).encode(),
+    b"Type      Physical start  - end             #Pages        Size Attributes\n"
+    b"conv-mem  0000000000000000-000000000009ffff 000000a0     640KiB UC WC WT WB\n",
     b"00000000-0009ffff : System RAM\n00100000-bfffffff : System RAM\n",
     b"SMAP type=01 base=0000000000000000 len=000000000009f000\n",
     b"efimm run --kernel 3.5 --ram 1T --buffer 0x8000000000 --page-size 2M",

@@ -392,6 +392,25 @@ def test_pages_behind_a_table_that_needs_no_change_are_changed_too() -> None:
     assert not executable(linux, PAGE_OFFSET + target)
 
 
+def test_rights_of_many_tables_are_changed_at_the_cost_of_extents() -> None:
+    """A 16 GiB area by 4 KiB has 8192 tables; the book holds which of its first pages may be executed."""
+    linux = boot("24G", page_size="4K")
+    base, pages = 6 * GIB - 3 * KIB4, 4 << 20
+    edges, rng = [0, 1, 511, 512, 700, 1024, 262143, 262144, 1 << 20, pages - 513, pages], random.Random(18)
+    book: dict[int, bool] = {}
+    frames = linux.memory.frames_in_use
+    for _ in range(40):
+        first, last = sorted(rng.sample(edges, 2))
+        allow = rng.random() < 0.5
+        (set_memory_x if allow else set_memory_nx)(linux, PAGE_OFFSET + base + first * KIB4, last - first)
+        book |= {k: allow for edge in edges for k in (edge - 1, edge, edge + 1) if first <= k < last}
+
+        assert book == {k: executable(linux, PAGE_OFFSET + base + k * KIB4) for k in book}
+    places = [*book, *(rng.randrange(pages) for _ in range(500))]
+    assert all(seen(linux, PAGE_OFFSET + base + k * KIB4) == base + k * KIB4 for k in places)
+    assert linux.memory.frames_in_use < frames + 64  # the tables at the edges
+
+
 # syncing top-level entries
 
 

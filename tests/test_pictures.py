@@ -15,13 +15,14 @@ import efimm
 from efimm.exercises.answers import Feedback, Question
 from efimm.linux.efi_map import early_code_mapping_set_exec
 from efimm.linux.layout import PAGE_OFFSET
+from efimm.show.drawing.pack import unpacked
 from efimm.show.drawing.shapes import Circle, Path, Rect, Text
-from efimm.show.drawing.svg import css, inline_svg, picture, svg
+from efimm.show.drawing.styles import css
+from efimm.show.drawing.svg import inline_svg, svg
 from efimm.show.ram.moments import decisive, moments, table_at
-from efimm.show.ram.scene import draw
-from efimm.show.ram.slider import STOPS, unpacked
-from efimm.show.ram.state import block_rows, places, slot_rows, state_of
-from efimm.show.ram.twin import describe, twin
+from efimm.show.ram.scene import draw, picture, places
+from efimm.show.ram.slider import STOPS
+from efimm.show.ram.state import block_rows, describe, slot_rows, state_of, twin
 from efimm.trace import EntryWrite, LoadCr3
 from efimm.units import number
 
@@ -345,7 +346,7 @@ def test_text_stands_out_and_lines_can_be_seen(theme):
 @pytest.fixture(scope="module")
 def slider():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     return ram_slider()
 
@@ -360,7 +361,7 @@ def test_the_strips_answer_every_stop_and_are_small(slider):
 
 def test_what_is_sent_for_all_kernels_is_small():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     everything = ram_slider(kernels=tuple(KERNELS))
     assert len(everything.strips) == len(KERNELS)
@@ -391,7 +392,7 @@ def test_the_slider_takes_the_nearest_stop_and_refuses_what_there_is_not(slider)
 
 def test_placement_and_page_size_ask_python_and_say_where_they_cannot_be():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     slider = ram_slider("1T")
     reasons = {key: dict(zip(STOPS, why, strict=True)) for key, _, why, _ in slider.choices["placements"]}
@@ -414,7 +415,7 @@ def test_placement_and_page_size_ask_python_and_say_where_they_cannot_be():
 
 def test_after_the_scene_that_is_wanted_the_others_follow():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     slider = ram_slider("1T", kernels=("3.5",))
 
@@ -432,7 +433,7 @@ def test_after_the_scene_that_is_wanted_the_others_follow():
 
 def test_a_rewind_sends_the_scene_of_that_moment():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     slider = ram_slider("1T")
     slider.moment = 2
@@ -446,7 +447,7 @@ def test_a_rewind_sends_the_scene_of_that_moment():
 
 def test_a_line_for_a_mail_restores_the_view():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     slider, other = ram_slider("1T"), ram_slider()
     slider.kernel, slider.placement, slider.page_size = "hpa-sync", "below", "2M"
@@ -461,7 +462,7 @@ def test_a_line_for_a_mail_restores_the_view():
 
 def test_a_map_takes_the_sliders_place():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     slider = ram_slider(map="hp-superdome2-3tib", kernel="hpa-sync")
 
@@ -473,7 +474,7 @@ def test_a_map_takes_the_sliders_place():
 
 def test_a_slider_begins_where_it_is_told_to():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import ram_slider
+    from efimm.show import ram_slider
 
     mine = replace(V3_5, name="mine", memmap_pointer=efimm.KERNELS["va-patch"].memmap_pointer)
     slider = ram_slider("600G", kernel=mine, kernels=("3.5",), buffer="0x40000000", page_size="2M")
@@ -524,7 +525,7 @@ def test_words_are_checked_too():
 
 def test_the_box_answers_a_guess():
     pytest.importorskip("anywidget")
-    from efimm.course.boxes import predict
+    from efimm.course import predict
 
     box = predict("Slot of the pointer?", lambda: 1, {515: "That is the number of GiB."})
     box.guess = {"text": "515", "number": 1}

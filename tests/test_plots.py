@@ -15,17 +15,17 @@ from test_map_view import MAPS
 from test_tables_view import CASES
 
 import efimm
+from efimm.lives import story_of
 from efimm.show.drawing import styles
 from efimm.show.drawing.shapes import PATTERNS, Circle, Path, Rect, Scene, Text
 from efimm.show.drawing.styles import look
-from efimm.show.drawing.svg import picture
 from efimm.show.explorer.scene import draw as draw_walk
 from efimm.show.explorer.widget import explorer
 from efimm.show.map_view import frame as map_frame
 from efimm.show.plots import figure
-from efimm.show.tables_view.picture import draw as draw_tables
-from efimm.show.tables_view.picture import state_of
-from efimm.show.tables_view.story import story_of
+from efimm.show.ram.scene import picture
+from efimm.show.tables_view import draw as draw_tables
+from efimm.show.tables_view import state_of
 
 TAGS = {Rect: "rect", Path: "path", Circle: "circle", Text: "text"}
 
@@ -128,15 +128,12 @@ def test_every_role_has_a_style(scenes):
 
 def test_more_classes_win_whatever_the_order(monkeypatch):
     rules = {".a.b": "#111111", ".a": "#222222", "text.c": "#333333", ".c": "none"}
-    sheet = " ".join(f".efimm {selector} {{ fill: {fill}; }}" for selector, fill in rules.items())
-    monkeypatch.setattr(styles, "css", lambda: sheet)
+    monkeypatch.setattr(styles, "ROLES", {role: {"fill": fill} for role, fill in rules.items()})
     styles.look.cache_clear()
-    styles._rules.cache_clear()
     try:
         found = [look("rect", role).get("fill") for role in ("a b", "a", "b", "c")] + [look("text", "c")["fill"]]
     finally:
         styles.look.cache_clear()
-        styles._rules.cache_clear()
 
     assert found == ["#111111", "#222222", None, "none", "#333333"]
 
@@ -162,7 +159,7 @@ def test_styles_are_those_that_a_browser_finds(scenes):
     from playwright.sync_api import sync_playwright
     from test_browser import CHROMIUM, FLAGS
 
-    from efimm.show.drawing.svg import css
+    from efimm.show.drawing.styles import css
 
     pairs = sorted({(TAGS[type(shape)], shape.role) for scene in scenes.values() for shape in scene.shapes})
     with sync_playwright() as playwright:

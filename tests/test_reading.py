@@ -35,7 +35,7 @@ ORDER = [
     "linux/pgtable.py",
     "run.py",
 ]
-MAX_LINES = 2250
+MAX_LINES = 2350
 SAID_TO_COME_LATER = {
     ("x86/pagewalk.py", "x86/paging.py"),
     ("x86/cpu.py", "x86/faults.py"),

@@ -10,11 +10,12 @@ from test_pictures import corners
 import efimm
 from efimm.linux.direct_map import arch_add_memory
 from efimm.linux.pgtable import pgd_alloc, stale_slots
+from efimm.lives import OWN_TABLES, story_now, story_of, story_saved
 from efimm.machines import linux_runs, table_files
 from efimm.show.drawing.frames import pack
+from efimm.show.drawing.pack import unpacked
 from efimm.show.drawing.shapes import Circle, Rect, Text
-from efimm.show.ram.slider import unpacked
-from efimm.show.tables_view.picture import (
+from efimm.show.tables_view import (
     BEHIND,
     NONE,
     WORDS,
@@ -26,7 +27,6 @@ from efimm.show.tables_view.picture import (
     tables_view,
     title,
 )
-from efimm.show.tables_view.story import OWN_TABLES, story_now, story_of, story_saved
 from efimm.trace import EntryWrite
 from efimm.x86 import LONG5, PhysMemory, load_tables
 from efimm.x86.modes import ADDRESS_MASK

@@ -7,6 +7,7 @@ import re
 import pytest
 
 import efimm
+from efimm.linux.page_alloc import another_node
 from efimm.text import story, text
 
 
@@ -54,3 +55,23 @@ def test_every_form_of_text_fits_into_72_columns() -> None:
     found = efimm.run(efimm.machine("1T"), "hpa-sync")
     for what in (found, found.trace, found.linux.cpu.walk(0x1234), found.linux.map):
         assert [] == [line for line in text(what).splitlines() if len(line) > 72]
+
+
+@pytest.mark.parametrize(("ram", "kernel"), [("1T", "3.5"), ("300G", "7.3"), ("32T", "3.8")])
+def test_where_the_arrays_place_is_inferred_another_node_is_named_that_works(ram: str, kernel: str) -> None:
+    """On a machine of one node it is measured; a place that was chosen is told as it is."""
+    found = efimm.run(efimm.machine(ram), kernel)
+    words = " ".join(efimm.text(found).split())
+    [other] = re.findall(r"inferred, another node may get it: --buffer (0x[0-9a-f]+)", words)
+    moved = efimm.run(efimm.machine(ram, buffer=other), kernel)
+
+    assert moved.buffer_pa == int(other, 16)
+    assert abs(moved.buffer_pa - found.buffer_pa) > 64 << 30
+    assert "inferred" not in efimm.text(moved)
+    assert "inferred" not in efimm.text(efimm.run(efimm.machine("4G"), kernel))
+
+
+def test_on_the_other_side_of_the_line_where_there_is_one() -> None:
+    linux = efimm.run(efimm.machine("1T"), "3.5").linux
+
+    assert another_node(linux) < 512 << 30 < linux.virt_to_phys(linux.new_memmap)

@@ -24,7 +24,7 @@ from efimm.show.timeline_view import (
     of_finding,
     of_outcome,
     sentence,
-    timeline,
+    timeline_view,
 )
 from efimm.trace import Access, Enter, EntryWrite, Leave, Lock, Printk
 
@@ -137,7 +137,7 @@ def test_picture_and_text_tell_the_same_step(runs, findings):
 
 
 def test_all_is_sent_once_and_is_small(runs, findings):
-    views = [timeline(outcome) for outcome, _ in runs.values()] + [timeline(found) for found in findings.values()]
+    views = [timeline_view(what) for what in (*(outcome for outcome, _ in runs.values()), *findings.values())]
 
     assert all(len(view.frames) < 50_000 for view in views)
     assert all(view.playable for view in views)
@@ -147,9 +147,9 @@ def test_all_is_sent_once_and_is_small(runs, findings):
 
 def test_what_has_no_story_is_refused():
     with pytest.raises(ValueError, match="nothing bad can happen"):
-        timeline(search_history("3.5", "flush"))
+        timeline_view(search_history("3.5", "flush"))
     with pytest.raises(ValueError, match="no step 'tea'"):
-        timeline(efimm.run(efimm.machine("1G"), "3.5"), since="tea")
+        timeline_view(efimm.run(efimm.machine("1G"), "3.5"), since="tea")
 
 
 def test_many_of_a_kind_are_one_step_with_their_count():
@@ -181,7 +181,7 @@ def test_no_text_overlaps_or_leaves_the_picture(chromium, runs, findings):
 
 @pytest.fixture
 def opened(chromium, findings):
-    view = timeline(findings["a79e53d8^", "flush"])
+    view = timeline_view(findings["a79e53d8^", "flush"])
     traits = {"kind": "frames", "moment": 0, "playable": True}
     models = {"one": {"traits": traits, "buffers": [[["frames"], b64encode(view.frames).decode()]]}}
     page = chromium.new_page(viewport={"width": 1000, "height": 900})

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efimm.x86.memory import PhysMemory, TableRun
+from efimm.x86.tablearea import TableArea
 
 PAGE = 4096
 LAST = (1 << 52) - PAGE
@@ -154,3 +155,39 @@ def test_a_read_may_cross_from_bytes_into_a_run_and_out_again() -> None:
 
     assert b"head" + b"\1" * PAGE + b"tail" == memory.read(2 * PAGE - 4, PAGE + 8)
     assert memory.frames_in_use == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_tables_that_are_replaced_by_a_run_read_like_bytes_written_over_bytes(data: st.DataObject) -> None:
+    """Six tables of an area with a hole, another six as a run; a mirror of plain bytes is changed alongside."""
+    area = TableArea(0x100, 6, [(10, 13), (20, 23)], [(10 << 9, 11 << 9, 0x1003, 0x1000), (5700, 6656, 0x83, 0x200000),
+                                                      (10300, 11000, 0x7003, 0x1000)])  # fmt: skip
+    memory = PhysMemory()
+    memory.add_tables([area, TableRun(0x106, 6, 100, 3000, 0x8000_0000_0000_0001, 0x1000)])
+    mirror = bytearray(memory.read(0x100 * PAGE, 12 * PAGE))
+    written: set[int] = set()
+    for _ in range(data.draw(st.integers(1, 8))):
+        page = data.draw(st.integers(0, 11))
+        count = data.draw(st.integers(1, 12 - page))
+        if written & set(range(page, page + count)):
+            memory.write_u64((0x100 + page) * PAGE + 8, count)
+            mirror[page * PAGE + 8 : page * PAGE + 16] = count.to_bytes(8, "little")
+            written.add(page)
+            continue
+        run = TableRun(0x100 + page, count, 0, count * 512, 0x4000_0000_0063 + page, 0x1000)
+        memory.replace_tables(run)
+        mirror[page * PAGE : (page + count) * PAGE] = eager(run)
+        if data.draw(st.booleans()):
+            memory.write_u64((0x100 + page) * PAGE, 1)
+            mirror[page * PAGE : page * PAGE + 8] = (1).to_bytes(8, "little")
+            written.add(page)
+
+        assert bytes(mirror) == memory.read(0x100 * PAGE, 12 * PAGE)
+        words = [int.from_bytes(mirror[at : at + 8], "little") for at in range(0, len(mirror), 4000)]
+        assert words == [memory.read_u64(0x100 * PAGE + at) for at in range(0, len(mirror), 4000)]
+        for pfn in range(0x100, 0x10C):
+            found = memory.run_from(pfn)
+            if found is not None:
+                at = (pfn - 0x100) * PAGE
+                assert eager(found) == bytes(mirror[at : at + found.count * PAGE])

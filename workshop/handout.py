@@ -16,9 +16,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import efimm
-from efimm.course.series import notebooks_folder
-from efimm.show.drawing.svg import css, picture
-from efimm.text import size
+from efimm.course import notebooks_folder
+from efimm.show import picture
+from efimm.show.drawing.styles import css
+from efimm.units import size
 from efimm.x86 import LONG4
 
 HERE = Path(__file__).resolve().parent

@@ -23,6 +23,8 @@ from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from efimm.files import MARK, own_folder, replacing
+
 ROOT = Path(__file__).resolve().parent.parent
 STICK = Path(__file__).resolve().parent / "stick"
 PAGES = ("site", "docs")  # taken along where they are there
@@ -40,13 +42,13 @@ SYSTEMS = {
     "macos-x86_64": ("macosx_14_0_x86_64", "macosx_10_15_x86_64", "macosx_10_13_x86_64", "macosx_10_9_x86_64"),
     "windows-amd64": ("win_amd64",),
 }
-_NOT_ON_A_STICK = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+_NOT_ON_A_STICK = shutil.ignore_patterns(MARK, "__pycache__", ".ipynb_checkpoints")
 
 
 def build(output: Path, *, systems: Sequence[str] = tuple(SYSTEMS), pythons: Sequence[str] = PYTHONS) -> Path:
     """Write the archive into `output`; its path.  CalledProcessError where pip cannot get a package."""
     name = "efimm-offline"
-    output.mkdir(parents=True, exist_ok=True)
+    own_folder(output)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
         shutil.copytree(STICK, folder, ignore=_NOT_ON_A_STICK)
@@ -57,7 +59,10 @@ def build(output: Path, *, systems: Sequence[str] = tuple(SYSTEMS), pythons: Seq
         for system in systems:
             for python in pythons:
                 collect_wheels(folder / "wheels", system, python)
-        return Path(shutil.make_archive(str(output / name), "zip", temporary, name))
+        made = Path(shutil.make_archive(str(Path(temporary) / name), "zip", temporary, name))
+        with replacing(output / made.name) as archive, made.open("rb") as file:
+            shutil.copyfileobj(file, archive)
+    return output / made.name
 
 
 def own_wheel(folder: Path) -> None:
@@ -142,7 +147,7 @@ def _requirements(wheel: Path) -> tuple[str, ...]:
 
 
 def _pip(command: str, *arguments: str) -> None:
-    pip = [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-P", "-m", "pip", command, "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, *arguments], check=True)
 
 

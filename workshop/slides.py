@@ -13,8 +13,9 @@ from nbconvert import SlidesExporter
 from picks import cells_of, slides
 from reveal import reveal
 
-from efimm.course.export import executed, standalone
-from efimm.course.series import notebooks_folder
+from efimm.course import notebooks_folder, standalone
+from efimm.course.export import Kernels
+from efimm.files import own_folder, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = Path(__file__).resolve().parent / "slides.css"
@@ -36,13 +37,19 @@ def deck() -> str:
     """The page with all slides; the notebooks that they are taken from are run."""
     chosen = slides()
     names = sorted({slide.notebook for slide in chosen if slide.notebook})
-    notebooks = {name: executed(notebooks_folder() / f"{name}.ipynb") for name in names}
+    with Kernels() as kernels:
+        ran = kernels.executed(notebooks_folder() / f"{name}.ipynb" for name in names)
+        notebooks = dict(zip(names, ran, strict=True))
     together = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]  # nbformat has no types
         cells=[cell for slide in chosen for cell in cells_of(slide, notebooks)]
     )
     together.metadata["widgets"] = {_WIDGETS: {"state": _widget_states(notebooks.values())}}
     exporter = SlidesExporter(embed_images=True)  # type: ignore[no-untyped-call]  # nor has nbconvert
-    return _with_reveal(standalone(together, "efimm", exporter))
+    files = reveal()
+    style = files["dist/reset.css"] + files["dist/reveal.css"] + STYLE.read_text(encoding="utf-8")
+    script = f"/* {files['LICENSE']} */\n{files['dist/reveal.js']}\nReveal.initialize({json.dumps(_OPTIONS)});"
+    page = standalone(together, "efimm", exporter, style=style, script=script)
+    return _STARTER.sub("", page)  # which would ask for reveal.js elsewhere
 
 
 def _widget_states(notebooks: Any) -> dict[str, Any]:
@@ -53,23 +60,13 @@ def _widget_states(notebooks: Any) -> dict[str, Any]:
     return states
 
 
-def _with_reveal(html: str) -> str:
-    """The page with reveal.js in it instead of a loader that asks for it."""
-    files = reveal()
-    style = files["dist/reset.css"] + files["dist/reveal.css"] + STYLE.read_text(encoding="utf-8")
-    start = f"Reveal.initialize({json.dumps(_OPTIONS)});"
-    script = f"<!-- {files['LICENSE']} -->\n<script>{files['dist/reveal.js']}\n{start}</script>"
-    html = _STARTER.sub("", html)
-    return html.replace("</head>", f"<style>{style}</style></head>", 1).replace("</body>", f"{script}</body>")
-
-
 def main() -> None:
     """Write the page, and say where it is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "site" / "slides.html", help="where to write it")
     output = parser.parse_args().output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(deck(), encoding="utf-8")
+    own_folder(output.parent)
+    write_text(output, deck())
     print(f"{output}: {output.stat().st_size:,} bytes")
 
 

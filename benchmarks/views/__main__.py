@@ -11,7 +11,7 @@ from typing import Any
 
 from .lab import FLAGS, chromium_path, jupyterlab, run_all, write_notebook
 
-CELL = "from efimm.course.boxes import ram_slider\nram_slider()"
+CELL = "from efimm.show import ram_slider\nram_slider()"
 _STEP = 1000 / 60  # milliseconds between two moves of the mouse
 _DRAGS, _SECONDS = 200, 10
 _PAUSE = 150  # milliseconds between two choices, as a quick reader makes them

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from .. import __version__
-from .ending import Ended, Exits, Watch, end_by, nowhere, obey_signals, open_streams
+from .ending import Ended, Exits, Watch, end_by, leave_at_once, nowhere, obey_signals, open_streams
 
 COLUMNS = 72  # as efimm.text, which is not imported for the list of commands
 
@@ -77,7 +77,7 @@ def main() -> NoReturn:
     except click.ClickException as error:
         _refuse(error.format_message(), exits.refusal)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        leave_at_once()
     except Ended as end:
         end_by(end.number)
     except BrokenPipeError:
@@ -85,7 +85,7 @@ def main() -> NoReturn:
         sys.exit(141)
     except (ValueError, MemoryError, OSError) as error:
         _refuse(_of_own_code(error) or _words(error), exits.refusal)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a reader's own class of exceptions, too
         if found := _of_own_code(error, anywhere=True):
             _refuse(found, exits.refusal)
         raise
@@ -94,7 +94,7 @@ def main() -> NoReturn:
 
 def main_below(parent: int) -> NoReturn:
     """The command in the process below, where the code of a reader's file is executed."""
-    from .own_kernel import go_below, status_above  # noqa: PLC0415 - no other command needs it
+    from .own_code import go_below, status_above  # noqa: PLC0415 - no other command needs it
 
     go_below(parent)
     try:
@@ -108,14 +108,14 @@ def _answer(exits: Exits) -> int:
     try:
         return cli(standalone_mode=False, prog_name="efimm", obj=exits) or 0
     except Watch as order:
-        from .own_kernel import run_below  # noqa: PLC0415 - as above
+        from .own_code import run_below  # noqa: PLC0415 - as above
 
         return run_below(order)
 
 
 def _of_own_code(error: BaseException, *, anywhere: bool = False) -> str:
     """`error` in one line if a reader's own code raised it (`anywhere`: or was executed before it); "" else."""
-    own = sys.modules.get(f"{__name__}.own_kernel")  # not there: nothing of the reader's was executed either
+    own = sys.modules.get(f"{__name__}.own_code")  # not there: nothing of the reader's was executed either
     if own is None or not (anywhere or own.is_own(error)):
         return ""
     said: str = own.mistake(error)

@@ -12,9 +12,12 @@ from ..check import check, checked
 from ..linux import Kernel
 from ..machines import load_map
 from ..maps.formats import read_map
+from ..maps.redact import redacted
 from ..text import memory_map
 from ..uefi.memmap import MemoryMap
 from .options import JSON, OWN_KERNEL, TIMEOUT_OF_OWN, placement_options, standard_input
+
+BOOT = click.option("--boot", type=int, metavar="N", help="Of a log with several boots, the one to read.")
 
 
 @click.command("check")
@@ -22,24 +25,32 @@ from .options import JSON, OWN_KERNEL, TIMEOUT_OF_OWN, placement_options, standa
 @OWN_KERNEL
 @TIMEOUT_OF_OWN
 @placement_options
+@BOOT
+@click.option("--redact", is_flag=True, help="Only write the log without serial numbers, addresses and names.")
 @JSON
-def check_command(log: str, kernel: Kernel | None, as_json: bool, **options: Any) -> None:
+def check_command(log: str, kernel: Kernel | None, as_json: bool, redact: bool, **options: Any) -> None:
     """Say whether the machine of LOG would have met the bug, with every kernel.
 
-    LOG is what `dmesg` printed, /proc/iomem, the UEFI shell's memmap, /sys/firmware or a copy of it, a log of Xen or
-    FreeBSD, the name of a machine in data/, or - for standard input.
+    LOG is what `dmesg` printed, /proc/iomem, the UEFI shell's memmap, GRUB's lsefimmap, /sys/firmware or a copy of it,
+    a log of Xen or FreeBSD, packed or in a mail, the name of a machine in data/, or - for standard input.  A page fault
+    in it is explained, with or without a map.
     """
+    if redact:
+        for line in redacted(standard_input(log)):
+            click.echo(line)
+        return
     found = check(standard_input(log), own=kernel, **options)
     click.echo(json.dumps({"file": log} | found.summary()) if as_json else checked(found, log))
 
 
 @click.command("map")
 @click.argument("file")
+@BOOT
 @JSON
-def map_command(file: str, as_json: bool) -> None:
+def map_command(file: str, boot: int | None, as_json: bool) -> None:
     """Print the memory map that FILE holds: a boot log (- is stdin), a data file, or whatever else `check` reads."""
     source = standard_input(file)
-    found = load_map(source) if isinstance(source, str) else read_map(source)
+    found = load_map(source) if isinstance(source, str) and boot is None else read_map(source, boot)
     click.echo(json.dumps(_map_summary(found)) if as_json else memory_map(found))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import judges
+from ..files import write_text
 from ..machines import parse_address, parse_size
 from ..text import COLUMNS
 from .judge_linux import NAMES, ask_linux, linux_options, list_kernels
@@ -76,7 +76,7 @@ def _judge_all(timeout: float, as_json: bool, record: str | None) -> None:
     if as_json:
         click.echo(json.dumps({case.name: judged.summary() for case, judged in found}))
     if record:
-        Path(record).write_text(json.dumps(judges.record(found), indent=1) + "\n", encoding="utf-8")
+        write_text(record, json.dumps(judges.record(found), indent=1) + "\n")
 
 
 def _progress(what: str) -> None:

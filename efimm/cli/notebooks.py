@@ -15,7 +15,8 @@ from typing import NoReturn
 import click
 
 from ..course.work import FOLDER, open_copy, reset
-from .options import JSON
+from ..files import write_text
+from .options import JSON, PORT
 
 
 @click.command("export")
@@ -23,14 +24,14 @@ from .options import JSON
 @click.option("-o", "--output", default="site", show_default=True, metavar="DIR", help="Where to write the pages.")
 def export_command(notebooks: tuple[Path, ...], output: str) -> None:
     """Run NOTEBOOKS and write them as web pages whose sliders work without Python."""
-    from ..course.export import executed, page  # noqa: PLC0415 - nbconvert takes longer to import than other commands take
+    from ..course.export import Kernels, page  # noqa: PLC0415 - nbconvert takes longer to import than other commands take
 
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in notebooks:
-        written = folder / f"{path.stem}.html"
-        written.write_text(page(executed(path), path.stem), encoding="utf-8")
-        click.echo(f"{written}: {written.stat().st_size:,} bytes")
+    with Kernels() as kernels:
+        for path, notebook in zip(notebooks, kernels.executed(notebooks), strict=True):
+            written = write_text(folder / f"{path.stem}.html", page(notebook, path.stem))
+            click.echo(f"{written}: {written.stat().st_size:,} bytes")
 
 
 @click.command("site")
@@ -66,11 +67,11 @@ def lab_command(mine: str, folder: str | None, arguments: tuple[str, ...]) -> No
     """
     if folder is None and (said := str(open_copy(Path(mine)))):
         click.echo(f"{mine}: {said}")
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={Path(folder or mine).resolve()}"]
-    command += ["--LabApp.default_url=/lab/tree/00-start-here.ipynb", f"--LabApp.app_settings_dir={_SETTINGS}"]
+    options = [f"--ServerApp.root_dir={Path(folder or mine).resolve()}"]
+    options += ["--LabApp.default_url=/lab/tree/00-start-here.ipynb", f"--LabApp.app_settings_dir={_SETTINGS}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
-    _become([*command, *arguments])
+        options.append("--allow-root")  # Jupyter refuses root, which is who one is in a container
+    _become("jupyterlab", [*options, *arguments])
 
 
 @click.command("room")
@@ -138,25 +139,35 @@ def reset_command(notebook: str, mine: str) -> None:
     click.echo(f"{fresh}: as efimm brings it" + (f"; yours is now {kept}" if kept else ""))
 
 
-# What a page may load: nothing from elsewhere, whatever Voila's template asks for.
-_OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: ws: wss:"
-
-
 @click.command("dashboard", context_settings={"ignore_unknown_options": True})
-@click.option("--port", default=8866, show_default=True, help="Where the page is served, on this machine only.")
+@click.option(
+    "--port", type=PORT, default=8866, show_default=True, help="Where the page is served, on this machine only."
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def dashboard_command(port: int, arguments: tuple[str, ...]) -> None:
-    """Serve the pictures as one page for a projector; further ARGUMENTS go to `voila`."""
+    """Serve the pictures as one page for a projector; further ARGUMENTS go to `voila`.
+
+    The address that is printed holds a token: who has it may look.
+    """
     if importlib.util.find_spec("voila") is None:
         raise ValueError("Voila is not installed: pip install 'efimm[dashboard]'")
-    notebook = Path(__file__).parent.parent / "dashboard" / "dashboard.ipynb"
-    settings = f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': {_OWN_ONLY!r}}}}}"
-    command = [sys.executable, "-m", "voila", str(notebook), f"--port={port}", "--show_tracebacks=True", settings]
-    _become([*command, *arguments])
+    _become("efimm.dashboard.server", [f"--port={port}", *arguments])
 
 
-def _become(command: list[str]) -> NoReturn:
-    """Run `command` instead of this program: a signal that is meant for it reaches it."""
+# Runs a module as `python -m` does, but never one that lies in the current folder.  A terminal that is closed ends a
+# server as SIGTERM does, which both servers obey by tidying up.
+_SERVE = """
+import os, runpy, signal, sys
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Run `module` instead of this program: a signal that is meant for it reaches it."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # for the kernels, too
+    command = [sys.executable, "-P", "-c", _SERVE, module, *arguments]
     if os.name == "posix":
         sys.stdout.flush()
         os.execv(command[0], command)

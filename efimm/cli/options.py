@@ -13,7 +13,7 @@ from ..kernels import KERNELS
 from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
-from .own_kernel import TIMEOUT, from_option, keep_timeout, one_more, own_firmware, watched
+from .own_code import TIMEOUT, keep_timeout, one_more_kernel, own_kernel, watched_firmware, watched_kernel
 
 _Command = Callable[..., None]
 
@@ -26,7 +26,7 @@ _PLACEMENT_OPTIONS = (
     click.option("--page-size", default="1G", show_default=True, help=f"Largest page: {', '.join(PAGE_SIZES)}."),
     click.option(
         "--firmware",
-        callback=own_firmware,
+        callback=watched_firmware,
         default="edk2",
         show_default=True,
         help=f"One of: {', '.join(FIRMWARES)}; or a file ./NAME.py with your own, which is executed.",
@@ -34,7 +34,7 @@ _PLACEMENT_OPTIONS = (
     click.option("--arch", default="x86_64", show_default=True, help=f"One of: {', '.join(ARCHITECTURES)}."),
 )
 _OTHER_OPTIONS = (
-    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR has put the direct map (kernels since 4.8)."),
+    click.option("--kaslr", metavar="ADDR", help="Where memory KASLR put the direct map (since 4.8)."),
     click.option("--kpti", is_flag=True, help="With page-table isolation, as on a processor with the Meltdown bug."),
     click.option("--noruntime", is_flag=True, help="With efi=noruntime: the firmware is not called at all."),
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
@@ -49,11 +49,14 @@ def kernel_option(callback: Callable[..., Any], **attributes: Any) -> Callable[[
 
 
 # A command that prints one answer runs a reader's file in a process of its own, which --timeout ends.
-KERNEL = kernel_option(watched, default="3.5", show_default=True, help=_KERNELS)
-KERNEL_HERE = kernel_option(from_option, default="3.5", show_default=True, help=_KERNELS)
-OWN_KERNEL = kernel_option(one_more, metavar="./NAME.py", help="One more: a file with your own, which is executed.")
+KERNEL = kernel_option(watched_kernel, default="3.5", show_default=True, help=_KERNELS)
+KERNEL_HERE = kernel_option(own_kernel, default="3.5", show_default=True, help=_KERNELS)
+OWN_KERNEL = kernel_option(
+    one_more_kernel, metavar="./NAME.py", help="One more: a file with your own, which is executed."
+)
 
 
+PORT = click.IntRange(1, 65535)
 MOST_SECONDS = 7 * 86400.0
 
 

@@ -1,7 +1,4 @@
-"""The box for a prediction; and, by this name too, the RAM slider.
-
-The box of an exercise: the question with its numbers, a field for the answer, and other numbers on demand.
-"""
+"""Boxes to answer in: one for a prediction, one for an exercise, with its numbers and other numbers on demand."""
 
 from __future__ import annotations
 
@@ -13,22 +10,22 @@ from threading import Thread
 from typing import Any
 from urllib.request import Request, urlopen
 
-import anywidget
 import traitlets
 
 from ..exercises import Feedback, ask
 from ..exercises.answers import Answer, Hints, Question
-from ..show.drawing.svg import STATIC, script, with_text
-from ..show.ram.slider import RamSlider, ram_slider
-
-__all__ = ["Predict", "RamSlider", "predict", "ram_slider"]
+from ..show.drawing.frames import Widget, script
 
 
-class Predict(anywidget.AnyWidget):
-    """A question with a field for the answer; made by `predict`.  `guess` is checked when it is set."""
+class Predict(Widget):
+    """A question with a field for the answer; made by `predict`.
+
+    Set: `guess`, {"text": what was typed, "number": how many times}; it is checked when it is set.
+    Read: `question`; `feedback`, {"right", "text", "number"}; `check(guess)`, the same without the box.
+    Observe: `feedback`.
+    """
 
     _esm = script("predict")
-    _css = STATIC / "picture.css"
 
     kind = traitlets.Unicode("predict").tag(sync=True)
     question = traitlets.Unicode().tag(sync=True)
@@ -45,9 +42,6 @@ class Predict(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"Predict: {self.question}"
-
-    def _repr_mimebundle_(self, **arguments: Any) -> Any:
-        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
 
     @traitlets.observe("guess")
     def _checked(self, change: Any) -> None:
@@ -83,11 +77,17 @@ _SEEDS = 10_000
 _MOST_TRIES = 4  # then the numbers change: who tries one answer after the other finds no end
 
 
-class ExerciseBox(anywidget.AnyWidget):
-    """An exercise; made by `exercise`.  `guess` is checked when it is set; a change of `again` draws other numbers."""
+class ExerciseBox(Widget):
+    """An exercise with a field for the answer; made by `exercise`.
+
+    Set: `guess`, {"text": what was typed, "number": how many times}; it is checked when it is set.  Count `again` up to
+    get other numbers.
+    Read: `name`; `seed`, which the numbers are drawn with; `question`; `feedback`, {"right", "text", "number"};
+    `check(guess)`, the same without the box.
+    Observe: `feedback`, `seed`.
+    """
 
     _esm = script("predict")
-    _css = STATIC / "picture.css"
 
     kind = traitlets.Unicode("exercise").tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)
@@ -108,9 +108,6 @@ class ExerciseBox(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"Exercise {self.name} (seed={self.seed}): {self.question}"
-
-    def _repr_mimebundle_(self, **arguments: Any) -> Any:
-        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
 
     @traitlets.observe("guess")
     def _checked(self, change: Any) -> None:

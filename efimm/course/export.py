@@ -7,16 +7,22 @@ says that there is none.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import os
 import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
-from ..show.drawing.svg import STATIC
+from ..show.drawing.styles import STATIC, css
 
 _WIDGET_VIEW, _WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?", re.IGNORECASE)
@@ -24,7 +30,8 @@ _SCRIPTS_FROM_ELSEWHERE = re.compile(
     r"<script\b[^>]*>(?:(?!</script>).)*https?://cdn(?:(?!</script>).)*</script>", re.DOTALL
 )
 _LINK = re.compile(r'href="((?:\.\./|solutions/)?[\w.-]+)\.ipynb(#[^"]*)?"')
-_TIMEOUT = 300
+_TIMEOUT = 300  # seconds for one cell
+AT_ONCE = 2  # kernels: each takes some 150 MB
 _READABLE = """
 .jp-RenderedHTMLCommon a:any-link { text-decoration: underline !important; }
 .jp-InputPrompt, .jp-OutputPrompt { color: #595959 !important; opacity: 1 !important; }
@@ -33,15 +40,75 @@ _READABLE = """
 """
 
 
-def executed(path: Path) -> Any:
-    """The notebook `path`, run from top to bottom beside its file, with the state of its widgets.
+class NotebookError(ValueError):
+    """A notebook that cannot be run to its end: one line that names the file, and says what was in the way."""
 
-    Raises what nbclient raises for a cell that fails.
+
+class Kernels:
+    """Notebooks run with a kernel each, a few at a time; a context, after which no kernel remains.
+
+    An interrupt is obeyed at once, whatever a cell does: the notebooks run in threads, and their kernels are killed.
     """
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+        self._clients: set[NotebookClient] = set()
+        self._closed = False
+
+    def __enter__(self) -> Kernels:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for client in list(self._clients):
+            if process := getattr(getattr(client.km, "provisioner", None), "process", None):
+                process.kill()
+        self._pool.shutdown()
+
+    def executed(self, paths: Iterable[Path]) -> Iterator[Any]:
+        """The notebooks `paths` in their order, each run from top to bottom beside its file, with its widgets' state.
+
+        NotebookError for one that cannot be read, or whose run fails.
+        """
+        return self._pool.map(self._run, paths)
+
+    def _run(self, path: Path) -> Any:
+        if self._closed:
+            raise NotebookError(f"{path}: told to stop")
+        try:
+            notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
+            nbformat.validate(notebook)
+            client = _client(notebook, path.parent)
+            self._clients.add(client)
+            try:
+                # Nothing that happens to lie beside the notebook is taken for the program that runs it.
+                return client.execute(env=os.environ | {"PYTHONSAFEPATH": "1"})
+            finally:
+                self._clients.discard(client)
+        except OSError as error:
+            raise NotebookError(f"{path}: {error.strerror or error}") from error
+        except CellExecutionError as error:
+            raise NotebookError(
+                f"{path}: a cell fails: {error.ename}: {' '.join(error.evalue.split())[:400]}"
+            ) from error
+        except (
+            Exception
+        ) as error:  # no notebook, no such kernel, a kernel that dies: each package has its own exceptions
+            words = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise NotebookError(f"{path}: cannot be run: {words[:400]}") from error
+
+
+def _client(notebook: Any, folder: Path) -> NotebookClient:
     quiet = ["--log-level=ERROR"]  # a kernel's warnings about itself are nothing to the one who wants a page
-    resources = {"metadata": {"path": str(path.parent)}}
-    return NotebookClient(notebook, timeout=_TIMEOUT, resources=resources, extra_arguments=quiet).execute()
+    resources = {"metadata": {"path": str(folder)}}
+    return NotebookClient(notebook, timeout=_TIMEOUT, resources=resources, extra_arguments=quiet)
+
+
+def executed(path: Path) -> Any:
+    """One notebook, as `Kernels.executed` gives it."""
+    with Kernels() as kernels:
+        return next(kernels.executed([path]))
 
 
 def page(notebook: Any, title: str) -> str:
@@ -50,8 +117,12 @@ def page(notebook: Any, title: str) -> str:
     return standalone(notebook, title, exporter)
 
 
-def standalone(notebook: Any, title: str, exporter: HTMLExporter) -> str:
-    """What `exporter` makes of an executed notebook, with nothing from elsewhere, and with our widgets alive."""
+def standalone(notebook: Any, title: str, exporter: HTMLExporter, *, style: str = "", script: str = "") -> str:
+    """What `exporter` makes of an executed notebook, with nothing from elsewhere, and with our widgets alive.
+
+    `style` and `script` are put in beside them.  Browsers run no other script than these two, wherever in the notebook
+    one stands, and load nothing: the page says so in a Content-Security-Policy.
+    """
     models = _take_widgets(notebook)
     for cell in notebook.cells:
         if cell.metadata.get("jupyter", {}).get("source_hidden"):  # a question's code, folded in JupyterLab
@@ -59,8 +130,28 @@ def standalone(notebook: Any, title: str, exporter: HTMLExporter) -> str:
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     html = _SCRIPTS_FROM_ELSEWHERE.sub("", _FROM_ELSEWHERE.sub("", html))
     html = _LINK.sub(lambda link: f'href="{link[1]}.html{link[2] or ""}"', html)
-    html = html.replace("</head>", f"<style>{_READABLE}</style></head>", 1)
-    return html.replace("</body>", f"{_live(models)}</body>")
+    html = html.replace("</head>", f"<style>{_READABLE}{style}</style></head>", 1)
+    drawing = _drawing()
+    inside = f"{_live(models, drawing)}<script>{script}</script>" if script else _live(models, drawing)
+    return _guarded(html.replace("</body>", f"{inside}</body>"), [drawing, script])
+
+
+def _guarded(html: str, scripts: Iterable[str]) -> str:
+    """`html` with a policy, in front of all that it is for, that lets these scripts run and nothing else."""
+    digests = [hashlib.sha256(script.encode("utf-8")).digest() for script in scripts if script]
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {allowed}",
+            "style-src 'unsafe-inline'",  # nbconvert's theme, and the colours of its code, stand in the page
+            "img-src data:",
+            "font-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    return html.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{policy}">', 1)
 
 
 def _take_widgets(notebook: Any) -> dict[str, Any]:
@@ -83,18 +174,21 @@ def _model(saved: Any) -> dict[str, Any]:
     return {"traits": traits, "buffers": [[buffer["path"], buffer["data"]] for buffer in saved.get("buffers", [])]}
 
 
-def _live(models: dict[str, Any]) -> str:
-    """The styles, the widgets' JavaScript, and their states."""
+def _drawing() -> str:
+    """The widgets' JavaScript."""
     names = [
         "picture",
         *sorted(path.stem for path in STATIC.glob("*.js") if path.stem not in ("picture", "page")),
         "page",
     ]
-    script = "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in names)
-    style = (STATIC / "picture.css").read_text(encoding="utf-8")
-    data = json.dumps(models, ensure_ascii=False).replace("</", "<\\/")
+    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in names)
+
+
+def _live(models: dict[str, Any], drawing: str) -> str:
+    """The styles, the states of the widgets, and what draws them."""
+    data = json.dumps(models, ensure_ascii=False).replace("<", "\\u003c")  # "<!--<script" would open a comment
     return (
-        f"<style>{style}</style>\n"
+        f"<style>{css()}</style>\n"
         f'<script type="application/json" id="efimm-models">{data}</script>\n'
-        f'<script type="module">{script}</script>\n'
+        f'<script type="module">{drawing}</script>\n'
     )

@@ -13,38 +13,38 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
 
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from ..show.drawing.svg import STATIC
+from ..files import own_folder, write_text
+from ..maps.errors import printable
+from ..show.drawing.styles import STATIC
 from ..trials import SupportTable, support_table
-from .export import executed, page
+from .export import Kernels, page
 from .lite import make_lite
 from .series import chapters, notebooks_folder, shipped
 
-AT_ONCE = 2  # kernels: each takes some 150 MB
 REFERENCE = "api"
 LITE = "lite"
 _BODY = re.compile(r"<body[^>]*>")
 
 
-def make_site(folder: Path, *, run: Callable[[Path], Any] = executed, lite: bool = True) -> Iterator[Path]:
+def make_site(folder: Path, *, run: Callable[[Path], Any] | None = None, lite: bool = True) -> Iterator[Path]:
     """Write all pages to `folder`, and give the path of each when it is written.
 
-    `run` makes an executed notebook from a notebook's path.  With `lite` the notebooks that run in the browser are
-    there, too, and each page leads to its own.  Raises ValueError where pdoc is not installed, before anything is
-    written.
+    `run`, where it is given, makes an executed notebook from a notebook's path.  With `lite` the notebooks that run in
+    the browser are there, too, and each page leads to its own.  Raises ValueError, before anything is written, where
+    pdoc is not installed, and for a folder that is neither ours nor empty.
     """
     _must_have_pdoc()
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     notebooks = notebooks_folder()
     paths = shipped()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for path, notebook in zip(paths, pool.map(run, paths), strict=True):
+    with Kernels() as kernels:
+        for path, notebook in zip(paths, map(run, paths) if run else kernels.executed(paths), strict=True):
             place = path.relative_to(notebooks)
             yield _write(folder / place.with_suffix(".html"), notebook, _run_it_live(place) if lite else "")
     yield _write(folder / "index.html", _of_text(contents()))
@@ -101,11 +101,11 @@ def packages() -> list[tuple[str, str]]:
 
 def support(table: SupportTable) -> str:
     """The support table in Markdown, with the reason wherever a trial failed."""
-    kernels = [report.kernel for report in table.reports]
+    kernels = [_literally(report.kernel) for report in table.reports]
     rows = []
     for row in zip(*(report.trials for report in table.reports), strict=True):
-        cells = ["ok" if trial.passed else f"**{trial.verdict}**: {trial.reason}" for trial in row]
-        rows.append(f"| {row[0].scenario} | {' | '.join(cell.replace('|', '¦') for cell in cells)} |\n")
+        cells = ["ok" if trial.passed else f"**{trial.verdict}**: {_literally(trial.reason)}" for trial in row]
+        rows.append(f"| {_literally(row[0].scenario)} | {' | '.join(cells)} |\n")
     return f"""# Which kernel survives what
 
 Each row is a machine, a place for the array or a kind of firmware; each column is a kernel. *ok*: the firmware was
@@ -150,6 +150,12 @@ def _solutions(path: Path) -> str:
     return f"[solutions](solutions/{solutions.name})" if solutions.exists() else ""
 
 
+def _literally(words: str) -> str:
+    """`words` so that Markdown, and the HTML in it, show them as they are, on one line."""
+    line = printable(" ".join(words.split()))
+    return "".join(char if char.isalnum() or char in " ,.:;=" else f"&#{ord(char)};" for char in line)
+
+
 def _of_text(markdown: str) -> Any:
     return new_notebook(cells=[new_markdown_cell(markdown)])  # type: ignore[no-untyped-call]  # nbformat has no types
 
@@ -165,5 +171,4 @@ def _run_it_live(notebook: Path) -> str:
 def _write(path: Path, notebook: Any, above: str = "") -> Path:
     """Write a page, with `above` before everything else in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_BODY.sub(lambda tag: tag[0] + above, page(notebook, path.stem), count=1), encoding="utf-8")
-    return path
+    return write_text(path, _BODY.sub(lambda tag: tag[0] + above, page(notebook, path.stem), count=1))

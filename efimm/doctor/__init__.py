@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .finding import Finding, all_there, verdict
-from .installed import firmware, packages, python, space, voila
+from .installed import firmware, limits, packages, python, space, voila
 from .jupyter import browser, kernel, server, widgets
 from .model import files, story
 
 __all__ = ["Finding", "all_there", "doctor", "examine", "verdict"]
 
 QUICK: tuple[Callable[[], Iterator[Finding]], ...] = (python, packages, files, story)
-SLOW: tuple[Callable[[], Iterator[Finding]], ...] = (kernel, server, widgets, browser, space, voila, firmware)
+SLOW: tuple[Callable[[], Iterator[Finding]], ...] = (kernel, server, widgets, browser, space, limits, voila, firmware)
 
 
 def examine(*, quick: bool = False) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ..judges.host import NotInstalledError, require
+from ..workers import available, processors
 from .finding import Finding
 
 _SPACE = 200 << 20  # for a kernel's temporary files and saved notebooks; a guess on the safe side
@@ -32,6 +33,21 @@ def voila() -> Iterator[Finding]:
     yield Finding(
         there, "voila" if there else "voila, for `efimm dashboard`: pip install 'efimm[dashboard]'", needed=False
     )
+
+
+def limits() -> Iterator[Finding]:
+    """What ends a reader's kernel that never ends, or takes all memory: told, as not every system has all of it."""
+    here = platform.system()
+    if not available():
+        words = "no processes here: a reader's kernel has no time limit and no memory limit"
+        yield Finding(False, words, needed=False)
+        return
+    yield Finding(True, f"a time limit for a reader's kernel, on {processors()} processors", needed=False)
+    linux = sys.platform == "linux"
+    memory = f"a memory limit for a reader's kernel{'' if linux else f': {here} keeps none'}"
+    yield Finding(linux, memory, needed=False)
+    parent = "a reader's kernel ends with the process that started it"
+    yield Finding(linux, parent if linux else f"{parent}: on {here} not one that lets no thread run", needed=False)
 
 
 def firmware() -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from urllib.request import ProxyHandler, build_opener
 from .finding import Finding
 
 _PATIENCE = 40  # seconds
+_SAFE = os.environ | {"PYTHONSAFEPATH": "1"}  # no module that lies in the current folder is taken for Jupyter's
 _CELL = "import efimm\nprint(efimm.run(efimm.machine('1T'), '3.5').verdict)"
 _WIDGETS = ("anywidget", "@jupyter-widgets/jupyterlab-manager")
 
@@ -31,7 +32,10 @@ def kernel() -> Iterator[Finding]:
     cells = [nbformat.v4.new_code_cell(_CELL)]  # type: ignore[no-untyped-call]  # nbformat has no types
     notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]  # as above
     try:
-        NotebookClient(notebook, timeout=_PATIENCE, extra_arguments=["--log-level=ERROR"]).execute()
+        with tempfile.TemporaryDirectory() as folder:  # a kernel imports what lies where it is started
+            client = NotebookClient(notebook, timeout=_PATIENCE, extra_arguments=["--log-level=ERROR"])
+            client.resources = {"metadata": {"path": folder}}
+            client.execute(env=_SAFE)
         said = notebook.cells[0].outputs[0].text.strip()
         yield Finding(said == "page-fault", f"a cell of a notebook ran, and said {said} ({monotonic() - start:.1f} s)")
     except Exception as error:  # whatever goes wrong in a kernel is what this is to tell
@@ -45,10 +49,10 @@ def server() -> Iterator[Finding]:
         options = [f"--ServerApp.root_dir={folder}", f"--ServerApp.port={port}", "--ServerApp.ip=127.0.0.1"]
         options += ["--no-browser", "--IdentityProvider.token=", "--ServerApp.port_retries=0", "--allow-root"]
         running = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options],
+            [sys.executable, "-P", "-m", "jupyterlab", *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"JUPYTER_RUNTIME_DIR": folder},
+            env=_SAFE | {"JUPYTER_RUNTIME_DIR": folder},
         )
         try:
             answered = _answers(running, f"http://127.0.0.1:{port}/lab")

@@ -15,7 +15,7 @@ from ..run import at_call, boot, run
 from ..trace import Trace
 from ..uefi import EfiMemoryType
 from ..uefi.firmwares import FIRMWARES
-from ..uefi.synthetic import e820_from_efi
+from ..uefi.memmap import e820_from_efi
 from ..units import GIB
 from ..x86 import Entry, PageTable, load_tables, mapped_ranges
 from ..x86.modes import RW, US, A, D, P

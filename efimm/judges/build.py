@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -31,8 +32,9 @@ _BY_ARCH = {
 _OTHER_ARCH_ONLY = {"x86_64": "ia32", "i386": "x64"}
 
 # QEMU takes a file for -kernel as Linux's, and byte 0x1f1 as the number of its set-up sectors; a file shorter than that
-# is refused.  So the image is padded.
+# is refused.  So the image is padded, and ends with a digest of all before it, by which a damaged file is known.
 _PADDED_SIZE = 256 << 10
+_DIGEST = hashlib.sha256
 _IMAGE_FILE_RELOCS_STRIPPED = 1
 
 
@@ -43,9 +45,9 @@ def sources(arch: str) -> list[Path]:
 
 
 def witness(arch: str = "x86_64") -> Path:
-    """The path of the built witness (a PE image for `-kernel`); builds it where the cache has none of these sources."""
+    """The path of the built witness (a PE image for `-kernel`), built where the cache has no whole one."""
     built = cache_folder() / f"witness-{arch}-{source_hash(arch)}.efi"
-    if not built.exists():
+    if not _whole(built):
         with tempfile.TemporaryDirectory(dir=built.parent) as folder:
             image = _build(arch, Path(folder))
             image.replace(built)  # at once: another process may be building, too
@@ -63,7 +65,7 @@ def source_hash(arch: str) -> str:
 def compile_one(source: Path, arch: str, folder: Path, *extra: str) -> Path:
     """The object file made of `source` in `folder`; `extra` are further options for gcc.  JudgeError when it fails."""
     built = folder / f"{source.name}.o"
-    _run(["gcc", *_COMPILE, *_BY_ARCH[arch][0], *extra, f"-I{SOURCES}", "-c", str(source), "-o", str(built)])
+    _run(["gcc", *_COMPILE, *_BY_ARCH[arch][0], *extra, f"-I{SOURCES}", "-c", str(source), "-o", str(built)], folder)
     return built
 
 
@@ -71,7 +73,7 @@ def _build(arch: str, folder: Path) -> Path:
     objects = [compile_one(path, arch, folder) for path in sources(arch) if path.suffix != ".h"]
     image = folder / "witness.efi"
     entry = ["-e", "efi_main", "--subsystem", _SUBSYSTEM_EFI_APPLICATION, "--image-base", "0", "-s"]
-    _run(["ld", *_BY_ARCH[arch][1], *entry, "-o", str(image), *map(str, objects)])
+    _run(["ld", *_BY_ARCH[arch][1], *entry, "-o", str(image), *map(str, objects)], folder)
     image.write_bytes(_for_firmware(image.read_bytes()))
     return image
 
@@ -84,11 +86,25 @@ def _for_firmware(image: bytes) -> bytes:
     header = int.from_bytes(image[0x3C:0x40], "little") + 4
     flags = header + 18
     movable = image[flags] & ~_IMAGE_FILE_RELOCS_STRIPPED
-    return (image[:flags] + bytes([movable]) + image[flags + 1 :]).ljust(_PADDED_SIZE, b"\0")
+    padded = (image[:flags] + bytes([movable]) + image[flags + 1 :]).ljust(_PADDED_SIZE - _DIGEST().digest_size, b"\0")
+    return padded + _DIGEST(padded).digest()
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def _whole(built: Path) -> bool:
+    """True for a file that is as `_for_firmware` has made it: not one that a full disk or a crash has cut short."""
+    try:
+        image = built.read_bytes()
+    except OSError:
+        return False
+    size = _DIGEST().digest_size
+    return len(image) >= _PADDED_SIZE and image[-size:] == _DIGEST(image[:-size]).digest()
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run a tool whose temporary files go to `folder`, so that they do not outlive it."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"TMPDIR": str(folder)}
+    )
     if done.returncode:
         first = (done.stderr or done.stdout).strip().partition("\n")[0]
         raise JudgeError(f"{command[0]} could not build the witness: {first}")

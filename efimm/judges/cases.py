@@ -194,10 +194,9 @@ def ask_all(
 @contextmanager
 def _bench() -> Iterator[tuple[ThreadPoolExecutor, Power]]:
     """Threads that boot guests; at its end, and at an early one, too, no guest runs and no question waits."""
-    power = Power()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        try:
-            yield pool, power
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            power.off()
+    pool, power = ThreadPoolExecutor(AT_ONCE), Power()
+    try:
+        yield pool, power
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a thread that is in the midst of the model ends by itself
+        power.off()

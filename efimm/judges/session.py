@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..files import write_text
 from ..linux import Kernel
 from ..machines import MAXPHYADDR, machine
 from ..run import find_kernel
@@ -79,9 +80,7 @@ def learn(guest: Guest, *, timeout: float, afresh: bool = False, power: Power | 
     if known is not None:
         return known
     found = map_of(read_testimony(boot(guest, timeout=timeout, power=power)))
-    waiting = kept.with_suffix(f".{id(found)}")
-    waiting.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    waiting.replace(kept)
+    write_text(kept, json.dumps(asdict(found)))
     return found
 
 

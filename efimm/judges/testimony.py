@@ -7,8 +7,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
-from ..uefi.synthetic import e820_from_efi
+from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap, e820_from_efi
 from ..units import GIB
 from .guest import Guest
 from .host import JudgeError

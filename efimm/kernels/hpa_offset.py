@@ -95,12 +95,12 @@ def efi_map_region(linux: Linux, place: int) -> EfiMemoryDescriptor:
 @contextmanager
 def efi_call_virt(linux: Linux) -> Iterator[None]:
     """The kernel's own tables have nothing at the offset, so later calls switch tables as well."""
-    with linux.trace.span("kernel", "switch to trampoline_pgd"):
+    with linux.trace.span("kernel", "switch to trampoline_pgd", "cr3-switch"):
         cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(trampoline_cr3(linux))
         linux.cpu.flush_tlb_all()
     yield
-    with linux.trace.span("kernel", "switch back to swapper_pg_dir"):
+    with linux.trace.span("kernel", "switch back to swapper_pg_dir", "cr3-back"):
         linux.cpu.write_cr3(cr3)
         linux.cpu.flush_tlb_all()
 

@@ -68,12 +68,12 @@ def sync_trampoline_pgd(linux: Linux, index: int) -> None:
 def efi_call_phys(linux: Linux) -> Iterator[None]:
     """Run the call on the table that real_mode_header names.  swapper_pg_dir is not written at all."""
     early_code_mapping_set_exec(linux, executable=True)
-    with linux.trace.span("kernel", "switch to trampoline_pgd"):
+    with linux.trace.span("kernel", "switch to trampoline_pgd", "cr3-switch"):
         cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(trampoline_cr3(linux))
         linux.cpu.flush_tlb_all()
     yield
-    with linux.trace.span("kernel", "switch back to swapper_pg_dir"):
+    with linux.trace.span("kernel", "switch back to swapper_pg_dir", "cr3-back"):
         linux.cpu.write_cr3(cr3)
         linux.cpu.flush_tlb_all()
     early_code_mapping_set_exec(linux, executable=False)

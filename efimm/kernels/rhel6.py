@@ -29,7 +29,7 @@ from ..linux.page_alloc import alloc_pages
 from ..linux.state import Linux
 from ..uefi.memmap import EFI_MEMORY_RUNTIME, EFI_MEMORY_WB, EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import PageTable
-from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
 from ..x86.modes import LONG4
 from . import v3_5
 
@@ -58,12 +58,27 @@ def map_region(linux: Linux, efi_pgd: PageTable, md: EfiMemoryDescriptor) -> Non
         flags |= PAGE_CACHE_UC_MINUS
     vaddr, end = md.physical_start, pfn_up(md.end) + 1 << PAGE_SHIFT
     while vaddr < end:
-        upto = min(end, (vaddr // PMD_SIZE + 1) * PMD_SIZE)
-        pte = efi_pgd
-        for level in LONG4.levels[:-1]:
-            pte = fill_table(linux, pte, level.index(vaddr))
-        pte.fill(LONG4.levels[-1].index(vaddr), (upto - vaddr) >> PAGE_SHIFT, vaddr | flags, PAGE_SIZE)
+        pmd = efi_pgd
+        for level in LONG4.levels[:-2]:
+            pmd = fill_table(linux, pmd, level.index(vaddr))
+        index = LONG4.levels[-2].index(vaddr)
+        if vaddr % PMD_SIZE or end - vaddr < PMD_SIZE or pmd[index]:
+            upto = min(end, (vaddr // PMD_SIZE + 1) * PMD_SIZE)
+            pte = fill_table(linux, pmd, index)
+            pte.fill(LONG4.levels[-1].index(vaddr), (upto - vaddr) >> PAGE_SHIFT, vaddr | flags, PAGE_SIZE)
+        else:
+            upto = vaddr + fill_empty(linux, pmd, index, (end - vaddr) // PMD_SIZE, vaddr | flags) * PMD_SIZE
         vaddr = upto
+
+
+def fill_empty(linux: Linux, pmd: PageTable, index: int, most: int, first: int) -> int:
+    """New full tables behind the empty entries of `pmd` from `index` on, whose first page is `first`; how many."""
+    words = pmd.words(index, min(most, len(pmd) - index))
+    count = next((k for k, word in enumerate(words) if word), len(words))
+    base = alloc_pages(linux, count)
+    linux.memory.add_tables([TableRun(base >> PAGE_SHIFT, count, 0, count * PTRS_PER_PGD, first, PAGE_SIZE)])
+    pmd.fill(index, count, base | PAGE_TABLE, PAGE_SIZE)
+    return count
 
 
 def fill_table(linux: Linux, table: PageTable, index: int) -> PageTable:
@@ -77,11 +92,11 @@ def fill_table(linux: Linux, table: PageTable, index: int) -> PageTable:
 @contextmanager
 def efi_call_in_physmode(linux: Linux) -> Iterator[None]:
     """Every call runs on efi_pgd.  Only CR3 is written: the table's leaves are global, and stay in the TLB."""
-    with linux.trace.span("kernel", "efi_call_phys_prelog_in_physmode"):
+    with linux.trace.span("kernel", "efi_call_phys_prelog_in_physmode", "prelog"):
         save_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(linux.efi_pgd.pa)
     yield
-    with linux.trace.span("kernel", "efi_call_phys_epilog_in_physmode"):
+    with linux.trace.span("kernel", "efi_call_phys_epilog_in_physmode", "epilog"):
         linux.cpu.write_cr3(save_cr3)
 
 

@@ -102,12 +102,12 @@ def efi_call(linux: Linux) -> Iterator[None]:
     if linux.efi_setup:
         yield
         return
-    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, SWITCH_PGT"):
+    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, SWITCH_PGT", "cr3-switch"):
         efi_sync_low_kernel_mappings(linux)
         prev_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(trampoline_cr3(linux))
     yield
-    with linux.trace.span("kernel", "RESTORE_PGT"):
+    with linux.trace.span("kernel", "RESTORE_PGT", "cr3-back"):
         linux.cpu.write_cr3(prev_cr3)
         linux.cpu.flush_tlb_all()
 

@@ -103,13 +103,13 @@ def efi_setup_page_tables(_linux: Linux, _pa_memmap: int, _num_pages: int) -> No
 def efi_call_phys(linux: Linux) -> Iterator[None]:
     """efi_call_phys_prelog, the call, efi_call_phys_epilog.  After a fault in the firmware, the epilog does not run."""
     early_code_mapping_set_exec(linux, executable=True)
-    with linux.trace.span("kernel", "efi_call_phys_prelog"):
+    with linux.trace.span("kernel", "efi_call_phys_prelog", "prelog"):
         pgd = linux.swapper_pg_dir
         save_pgd = pgd[0]
         set_pgd(linux, pgd, 0, pgd[pgd_index(linux.layout.phys_to_virt(0))])
         linux.cpu.flush_tlb_all()
     yield
-    with linux.trace.span("kernel", "efi_call_phys_epilog"):
+    with linux.trace.span("kernel", "efi_call_phys_epilog", "epilog"):
         set_pgd(linux, pgd, 0, save_pgd)
         linux.cpu.flush_tlb_all()
     early_code_mapping_set_exec(linux, executable=False)
@@ -144,11 +144,11 @@ def set_kernel_pgd(_linux: Linux32, _index: int) -> None:
 @contextmanager
 def efi_call_phys_32(linux: Linux32) -> Iterator[None]:
     """efi_32.c: the call is made on initial_page_table, with the GDT at its physical address."""
-    with linux.trace.span("kernel", "efi_call_phys_prelog"):
+    with linux.trace.span("kernel", "efi_call_phys_prelog", "prelog"):
         linux.cpu.write_cr3(linux.initial_page_table.pa)
         linux.cpu.flush_tlb_all()
     yield
-    with linux.trace.span("kernel", "efi_call_phys_epilog"):
+    with linux.trace.span("kernel", "efi_call_phys_epilog", "epilog"):
         linux.cpu.write_cr3(linux.swapper_pg_dir.pa)
         linux.cpu.flush_tlb_all()
 

@@ -37,14 +37,14 @@ def efi_call_phys(linux: Linux) -> Iterator[None]:
     early_code_mapping_set_exec(linux, executable=True)
     pgd = linux.swapper_pg_dir
     n_pgds = -(-(linux.max_pfn << PAGE_SHIFT) // PGDIR_SIZE)
-    with linux.trace.span("kernel", "efi_call_phys_prelog"):
+    with linux.trace.span("kernel", "efi_call_phys_prelog", "prelog"):
         save_pgd = [pgd[index] for index in range(n_pgds)]
         for index in range(n_pgds):
             vaddress = linux.layout.phys_to_virt(index * PGDIR_SIZE)
             set_pgd(linux, pgd, index, pgd[pgd_index(vaddress)])
         linux.cpu.flush_tlb_all()
     yield
-    with linux.trace.span("kernel", "efi_call_phys_epilog"):
+    with linux.trace.span("kernel", "efi_call_phys_epilog", "epilog"):
         for index, entry in enumerate(save_pgd):
             set_pgd(linux, pgd, index, entry)
         linux.cpu.flush_tlb_all()

@@ -50,11 +50,11 @@ def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
 @contextmanager
 def efi_call_virt(linux: Linux) -> Iterator[None]:
     """A call after the switch runs on trampoline_pgd (efi_call_virt_prelog, efi_call_virt_epilog)."""
-    with linux.trace.span("kernel", "efi_call_virt_prelog"):
+    with linux.trace.span("kernel", "efi_call_virt_prelog", "prelog"):
         saved = linux.cpu.cr3
         linux.cpu.write_cr3(trampoline_cr3(linux))
     yield
-    with linux.trace.span("kernel", "efi_call_virt_epilog"):
+    with linux.trace.span("kernel", "efi_call_virt_epilog", "epilog"):
         linux.cpu.write_cr3(saved)
 
 

@@ -79,13 +79,13 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
 @contextmanager
 def efi_call(linux: Linux) -> Iterator[None]:
     """Every call runs on efi_pgd (efi_call_phys_prolog, arch_efi_call_virt_setup)."""
-    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, switch to efi_pgd"):
+    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, switch to efi_pgd", "cr3-switch"):
         efi_sync_low_kernel_mappings(linux)
         save_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(linux.efi_pgd.pa)
         linux.cpu.flush_tlb_all()
     yield
-    with linux.trace.span("kernel", "switch back to swapper_pg_dir"):
+    with linux.trace.span("kernel", "switch back to swapper_pg_dir", "cr3-back"):
         linux.cpu.write_cr3(save_cr3)
         linux.cpu.flush_tlb_all()
 

@@ -50,7 +50,7 @@ def mm_init(linux: Linux) -> None:
     setup.start_page_allocator(linux)
     with linux.trace.span("kernel", "preallocate_vmalloc_pages"):
         preallocate_pages(linux, "vmalloc")
-    with linux.trace.span("kernel", "setup_cpu_entry_areas, init_espfix_bsp"):
+    with linux.trace.span("kernel", "setup_cpu_entry_areas, init_espfix_bsp", "late-areas"):
         preallocate_pages(linux, "cpu entry area")
         if linux.kernel.image.espfix:
             preallocate_pages(linux, "espfix stacks")
@@ -137,12 +137,12 @@ def covering_region(linux: Linux, entry: EfiMemoryDescriptor) -> EfiMemoryDescri
 @contextmanager
 def efi_call(linux: Linux) -> Iterator[None]:
     """Every call runs in efi_mm (efi_enter_mm, efi_leave_mm)."""
-    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, efi_enter_mm"):
+    with linux.trace.span("kernel", "efi_sync_low_kernel_mappings, efi_enter_mm", "cr3-switch"):
         v4_6.efi_sync_low_kernel_mappings(linux)
         prev_cr3 = linux.cpu.cr3
         linux.cpu.write_cr3(linux.efi_pgd.pa)
     yield
-    with linux.trace.span("kernel", "efi_leave_mm"):
+    with linux.trace.span("kernel", "efi_leave_mm", "cr3-back"):
         linux.cpu.write_cr3(prev_cr3)
 
 

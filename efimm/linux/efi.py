@@ -151,7 +151,7 @@ def copy_regions(linux: Linux, regions: list[EfiMemoryDescriptor]) -> None:
     size = linux.machine.descriptor_size
     linux.new_memmap = linux.layout.phys_to_virt(kmalloc_memmap(linux, size * len(regions)))
     linux.memmap_count = len(regions)
-    with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors"):
+    with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors", "array"):
         for place, md in enumerate(regions):
             linux.cpu.write(linux.new_memmap + place * size, md.pack(size))
 

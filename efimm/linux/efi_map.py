@@ -136,7 +136,8 @@ def runtime_code_page_mkexec(linux: Linux) -> None:
 
 def _set_executable(linux: Linux, regions: list[EfiMemoryDescriptor], executable: bool) -> None:
     change = set_memory_x if executable else set_memory_nx
-    with linux.trace.span("kernel", f"make {len(regions)} code regions {'' if executable else 'not '}executable"):
+    words = f"make {len(regions)} code regions {'' if executable else 'not '}executable"
+    with linux.trace.span("kernel", words, "code-rights"):
         for md in regions:
             change(linux, linux.layout.phys_to_virt(md.physical_start), md.number_of_pages)
 

@@ -5,10 +5,11 @@ Source: arch/x86/kernel/head_64.S and head64.c (zap_identity_mappings), v3.5 and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..trace import Trace
 from ..x86 import Cpu, PageTable, PhysMemory
+from ..x86.modes import ADDRESS_MASK
 from .layout import (
     KERNPG_TABLE,
     PAGE_KERNEL_LARGE_EXEC,
@@ -40,6 +41,32 @@ class KernelImage:
     level3_ident_pgt: int | None = None
     level2_ident_pgt: int | None = None
     espfix: bool = False
+
+    def in_tables(self, memory: PhysMemory, init_top_pgt: int, phys_base: int) -> KernelImage:
+        """The same build where another boot had it, read off that boot's own tables: KASLR moves an image, too.
+
+        `memory` and `init_top_pgt` are what `x86.load_tables` gives of a capture; 4 levels.
+        """
+        moved = init_top_pgt - self.init_level4_pgt
+        level3 = _linked(memory, init_top_pgt, 511)
+        level2 = _linked(memory, level3, 510)
+        fixmap = _linked(memory, level3, 511)
+        used = [k for k in range(512) if memory.read_u64(level2 + 8 * k)]
+        return replace(
+            self,
+            text=(used[0] << PMD_SHIFT) + phys_base,
+            end=(used[-1] + 1 << PMD_SHIFT) + phys_base,
+            init_level4_pgt=init_top_pgt,
+            level3_kernel_pgt=level3,
+            level2_kernel_pgt=level2,
+            level2_fixmap_pgt=fixmap,
+            level1_fixmap_pgt=_linked(memory, fixmap, 506),
+            init_stack_top=self.init_stack_top + moved,
+        )
+
+
+def _linked(memory: PhysMemory, table: int, index: int) -> int:
+    return memory.read_u64(table + 8 * index) & ADDRESS_MASK
 
 
 def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cpu: Cpu, trace: Trace) -> PageTable:

@@ -96,19 +96,29 @@ class Layout:
         """`__pa`: the physical address behind a direct-map or kernel-text address (arch/x86/mm/physaddr.c, v3.5)."""
         return va - START_KERNEL_MAP + self.phys_base if va >= START_KERNEL_MAP else va - self.page_offset
 
-    def moved(self, page_offset: int) -> Layout:
+    def moved(self, page_offset: int, areas: tuple[int, int] | None = None) -> Layout:
         """The same layout with the direct map at `page_offset`, as memory KASLR moves it (arch/x86/mm/kaslr.c, v4.9).
 
-        The direct map then reaches up to the vmalloc area, which stays where it is: KASLR would move it and vmemmap,
-        too, but nothing here depends on that.  ValueError for an address outside.
+        `areas` are vmalloc_base and vmemmap_base; without them those two stay where they are.  The direct map may reach
+        up to the vmalloc area.  ValueError for an address outside, or where the three are not in this order.
         """
-        low, high = self.region("direct map").start, self.region("vmalloc").start
-        if not low < page_offset < high:
-            raise ValueError(f"page offset {page_offset:#x}: expected an address between {low:#x} and {high:#x}")
-        below = [region for region in self.regions if region.end <= low]
-        above = [region for region in self.regions if region.start >= high]
-        moved = Region("hole", low, page_offset), Region("direct map", page_offset, high)
-        return replace(self, page_offset=page_offset, regions=(*below, *moved, *above))
+        low = self.region("direct map").start
+        vmalloc, vmemmap = self.region("vmalloc"), self.region("vmemmap")
+        starts = areas or (vmalloc.start, vmemmap.start)
+        ends = starts[0] + vmalloc.end - vmalloc.start, starts[1] + vmemmap.end - vmemmap.start
+        rest = [region for region in self.regions if region.start >= (ends[1] if areas else vmemmap.end)]
+        if not (low <= page_offset < starts[0] and ends[0] <= starts[1]):
+            raise ValueError(f"page offset {page_offset:#x}: expected an address between {low:#x} and {starts[0]:#x}")
+        places = (page_offset, "direct map"), (starts[0], "vmalloc"), (starts[1], "vmemmap")
+        upto = (starts[0], *ends)
+        moved, at = [region for region in self.regions if region.end <= low], low
+        for (start, name), end in zip(places, upto, strict=True):
+            moved += [Region("hole", at, start), Region(name, start, end)]
+            at = end
+        moved.append(Region("hole", at, rest[0].start))
+        return replace(
+            self, page_offset=page_offset, regions=(*(each for each in moved if each.start < each.end), *rest)
+        )
 
 
 V3_5_LAYOUT = Layout(

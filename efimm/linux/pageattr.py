@@ -12,6 +12,7 @@ GiB line.
 
 from __future__ import annotations
 
+from ..trace import EntryWrite
 from ..x86 import PageTable, Step, walk
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
 from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS, RW, P
@@ -59,13 +60,13 @@ def change_attr_in_pgd(
         span = leaf.level.span
         new = leaf.entry & ~clear | set_
         if found.pa is None or new == leaf.entry:
-            va = (va // span + _alike(linux, leaf, -(-end // span) - va // span)) * span
+            va = (va // span + _alike(linux, found.steps, -(-end // span) - va // span)) * span
         elif span > PAGE_SIZE and (va % span or end - va < span):
             split_large_page(linux, leaf)
             changed = True
         else:
-            count = _alike(linux, leaf, (end - va) // span)
-            _table(linux, leaf).fill(leaf.index, count, new, span)
+            count = _alike(linux, found.steps, (end - va) // span)
+            _fill(linux, leaf, count, new)
             changed = True
             va += count * span
     if changed:
@@ -84,15 +85,63 @@ def split_large_page(linux: Linux, leaf: Step) -> None:
     _table(linux, leaf)[leaf.index] = base | KERNPG_TABLE
 
 
-def _alike(linux: Linux, leaf: Step, most: int) -> int:
-    """How many entries from this one on are alike, at most `most`: holes, or the same flags and the next address."""
-    words = _table(linux, leaf).words(leaf.index, min(most, 512 - leaf.index))
-    step = leaf.level.span if leaf.entry & P else 0
-    return next((k for k, word in enumerate(words) if word != leaf.entry + k * step), len(words))
+def _alike(linux: Linux, steps: tuple[Step, ...], most: int) -> int:
+    """How many entries from the last of `steps` on are alike, at most `most`: holes, or flags alike and the next page.
+
+    In one table, or in several whose pages follow each other as the addresses do; the cost grows with extents of such.
+    """
+    here, above = steps[-1], steps[:-1]
+    step = here.level.span if here.entry & P else 0
+    run = linux.memory.run_from(here.table >> PAGE_SHIFT)
+    if run is None:
+        words = _table(linux, here).words(here.index, min(most, 512 - here.index))
+        return next((k for k, word in enumerate(words) if word != here.entry + k * step), len(words))
+    return _alike_in(linux, run, here.index, step, above, most)
+
+
+def _alike_in(linux: Linux, run: TableRun, index: int, step: int, above: tuple[Step, ...], most: int) -> int:
+    """As `_alike` from entry `index` of `run` on, to whose first page the last step of `above` leads."""
+    if run.low <= index < run.high:
+        alike = run.high - index if run.step == step else 1
+    else:
+        alike = run.low - index if index < run.low else run.count * 512 - index
+    alike = min(alike, most)
+    if alike <= 512 - index or not above:
+        return min(alike, 512 - index)
+    tables = _tables_in_a_row(linux, above, -(-(index + alike) // 512))
+    return min(alike, tables * 512 - index)
+
+
+def _tables_in_a_row(linux: Linux, steps: tuple[Step, ...], most: int) -> int:
+    """How many tables in a row, at most `most`, the entries from the last of `steps` on lead to, in pages in a row."""
+    here, above = steps[-1], steps[:-1]
+    run = linux.memory.run_from(here.table >> PAGE_SHIFT)
+    if run is not None:
+        return _alike_in(linux, run, here.index, PAGE_SIZE, above, most)
+    words = _table(linux, here).words(here.index, min(most, 512 - here.index))
+    return next((k for k, word in enumerate(words) if word != here.entry + k * PAGE_SIZE), len(words))
+
+
+def _fill(linux: Linux, leaf: Step, count: int, first: int) -> None:
+    """Write `first` and what continues it into `count` entries from `leaf` on, alike so far; whole tables as a run."""
+    span, table, index = leaf.level.span, leaf.table, leaf.index
+    while count:
+        here = min(count, 512 - index)
+        if here == 512 and linux.memory.run_at(table >> PAGE_SHIFT):
+            here, old = count // 512 * 512, linux.memory.read_u64(table)
+            linux.memory.replace_tables(TableRun(table >> PAGE_SHIFT, here // 512, 0, here, first, span))
+            linux.trace.events.append(EntryWrite(_name(leaf, table), 0, old, first, here, span))
+        else:
+            PageTable(linux.memory, table, _name(leaf, table), linux.trace).fill(index, here, first, span)
+        table, index, first, count = table + (index + here) // 512 * PAGE_SIZE, 0, first + here * span, count - here
 
 
 def _table(linux: Linux, leaf: Step) -> PageTable:
-    return PageTable(linux.memory, leaf.table, f"{leaf.level.name}@{leaf.table:#x}", linux.trace)
+    return PageTable(linux.memory, leaf.table, _name(leaf, leaf.table), linux.trace)
+
+
+def _name(leaf: Step, table: int) -> str:
+    return f"{leaf.level.name}@{table:#x}"
 
 
 def kernel_map_pages_in_pgd(

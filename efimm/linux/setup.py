@@ -46,7 +46,7 @@ def setup_real_mode(linux: Linux) -> None:
 
 def init_mem_mapping(linux: Linux) -> None:
     """The kernel's init_mem_mapping, as a step."""
-    with linux.trace.span("kernel", "build the direct map"):
+    with linux.trace.span("kernel", "build the direct map", "direct-map"):
         linux.kernel.init_mem_mapping(linux)
 
 
@@ -60,13 +60,13 @@ def start_page_allocator(linux: Linux) -> None:
     """Take memory for the `struct page` array, open the page allocator, and map the array."""
     struct_pages = vmemmap_init(linux)
     mem_init(linux, struct_pages[0][1])
-    with linux.trace.span("kernel", "map the struct page array"):
+    with linux.trace.span("kernel", "map the struct page array", "vmemmap"):
         vmemmap_populate(linux, struct_pages)
 
 
 def hpet_enable(linux: Linux) -> None:
     """Map the timer's registers."""
-    with linux.trace.span("kernel", "map the HPET"):
+    with linux.trace.span("kernel", "map the HPET", "hpet"):
         ioremap(linux, HPET_ADDRESS, 1024)
 
 
@@ -82,7 +82,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
     memory, trace = PhysMemory(), Trace()
     cpu = Cpu(memory, trace, maxphyaddr=machine.maxphyaddr)
     firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace)
-    with trace.span("kernel", "head_64.S: the page tables of the kernel image"):
+    with trace.span("kernel", "head_64.S: the page tables of the kernel image", "head"):
         swapper_pg_dir = load_kernel_image(kernel.image, layout, memory, cpu, trace)
     linux = Linux(
         machine=machine,
@@ -109,7 +109,8 @@ def randomized(kernel: Kernel, machine: Machine) -> Layout:
     if not kernel.layout.randomize_memory:
         raise MachineError(f"Linux {kernel.name} does not move its direct map: memory KASLR came with 4.8")
     assert machine.kaslr is not None  # the caller has looked
-    layout, end = kernel.layout.moved(machine.kaslr), machine.kaslr + machine.highest_ram
+    layout = kernel.layout.moved(machine.kaslr, machine.kaslr_areas)
+    end = machine.kaslr + machine.highest_ram
     area = layout.region("vmalloc").start
     if end > area:
         raise MachineError(

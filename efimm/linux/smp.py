@@ -31,11 +31,11 @@ class Processor:
     number = 0
     interrupts = True
 
-    def step(self, what: str, thing: str, wait: Callable[[], str] = at_once) -> None:
+    def step(self, what: str, thing: str, wait: Callable[[], str] = at_once, *, key: str = "") -> None:
         """Come back when it is this processor's turn to do `what` to `thing`, which other processors can see.
 
         `wait` gives "" when it can be done, and else what it has to wait for.  Everything up to the next step happens
-        at once, as seen by the others.
+        at once, as seen by the others.  `key` is for programs: "lock", "unlock" (of `thing`), "irqs-off", "irqs-on".
         """
 
     def send(self, what: str, handler: Callable[[], None]) -> None:
@@ -79,10 +79,10 @@ def apic(cpu: Processor) -> str:
 def local_irq_save() -> Iterator[None]:
     """No interrupts on this processor during the block; afterwards as they were before."""
     cpu = this_processor()
-    cpu.step("local_irq_save", f"{cpu}")
+    cpu.step("local_irq_save", f"{cpu}", key="irqs-off")
     flags, cpu.interrupts = cpu.interrupts, False
     yield
-    cpu.step("local_irq_restore", f"{cpu}")
+    cpu.step("local_irq_restore", f"{cpu}", key="irqs-on")
     cpu.interrupts = flags
 
 

@@ -105,6 +105,9 @@ class KnownBug:
     source: str
 
 
+_LONGEST = 200  # characters of a name
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One kernel: what it calls itself, where it comes from, and the functions in which it differs from others.
@@ -170,6 +173,12 @@ class Kernel:
     def has_build_for(self, arch: str) -> bool:
         """True where the suite has this kernel for the architecture, one of those of `efimm.machine`."""
         return not arch.startswith("i386") or self.i386 is not None
+
+    def __post_init__(self) -> None:
+        """ValueError for a name or a title that is no line of words: both are shown wherever the kernel is."""
+        for words in (self.name, self.title):
+            if not isinstance(words, str) or not words.isprintable() or not 0 < len(words) <= _LONGEST:
+                raise ValueError(f"a kernel's name and title: expected words on one line, and not {repr(words)[:60]}")
 
     def differs_from(self, other: Kernel) -> list[str]:
         """The names of the functions in which this kernel is not the same as `other`, the 32-bit ones last."""

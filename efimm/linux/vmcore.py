@@ -7,8 +7,8 @@ Source: kernel/kexec.c (crash_save_vmcoreinfo_init) and arch/x86/kernel/machine_
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from ..files import replacing
 from ..units import GIB
 from ..x86 import PAE
 from ..x86.elfcore import EM_386, EM_X86_64, saved_extents, write_core
@@ -41,6 +41,8 @@ def vmcoreinfo(linux: Linux) -> str:
 def dump(linux: Linux, path: str | os.PathLike[str]) -> int:
     """Write all memory that the model has ever written to the file `path`, as an ELF core; how many bytes it has.
 
+    A file that was there is replaced when the new one is complete.
+
     ValueError, and no file, when that is more than 1 GiB, as with the tables of many small pages.  Not in it:
     processors' registers (NT_PRSTATUS), and memory that nobody has written.
     """
@@ -48,5 +50,5 @@ def dump(linux: Linux, path: str | os.PathLike[str]) -> int:
     if size > MOST_BYTES:
         raise ValueError(f"a dump of {size / GIB:.1f} GiB, most of it page tables: ask for larger pages or less RAM")
     machine = EM_386 if isinstance(linux, Linux32) else EM_X86_64
-    with Path(path).open("wb") as file:
+    with replacing(path) as file:
         return write_core(file, linux.memory, (NOTE, vmcoreinfo(linux)), machine, linux.phys_to_virt)

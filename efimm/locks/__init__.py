@@ -11,12 +11,11 @@ from typing import TypeVar
 
 from ..kernels import KERNELS
 from ..linux.state import Kernel
-from .finding import Finding, Story
+from .finding import Finding, Story, Survey
 from .histories import HISTORIES
 from .interleave import search
 from .recorded import recorded_search
 from .stories import STORIES, Plot
-from .surveys import Survey
 from .turns import can_switch
 
 __all__ = ["HISTORIES", "STORIES", "Finding", "Plot", "Story", "Survey", "search", "search_history", "survey"]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from .finding import Finding, Schedule, Story
+from .finding import Done, Finding, Schedule, Story
 from .smp import Choice, Smp
 
 
@@ -43,12 +43,13 @@ class _Run:
         self.story, self.past = story, past
         self.smp = Smp(list(story.programs.values()))
         self.schedule: list[Choice] = []
-        self.lines: list[tuple[int, str]] = []
+        self.steps: list[Done] = []
 
     def take(self, choice: Choice) -> None:
         """One step more."""
         self.past = self.past_after(choice)
-        self.lines.append((choice.cpu, self.smp.action(choice).what))
+        action = self.smp.action(choice)
+        self.steps.append(Done(choice.cpu, action.what, action.key, action.thing))
         self.schedule.append(choice)
         self.smp.take(choice)
 
@@ -96,10 +97,11 @@ class _Search:
                 self.done.add(run.past.key(stay.cpu))
 
     def _keep_if_best(self, switches: int, run: _Run, bad_end: str) -> None:
-        cost = switches, len(run.lines)
+        cost = switches, len(run.steps)
         if cost < self.best_cost:
             self.best_cost = cost
-            self.best = Finding(tuple(run.story.programs), bad_end, tuple(run.schedule), tuple(run.lines))
+            told = tuple(run.schedule), tuple(run.steps), tuple(run.smp.stopped)
+            self.best = Finding(tuple(run.story.programs), bad_end, *told)
 
     def _note_others(self, switches: int, run: _Run) -> Choice | None:
         """Note every way to go on but one: that of the processor that ran last, if it can."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 
 from ..machines import searches_file
-from .finding import Finding
+from .finding import Done, Finding
 from .smp import Choice
 from .turns import NoStacksError
 
@@ -28,7 +28,8 @@ def recorded_search(history: str, story: str, xen: bool) -> Finding:
         tuple(found["programs"]),
         found["bad_end"],
         tuple(Choice(*choice) for choice in found["schedule"]),
-        tuple((cpu, what) for cpu, what in found["lines"]),
+        tuple(Done(*step) for step in found["steps"]),
+        tuple((cpu, words) for cpu, words in found["stopped"]),
         found["schedules"],
         found["states"],
         recorded=True,

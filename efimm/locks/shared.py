@@ -57,13 +57,13 @@ class SharedLock(SpinLock):
     def __enter__(self) -> None:
         cpu = this_processor()
         if cpu is not ALONE:
-            cpu.step(f"spin_lock({self.name})", self.name, self._holder)
+            cpu.step(f"spin_lock({self.name})", self.name, self._holder, key="lock")
             self.owner = cpu
         super().__enter__()
 
     def __exit__(self, exception: object, value: object, traceback: object) -> None:
         if exception is None and self.owner is not None:
-            this_processor().step(f"spin_unlock({self.name})", self.name)
+            this_processor().step(f"spin_unlock({self.name})", self.name, key="unlock")
             self.owner = None
         super().__exit__(exception, value, traceback)
 

@@ -29,11 +29,12 @@ class Choice(NamedTuple):
 
 
 class Action(NamedTuple):
-    """What a processor does in a step, to which thing, and what it has to wait for ("": nothing)."""
+    """What a processor does in a step, to which thing, what it has to wait for ("": nothing), and the step's key."""
 
     what: str
     thing: str
     wait: Callable[[], str] = at_once
+    key: str = ""
 
 
 class _PowerOff(BaseException):
@@ -62,9 +63,9 @@ class SmpProcessor(Processor):
         """The other processors of the machine."""
         return [cpu for cpu in self.machine.processors if cpu is not self] if self.machine else ()
 
-    def step(self, what: str, thing: str, wait: Callable[[], str] = at_once) -> None:
+    def step(self, what: str, thing: str, wait: Callable[[], str] = at_once, *, key: str = "") -> None:
         """Stop here until the turn comes; interrupts that come first are served first."""
-        action = Action(what, thing, wait)
+        action = Action(what, thing, wait, key)
         self._serve_until_the_turn(action)
 
     def send(self, what: str, handler: Program) -> None:
@@ -178,8 +179,13 @@ class Smp:
     @property
     def bad_end(self) -> str:
         """A crash, or a deadlock: somebody waits and nobody can go on.  "" when neither is so."""
-        crashed = [f"{cpu}: {cpu.failure}" for cpu in self.processors if cpu.failure]
-        if crashed:
-            return "\n".join(["CRASH", *crashed])
-        waiting = [f"{cpu} waits for {cpu.next.wait()}" for cpu in self.processors if cpu.next]
-        return "\n".join(["DEADLOCK", *waiting]) if waiting and not self.choices else ""
+        crashed = any(cpu.failure for cpu in self.processors)
+        lines = [f"CPU {number}{':' if crashed else ''} {words}" for number, words in self.stopped]
+        return "\n".join(["CRASH" if crashed else "DEADLOCK", *lines]) if lines else ""
+
+    @property
+    def stopped(self) -> list[tuple[int, str]]:
+        """At a bad end, the processors that cannot go on, each with its crash, or what it waits for."""
+        crashed = [(cpu.number, str(cpu.failure)) for cpu in self.processors if cpu.failure]
+        waiting = [(cpu.number, f"waits for {cpu.next.wait()}") for cpu in self.processors if cpu.next]
+        return crashed or ([] if self.choices else waiting)

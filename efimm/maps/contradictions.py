@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import TypeVar
 
-from ..uefi.memmap import EFI_MEMORY_SP, E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType, MemoryMap
-from ..uefi.synthetic import e820_type_of
+from ..uefi.memmap import (
+    EFI_MEMORY_SP,
+    E820Entry,
+    E820Type,
+    EfiMemoryDescriptor,
+    EfiMemoryType,
+    MemoryMap,
+    e820_type_of,
+)
 from .entries import E820_WORDS
 
 _Entry = TypeVar("_Entry")

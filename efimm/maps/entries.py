@@ -24,6 +24,20 @@ E820_WORDS: dict[int, str] = {
     E820Type.SOFT_RESERVED: "soft reserved",
 }
 _E820_TYPES = {word: number for number, word in E820_WORDS.items()}
+# e820_print_type of 7.0 (seen in logs of 7.0; recalled for the last three).
+_E820_TYPES |= {
+    "System RAM": E820Type.RAM,
+    "device reserved": E820Type.RESERVED,
+    "unusable memory": E820Type.UNUSABLE,
+    "soft-reserved": E820Type.SOFT_RESERVED,
+    "persistent RAM (type 7)": E820Type.PMEM,
+    "persistent RAM (type 12)": E820Type.PRAM,
+}
+# Where a line stands in a table, in JSON or in quotes, something follows the word.
+E820_WORD = re.compile(
+    rf"(?P<word>{'|'.join(sorted(map(re.escape, _E820_TYPES), key=len, reverse=True))}|type [0-9]{{1,10}})"
+    r"\s*(?:[\"'`|,;<\\\]}].*)?"
+)
 
 
 def e820_type(word: str) -> int:
@@ -31,7 +45,7 @@ def e820_type(word: str) -> int:
     numbered = re.fullmatch(r"type ([0-9]{1,10})", word)
     number = int(numbered[1]) if numbered else _E820_TYPES.get(word)
     if number is None or number >= 1 << 32:
-        raise MapError(f"unknown e820 word {shortened(word)}; expected {', '.join(_E820_TYPES)} or 'type N'")
+        raise MapError(f"unknown e820 word {shortened(word)}; expected {', '.join(E820_WORDS.values())} or 'type N'")
     return number
 
 
@@ -77,6 +91,7 @@ _LINUX = _BITS | {
     "CC": memmap.EFI_MEMORY_CPU_CRYPTO,
     "SP": memmap.EFI_MEMORY_SP,
 }
+_GRUB = _BITS | {"RT": memmap.EFI_MEMORY_RUNTIME, "MR": memmap.EFI_MEMORY_MORE_RELIABLE}
 _FREEBSD = _BITS | {"RUNTIME": memmap.EFI_MEMORY_RUNTIME, "MORE_RELIABLE": memmap.EFI_MEMORY_MORE_RELIABLE}
 
 
@@ -88,6 +103,11 @@ def attribute_from_columns(columns: str) -> int:
     if numbered := re.fullmatch("attr=0x([0-9a-f]{1,16})", columns):
         return int(numbered[1], 16)
     return _sum(_LINUX, (word.strip() for word in columns.split("|")))
+
+
+def attribute_from_grub(words: str) -> int:
+    """The attribute from "RT UC WC WT WB", as GRUB prints it."""
+    return _sum(_GRUB, words.split())
 
 
 def attribute_from_words(words: str) -> int:

@@ -1,9 +1,9 @@
 """Memory maps from text: logs and listings of several systems, directories of sysfs, and this project's own files.
 
-The readers of single lines are a module for each family of formats, with `MARKS` and `read` and the source it is told
-by.  `read(line, lists)` puts what the line says into `lists`, and is True for a line that it knows.  It is only asked
-about lines with one of `MARKS` in them.  A line that starts like an entry and is none is an error, and no gap: a log
-may be cut or damaged anywhere.
+The formats of single lines stand in one module a family: each has `MARKS`, `read` and what it is told by.
+`read(line, boots)` puts what the line says into the boot that is being read, and is True for a line that it knows.  It
+is only asked about lines with one of `MARKS` in them.  A line that starts like an entry and is none damages its list,
+and is no gap: a log may be cut anywhere.  Outside its own heading a format counts by whole lines only.
 """
 
 from __future__ import annotations
@@ -18,34 +18,42 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TextIO
 
 from ..uefi.memmap import MemoryMap
-from . import freebsd, iomem, linux, memattr, shell, told, xen
+from . import freebsd, iomem, linux, memattr, oops, shell, told, xen
+from .boots import Boots, NoMapError, memory_map
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
-from .lists import FoundList, Lists, decoded, numbered_lines
+from .lists import FoundList
+from .oops import Oops
+from .sources import cleaned, decoded, numbered_lines, whole_entries
 from .sysfs import read_sysfs
+
+__all__ = ["MapError", "Reading", "read", "read_map", "write_map"]
 
 
 class LineReader(NamedTuple):
     """A reader, and the words without which no line is for it."""
 
     marks: tuple[str, ...]
-    read: Callable[[str, Lists], bool]
+    read: Callable[[str, Boots], bool]
 
 
 READERS = tuple(LineReader(module.MARKS, module.read) for module in (linux, memattr, xen, iomem, shell, freebsd, told))
 
 
-def read_line(line: str, lists: Lists) -> None:
-    """Put what `line` says into `lists`; MapError for a damaged entry."""
+def read_line(line: str, boots: Boots) -> None:
+    """Put what `line` says into the boot that is being read."""
     for marks, read in READERS:
         for mark in marks:
             if mark in line:
-                if read(line, lists):
+                if read(line, boots):
                     return
                 break
 
 
-__all__ = ["MapError", "Reading", "read", "read_map", "write_map"]
+def unfinished(line: str) -> bool:
+    """Whether `line` starts like an entry of a list that a mailer may have wrapped, and is none as it stands."""
+    return linux.unfinished(line) or shell.unfinished(line)
+
 
 # tomllib's time grows with the square of a line's length, and ours are short.
 LARGEST_DATA_FILE = 1 << 18
@@ -53,45 +61,52 @@ LONGEST_DATA_LINE = 1 << 12
 MOST_COMMENTS = 200  # lines that may stand before the name in a data file
 LONGEST_NAME = 1000
 
-_ENDINGS = re.compile(r"(?:\.(?:txt|log|dmesg|iomem|physmem))+$")
+_ENDINGS = re.compile(r"(?:\.(?:txt|log|dmesg|iomem|physmem|gz|xz|bz2|json|html?|eml|mbox))+$")
 _DATA_FILE = re.compile(r'name *= *"')
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A memory map, and the lists in the text that it was made from; no lists for one of the project's own files."""
+    """A memory map, and the lists in the text that it was made from; no lists for one of the project's own files.
+
+    `command_line` is that of the kernel which printed the map, "" where it was not told; `oopses` are the page faults
+    that the text tells of.
+    """
 
     map: MemoryMap
     lists: tuple[FoundList, ...] = ()
+    command_line: str = ""
+    oopses: tuple[Oops, ...] = ()
 
 
-def read_map(source: str | os.PathLike[str] | BinaryIO) -> MemoryMap:
+def read_map(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> MemoryMap:
     """The memory map in a log, in a listing, in a directory of sysfs, or in one of the project's data files.
 
     A str with a newline is the text itself, any other str a path; a binary file is read to its end.  Read are: boot
     logs of x86 Linux (the EFI list and its reprints, the e820 list of the firmware and the user-defined one), of Xen
-    and of FreeBSD; /proc/iomem; the UEFI shell's memmap; /sys/firmware, or one of the two lists in it.  Where there are
-    several lists, `lists.py` says which counts.  Ends are exclusive in the result, whatever the text had; virtual
-    addresses are 0.  The name is that of the file without its endings.
+    and of FreeBSD; /proc/iomem; the UEFI shell's memmap, GRUB's lsefimmap; /sys/firmware, or one of the two lists in
+    it; each of them packed, in a mail or as JSON, too (`sources.py`).  Where there are several lists, `lists.py` says
+    which counts; of several boots, `boot` is the number of one.  Ends are exclusive in the result, whatever the text
+    had; virtual addresses are 0.  The name is that of the file without its endings.
 
-    MapError when the source cannot be read, holds no map or more than one boot, misses an EFI entry, or has an entry
-    that is damaged.  Does not check that ranges are sorted or apart: EFI lists need not be.
+    MapError when the source cannot be read, holds no map or more than one boot, or no list without damage.  Does not
+    check that ranges are sorted or apart: EFI lists need not be.
     """
-    return read(source).map
+    return read(source, boot).map
 
 
-def read(source: str | os.PathLike[str] | BinaryIO) -> Reading:
+def read(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> Reading:
     """As `read_map`, and which lists there were."""
     if isinstance(source, str) and "\n" in source:
-        return _read_text(io.StringIO(source), "<text>")
+        return _read_text(io.StringIO(source), "<text>", boot)
     if not isinstance(source, str | os.PathLike):
-        return _read_text(decoded(source), "<input>")
+        return _read_stream(source, "<input>", boot)
     path = Path(source)
     try:
         if path.is_dir():
             return _read_directory(path)
         with path.open("rb") as file:
-            return _read_text(decoded(file), str(path))
+            return _read_stream(file, str(path), boot)
     except MapError:
         raise  # it is a ValueError, too
     except (OSError, ValueError) as error:
@@ -102,38 +117,59 @@ def read(source: str | os.PathLike[str] | BinaryIO) -> Reading:
 def _read_directory(path: Path) -> Reading:
     try:
         lists = read_sysfs(path)
-        return Reading(lists.memory_map(path.name), lists.found())
+        return Reading(memory_map(lists, path.name), lists.found())
     except MapError as error:
         raise MapError(f"{_shown(path)}: {error}") from None
 
 
-def _read_text(text: TextIO, where: str) -> Reading:
+def _read_stream(stream: BinaryIO, where: str, boot: int | None) -> Reading:
+    try:
+        text = decoded(stream)
+    except MapError as error:
+        raise MapError(f"{_shown(where)}:{error}") from None
+    return _read_text(text, where, boot)
+
+
+def _read_text(text: TextIO, where: str, boot: int | None) -> Reading:
     shown = _shown(where)
     try:
-        data, lists = _data_or_lists(numbered_lines(text), where.endswith(".toml"))
+        data, boots = _data_or_boots(numbered_lines(text), where.endswith(".toml"))
     except MapError as error:
-        raise MapError(f"{shown}:{error}") from None
+        raise MapError(_at(shown, error)) from None
     if data:
         return Reading(read_data_file(data, shown))
     try:
-        return Reading(lists.memory_map(_ENDINGS.sub("", Path(where).name)), lists.found())
+        lists = boots.chosen(boot)
+    except NoMapError as error:
+        nothing = NoMapError(_at(shown, error))
+        nothing.oopses = tuple(boots.oopses)
+        raise nothing from None
     except MapError as error:
-        raise MapError(f"{shown}: {error}") from None
+        raise MapError(_at(shown, error)) from None
+    name = _ENDINGS.sub("", Path(where).name)
+    return Reading(memory_map(lists, name), lists.found(), lists.command_line, tuple(boots.oopses))
 
 
-def _data_or_lists(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str, Lists]:
-    """The text of a data file, else the lists of a log; errors begin with the number of the line."""
+def _at(shown: str, error: MapError) -> str:
+    """The error with the file's name in front, and the number of the line where it begins with one."""
+    return f"{shown}:{'' if str(error)[:1].isdigit() else ' '}{error}"
+
+
+def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str, Boots]:
+    """The text of a data file, else the boots of a log; errors begin with the number of the line."""
     head = list(islice(lines, MOST_COMMENTS))
     first = next((line for _, line in head if line.strip() and not line.lstrip().startswith("#")), "")
     if is_data or _DATA_FILE.match(first):
-        return _whole(chain(head, lines)), Lists()
-    lists = Lists()
-    for lists.line, line in chain(head, lines):
+        return _whole(chain(head, lines)), Boots()
+    boots = Boots()
+    for boots.lists.line, line in whole_entries(cleaned(chain(head, lines)), unfinished):
         try:
-            read_line(line, lists)
+            if any(mark in line for mark in oops.MARKS):
+                oops.read(line, boots.oopses, boots.lists.line)
+            read_line(line, boots)
         except MapError as error:
-            raise MapError(f"{lists.line}: {error}") from None
-    return "", lists
+            raise MapError(f"{boots.lists.line}: {error}") from None
+    return "", boots
 
 
 def _whole(lines: Iterable[tuple[int, str]]) -> str:
@@ -145,7 +181,7 @@ def _whole(lines: Iterable[tuple[int, str]]) -> str:
             limits = f"at most {LARGEST_DATA_FILE >> 10} KiB, in lines of at most {LONGEST_DATA_LINE} characters"
             raise MapError(f"{number}: expected a data file of {limits}")
         whole.append(f"{line}\n")
-    return "".join(whole)
+    return "".join(whole).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _shown(where: str | os.PathLike[str]) -> str:

@@ -1,6 +1,7 @@
 """What FreeBSD prints: the firmware's lists when it boots verbosely, and the chunks of memory that it uses.
 
-SMAP    add_smap_entry, sys/amd64/amd64/machdep.c: `SMAP type=01 base=... len=...`, the e820 list of a BIOS.
+SMAP    add_smap_entry, sys/amd64/amd64/machdep.c: `SMAP type=01 base=... len=...`, the e820 list of a BIOS;
+        with commas and `xattr=` in `sysctl machdep.smap` (smap_sysctl_handler).
 EFI     print_efi_map_entry: type, physical and virtual address, pages, words for the attribute; the loader's
         `memmap` prints the same.
 chunks  "Physical memory chunk(s):" (cpu_startup), inclusive ends, only RAM.
@@ -11,13 +12,16 @@ from __future__ import annotations
 import re
 
 from ..uefi.memmap import E820Entry, E820Type, EfiMemoryDescriptor, EfiMemoryType
+from .boots import Boots
 from .entries import attribute_from_words, check_range, efi_descriptor
 from .errors import MapError, shortened
-from .lists import CHUNKS, FREEBSD_EFI, SMAP, Lists
+from .lists import CHUNKS, FREEBSD_EFI, SMAP
 
 MARKS = ("SMAP type=", "hunk(s):", "#Pages", "0x0", " 000")
 
-_SMAP = re.compile(r"SMAP type=([0-9a-f]{2,8}) base=([0-9a-f]{16}) len=([0-9a-f]{16})\s*$")
+_SMAP = re.compile(
+    r"SMAP type=([0-9a-f]{2,8}),?(?: xattr=[0-9a-f]{1,8},?)? base=([0-9a-f]{16}),? len=([0-9a-f]{16})\s*$"
+)
 _CHUNK = re.compile(r"0x([0-9a-f]{8,16}) - 0x([0-9a-f]{8,16}), ([0-9]{1,20}) bytes \(([0-9]{1,20}) pages\)\s*$")
 _CHUNK_START = re.compile(r"^\W*0x[0-9a-f]+(?: -|\s*$)")
 _EFI_HEADING = re.compile(r"Type\s+Physical\s+Virtual\s+#Pages\s+Attr")
@@ -28,8 +32,9 @@ _EFI = re.compile(
 _TYPES = {kind.name.removeprefix("Efi").removesuffix("MemoryType"): kind for kind in EfiMemoryType}
 
 
-def read(line: str, lists: Lists) -> bool:
+def read(line: str, boots: Boots) -> bool:
     """A line of one of the three lists, or a heading."""
+    lists = boots.lists
     if "#Pages" in line and _EFI_HEADING.search(line):
         lists.section = FREEBSD_EFI
         return True
@@ -37,13 +42,13 @@ def read(line: str, lists: Lists) -> bool:
         lists.section = CHUNKS
         return True
     if "SMAP type=" in line:
-        lists.add(SMAP, _smap(line))
+        lists.read(SMAP, _smap, line)
         return True
     if lists.section == CHUNKS and _CHUNK_START.search(line):
-        lists.add(CHUNKS, _chunk(line))
+        lists.read(CHUNKS, _chunk, line)
         return True
     if lists.section == FREEBSD_EFI and (found := _EFI.search(line)):
-        lists.add(FREEBSD_EFI, _descriptor(found))
+        lists.read(FREEBSD_EFI, _descriptor, found)
         return True
     return False
 

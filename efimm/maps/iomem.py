@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 
 from ..uefi.memmap import E820Entry, E820Type
+from .boots import Boots
 from .entries import check_range
 from .errors import MapError, shortened
-from .lists import IOMEM, Lists
+from .lists import IOMEM
 
 RESOURCES = {
     "System RAM": E820Type.RAM,
@@ -30,27 +31,28 @@ MARKS = tuple(f" : {name}" for name in RESOURCES)
 _LINE = re.compile(r"(?<![\w.])(?P<first>[0-9a-f]{8,16})-(?P<last>[0-9a-f]{8,16}) : (?P<name>\S.*)$")
 
 
-def read(line: str, lists: Lists) -> bool:
+def read(line: str, boots: Boots) -> bool:
     """An entry that comes from the firmware's list; what drivers and the kernel put into such a one is left out."""
     found = _LINE.search(line)
-    if not found:
+    kind = RESOURCES.get(found["name"].rstrip()) if found else None
+    if found is None or kind is None:
         return False
     first, last = int(found["first"], 16), int(found["last"], 16)
-    kind = RESOURCES.get(found["name"].rstrip())
-    if kind is None:
-        return False
     if first == last == 0:
-        raise MapError(f"the address is hidden, found {shortened(line)}; expected /proc/iomem as root reads it")
-    check_range(first, last + 1)
-    if not _inside_the_last(first, last + 1, lists):
-        lists.add(IOMEM, E820Entry(first, last + 1, kind))
+        why = f"the address is hidden, found {shortened(line)}; expected /proc/iomem as root reads it"
+        boots.lists.damage(IOMEM, why)
+        return True
+    before = boots.lists.last(IOMEM)
+    if before and first < before.start:
+        boots.begin()  # the addresses go back: another listing
+    elif before and last < before.end:
+        return True
+    boots.lists.read(IOMEM, lambda entry: _entry(entry, before), E820Entry(first, last + 1, kind))
     return True
 
 
-def _inside_the_last(start: int, end: int, lists: Lists) -> bool:
-    before = lists.last(IOMEM)
-    if before is None or start >= before.end:
-        return False
-    if start < before.start or end > before.end:
-        raise MapError("the addresses go back here; expected the /proc/iomem of one machine")
-    return True
+def _entry(entry: E820Entry, before: E820Entry | None) -> E820Entry:
+    check_range(entry.start, entry.end)
+    if before and before.start <= entry.start < before.end:
+        raise MapError("it begins inside the last resource and ends behind it; expected the /proc/iomem of one machine")
+    return entry

@@ -14,9 +14,10 @@ from __future__ import annotations
 import re
 
 from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
-from .entries import attribute_from_columns, e820_entry, efi_descriptor
+from .boots import Boots
+from .entries import E820_WORD, attribute_from_columns, e820_entry, efi_descriptor
 from .errors import MapError, shortened
-from .lists import BIOS, GUEST, KERNEL_EFI, Lists
+from .lists import BIOS, GUEST, KERNEL_EFI
 
 MARKS = ("BIOS-e820", "efi: mem", "EFI: mem", ": type=", "user: ", "Xen: ", "BIOS-EFI", "BIOS-provided physical")
 
@@ -36,51 +37,85 @@ _TYPES = {name: number for names in (_LONG_NAMES, _SHORT_NAMES) for number, name
 _E820_START = re.compile(r"(?P<list>BIOS-e820(?=:|\s*$)|(?:user|BIOS-EFI|\bXen)(?=: (?:\[m|000))):?(?P<body>.*)")
 _EFI_START = re.compile(r"(?:(?:EFI|efi): mem(?=[0-9]|\s*$)|(?<![\w.])mem(?=[0-9]{2,}: type=))(?P<body>.*)")
 _BOOT_START = "BIOS-provided physical RAM map:"
+_GAP = " [gap 0x"  # what lies between entries, printed since 7.0
 
+_OLD_WORD = re.compile(r"\([^)]*\)|type [0-9]")
+_NUMBER = re.compile(r"[0-9]{1,10}(?=:)")
 _E820_BODY = re.compile(
-    r"""\ (?: \[mem\ 0x(?P<first>[0-9a-f]{1,16})-0x(?P<last>[0-9a-f]{1,16})\]
+    r"""\ {1,64}(?: \[mem\ 0x(?P<first>[0-9a-f]{1,16})-0x(?P<last>[0-9a-f]{1,16})\]
             | (?P<start>[0-9a-f]{1,16})\ -\ (?P<end>[0-9a-f]{1,16}) )\ (?P<word>.+)""",
     re.VERBOSE,
 )
 _EFI_BODY = re.compile(
-    r"""(?P<number>[0-9]{1,10}):\ (?: type=(?P<type>[0-9]{1,10}),\ attr=0x(?P<attribute>[0-9a-f]{1,16}),
+    r"""[0-9]{1,10}:\ (?: type=(?P<type>[0-9]{1,10}),\ attr=0x(?P<attribute>[0-9a-f]{1,16}),
                                     | \[(?P<name>[^]|]+)\|(?P<columns>[^]]*)\] )
         \ range=\[0x(?P<start>[0-9a-f]{1,16})-0x(?P<end>[0-9a-f]{1,16})(?P<bracket>[])])""",
     re.VERBOSE,
 )
 
 
-def read(line: str, lists: Lists) -> bool:
+def read(line: str, boots: Boots) -> bool:
     """An e820 entry, an EFI entry, or the heading that begins a boot."""
     if _BOOT_START in line:
-        if lists.count(BIOS) or lists.count(GUEST):
-            raise MapError("a second boot begins here; expected the log of one boot")
+        if {BIOS, GUEST} & set(boots.lists.printed):
+            boots.begin()
         return True
     if found := _E820_START.search(line):
-        lists.add(found["list"], _e820_entry(found["body"]))
+        if not found["body"].startswith(_GAP):
+            _read_e820(found["list"], found["body"], boots)
         return True
     if found := _EFI_START.search(line):
-        number, descriptor = _efi_entry(found["body"])
-        expected = lists.count(KERNEL_EFI)
-        if number not in (0, expected):
-            raise MapError(f"mem{number:02} where mem{expected:02} was expected: the log has lost lines")
-        lists.add(KERNEL_EFI, descriptor, anew=number == 0)
+        _read_efi(found["body"], boots)
         return True
     return False
+
+
+def unfinished(line: str) -> bool:
+    """Whether the line starts like an entry and lacks the rest of it."""
+    if "e820" in line or "user: " in line or "Xen: " in line or "BIOS-EFI" in line:
+        found = _E820_START.search(line)
+        if found and not found["body"].startswith(_GAP):
+            body = _E820_BODY.fullmatch(found["body"].rstrip())
+            return body is None or not (_OLD_WORD if body["start"] else E820_WORD).match(body["word"].strip())
+    if "efi: mem" in line or "EFI: mem" in line or ": type=" in line:
+        found = _EFI_START.search(line)
+        return found is not None and not _EFI_BODY.match(found["body"])
+    return False
+
+
+def _read_e820(source: str, body: str, boots: Boots) -> None:
+    """An entry of the list of `source`; one that goes back begins the list of another boot."""
+    found, last = _E820_BODY.fullmatch(body.rstrip()), boots.lists.last(source)
+    if found and last and source in (BIOS, GUEST) and int(found["first"] or found["start"], 16) <= last.start:
+        boots.begin()
+    boots.lists.read(source, _e820_entry, body)
+
+
+def _read_efi(body: str, boots: Boots) -> None:
+    """An entry of the EFI list; number 0 begins the list, or its reprint."""
+    number, expected = _NUMBER.match(body), boots.lists.count(KERNEL_EFI)
+    found = int(number[0]) if number else None
+    if found is None or found in (0, expected):
+        boots.lists.read(KERNEL_EFI, _efi_entry, body, anew=found == 0)
+    else:
+        boots.lists.damage(KERNEL_EFI, f"mem{found:02} where mem{expected:02} was expected: the log has lost lines")
 
 
 def _e820_entry(body: str) -> E820Entry:
     found = _E820_BODY.fullmatch(body.rstrip())
     if not found:
         raise MapError(f"damaged e820 entry; expected '[mem 0x...-0x...] usable', found {shortened(body)}")
-    if found["first"]:
-        return e820_entry(int(found["first"], 16), int(found["last"], 16) + 1, found["word"])
     # Up to 3.4 the word is in brackets, but "type 20" is not.
-    return e820_entry(int(found["start"], 16), int(found["end"], 16), re.sub(r"^\((.*)\)$", r"\1", found["word"]))
+    word = found["word"].strip()
+    word = re.sub(r"^\(([^)]*)\).*$", r"\1", word) if found["start"] else word
+    known = E820_WORD.fullmatch(word)
+    word = known["word"] if known else word
+    if found["first"]:
+        return e820_entry(int(found["first"], 16), int(found["last"], 16) + 1, word)
+    return e820_entry(int(found["start"], 16), int(found["end"], 16), word)
 
 
-def _efi_entry(body: str) -> tuple[int, EfiMemoryDescriptor]:
-    """The number of the entry in its list, and the descriptor."""
+def _efi_entry(body: str) -> EfiMemoryDescriptor:
     found = _EFI_BODY.match(body)
     if not found:
         raise MapError(f"damaged EFI entry; expected 'memNN: ... range=[0x...-0x...]', found {shortened('mem' + body)}")
@@ -92,7 +127,7 @@ def _efi_entry(body: str) -> tuple[int, EfiMemoryDescriptor]:
         kind, attribute = int(found["type"]), int(found["attribute"], 16)
     else:
         kind, attribute = type_from_name(found["name"].strip()), attribute_from_columns(found["columns"])
-    return int(found["number"]), efi_descriptor(kind, attribute, start, end)
+    return efi_descriptor(kind, attribute, start, end)
 
 
 def type_from_name(name: str) -> int:

@@ -1,24 +1,19 @@
-"""The lines of a log, and the lists of memory that it holds: kept apart by who wrote them, and the one map they make.
+"""The lists of memory that one boot has printed, kept apart by who wrote them.
 
 One log may hold several: the firmware's e820 list and the user's, an EFI list printed twice, Xen's list and the one
 that Xen gave to its first guest.  `E820_SOURCES` and `EFI_SOURCES` say which of them is believed when there are more.
-
-A log may be a hundred megabytes of garbage, so its lines come one at a time.  It is decoded as UTF-8, or as UTF-16
-where it begins with that byte order mark: the UEFI shell's `memmap > file` writes so.  What is no text becomes U+FFFD,
-since a serial console may add bytes to a good log.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
-from typing import BinaryIO, TextIO
+from typing import Any
 
-from ..uefi.memmap import E820Entry, EfiMemoryDescriptor, MemoryMap
+from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
 from .errors import MapError
+
+Entry = E820Entry | EfiMemoryDescriptor
 
 MOST_ENTRIES = 1 << 13  # Linux knows at most 3200 entries of e820 (E820_MAX_ENTRIES, 1024 nodes)
 
@@ -31,6 +26,8 @@ KERNEL_EFI, HOST_EFI, FREEBSD_EFI, SHELL, RUNTIME_MAP = (
     "memmap",
     "runtime-map",
 )
+GRUB = "lsefimmap"
+X86_ONLY = {BIOS, USER, HOST, GUEST, OLD_EFI, SMAP, SYSFS}  # lists that only x86 has
 
 # What each is called, and what has to be said of a map made from it; the first one that is there is believed.
 E820_SOURCES = {
@@ -54,6 +51,7 @@ EFI_SOURCES = {
     HOST_EFI: "EFI list of Xen",
     FREEBSD_EFI: "EFI list of FreeBSD",
     SHELL: "memmap of the UEFI shell",
+    GRUB: "lsefimmap of GRUB",
     RUNTIME_MAP: "runtime-map (only runtime regions)",
 }
 _WORDS = {USER: "user-defined e820 list"} | {key: words for key, (words, _) in E820_SOURCES.items()} | EFI_SOURCES
@@ -74,21 +72,29 @@ class FoundList:
 
 
 @dataclass
-class _Printed:
-    """A list while it is read."""
+class Printed:
+    """A list as it was printed once; `damage` says, with the line's number, why it cannot be believed."""
 
     entries: list[E820Entry | EfiMemoryDescriptor] = field(default_factory=list)
     first_line: int = 0
     last_line: int = 0
+    damage: str = ""
+    twin: bool = False  # what another printing of the same boot has, too
+
+    def agrees(self, other: Printed) -> bool:
+        """Whether one may be the other, printed again or quoted in part; a damaged list tells nothing."""
+        few, many = sorted((set(self.entries), set(other.entries)), key=len)
+        return few <= many or bool(self.damage or other.damage)
 
 
 @dataclass
 class Lists:
-    """What has been read so far.  `line` is the number of the line being read, `section` the heading it stands under.
+    """What one boot, or one listing, has told so far.  `section` is the heading that the line being read stands under.
 
-    `kernel`, `title`, `booted_by`, `memattr` and `memattr_table` are as in MemoryMap, as far as the text has told them;
-    `booting` counts which of the lines were seen that every boot prints, the first ones before and the others after the
-    firmware is looked at.
+    `kernel`, `title`, `booted_by`, `memattr` and `memattr_table` are as in MemoryMap, as far as they were told;
+    `booting` counts which of the lines were seen that every boot prints, the first ones before and the others after
+    the firmware is looked at.  `arch` is the architecture that something named, with that line; `rsdp` where the first
+    table of ACPI lies.
     """
 
     line: int = 0
@@ -96,135 +102,95 @@ class Lists:
     kernel: str = ""
     title: str = ""
     booted_by: str = ""
+    command_line: str = ""
+    arch: str = ""
+    arch_line: int = 0
+    rsdp: int = 0
+    last_pfns: list[int] = field(default_factory=list)
     booting: set[str] = field(default_factory=set)
     memattr: list[EfiMemoryDescriptor] = field(default_factory=list)
     memattr_table: int = 0
-    _lists: dict[str, list[_Printed]] = field(default_factory=dict)
-    _count: int = 0
+    printed: dict[str, list[Printed]] = field(default_factory=dict)
 
-    def add(self, source: str, entry: E820Entry | EfiMemoryDescriptor, *, anew: bool = False) -> None:
+    def read(self, source: str, parse: Callable[[Any], Entry], what: Any, *, anew: bool = False) -> None:
+        """Put what `parse` makes of `what` at the end of the list of `source`; a MapError makes that list damaged."""
+        try:
+            self.add(source, parse(what), anew=anew)
+        except MapError as error:
+            self.damage(source, str(error), anew=anew)
+
+    def add(self, source: str, entry: Entry, *, anew: bool = False) -> None:
         """Put `entry` at the end of the list of `source`, or at the beginning of a new one."""
-        printed = self._lists.setdefault(source, [])
+        if self.count(source) >= MOST_ENTRIES:
+            raise MapError(f"more than {MOST_ENTRIES} entries; expected the list of one boot")
+        self._list(source, anew).entries.append(entry)
+
+    def damage(self, source: str, why: str, *, anew: bool = False) -> None:
+        """Take the list of `source` for damaged from this line on."""
+        one = self._list(source, anew)
+        one.damage = one.damage or f"{self.line}: {why}"
+
+    def _list(self, source: str, anew: bool) -> Printed:
+        printed = self.printed.setdefault(source, [])
         if anew or not printed:
-            printed.append(_Printed(first_line=self.line))
-        printed[-1].entries.append(entry)
+            printed.append(Printed(first_line=self.line))
         printed[-1].last_line = self.line
-        self._count += 1
-        if self._count > MOST_ENTRIES:
-            raise MapError(f"more than {MOST_ENTRIES} entries; expected the log of one boot")
+        return printed[-1]
 
     def count(self, source: str) -> int:
         """How many entries the list of `source` has so far, the last one where it was printed again."""
-        return len(self._lists[source][-1].entries) if source in self._lists else 0
+        return len(self.printed[source][-1].entries) if source in self.printed else 0
 
     def last(self, source: str) -> E820Entry | None:
         """The last e820 entry of `source` so far."""
-        entry = self._lists[source][-1].entries[-1] if source in self._lists else None
-        return entry if isinstance(entry, E820Entry) else None
+        entries = self.printed[source][-1].entries if source in self.printed else []
+        return entries[-1] if entries and isinstance(entries[-1], E820Entry) else None
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """The first and the last line of the lists."""
+        every = [one for printed in self.printed.values() for one in printed]
+        return min(one.first_line for one in every), max(one.last_line for one in every)
+
+    def agrees(self, other: Lists) -> bool:
+        """Whether no list of the two contradicts the same list of the other."""
+        both = self.printed.keys() & other.printed.keys()
+        return all(self.printed[key][0].agrees(other.printed[key][0]) for key in both)
+
+    def good(self, source: str) -> list[Printed]:
+        """The undamaged printings of `source`, the longest of those that are alike first."""
+        return [one for one in self.printed.get(source, ()) if one.entries and not one.damage]
+
+    def damages(self) -> list[str]:
+        """What is wrong with each damaged list, in the order of lines."""
+        found = [one.damage for printed in self.printed.values() for one in printed if one.damage]
+        return sorted(found, key=lambda words: int(words.partition(":")[0]))
+
+    def believed(self, sources: dict[str, Any]) -> str:
+        """The first of `sources` that has an undamaged list; "" where none has."""
+        return next((key for key in sources if self.good(key)), "")
 
     def found(self) -> tuple[FoundList, ...]:
         """Every list, in the order of their first lines."""
-        used = {USER, _believed(E820_SOURCES, self._lists), _believed(EFI_SOURCES, self._lists)}
+        used = [self.good(key)[:1] for key in (USER, self.believed(E820_SOURCES), self.believed(EFI_SOURCES))]
         lists = [
             FoundList(
-                f"{_WORDS[key]}{', printed again' if number else ''}",
+                f"{_WORDS[key]}{', printed again' if number else ''}{', damaged' if one.damage else ''}",
                 len(one.entries),
                 one.first_line,
                 one.last_line,
-                key in used and not number,
+                any(one is each for first in used for each in first),
             )
-            for key, printed in self._lists.items()
+            for key, printed in self.printed.items()
             for number, one in enumerate(printed)
         ]
         return tuple(sorted(lists, key=lambda one: one.first_line))
 
-    def memory_map(self, name: str) -> MemoryMap:
-        """The map of these lists; MapError where there is none."""
-        e820, efi = _believed(E820_SOURCES, self._lists), _believed(EFI_SOURCES, self._lists)
-        if not (e820 or efi or USER in self._lists):
-            raise MapError("no memory map; expected lines such as 'BIOS-e820: [mem ...' or 'efi: mem00: ...'")
-        printed = tuple(tuple(self._descriptors(one)) for one in self._lists.get(efi, ())) or ((),)
-        note = E820_SOURCES[e820][1] if e820 else ""
-        return MemoryMap(
-            name,
-            descriptors=printed[0],
-            reprints=printed[1:],
-            e820=self._entries(e820),
-            user_e820=self._entries(USER),
-            title=self.title,
-            kernel=self.kernel,
-            memattr=tuple(self.memattr),
-            memattr_table=self.memattr_table,
-            booted_by=self._booted_by(e820, efi),
-            notes=(note,) if note else (),
-        )
+    def e820(self, source: str) -> tuple[E820Entry, ...]:
+        """The entries of a list of e820's kind; none where there is no undamaged one."""
+        return tuple(each for one in self.good(source)[:1] for each in one.entries if isinstance(each, E820Entry))
 
-    def _booted_by(self, e820: str, efi: str) -> str:
-        """What started the machine: a kernel that says nothing of EFI from beginning to end was started by a BIOS."""
-        if e820 in (HOST, GUEST):
-            return "Xen"
-        if efi or self.booted_by:
-            return self.booted_by or "UEFI"
-        return "BIOS" if self.booting >= {"before", "after"} and e820 == BIOS else ""
-
-    def _entries(self, source: str) -> tuple[E820Entry, ...]:
-        printed = self._lists.get(source, ())
-        return tuple(entry for one in printed for entry in one.entries if isinstance(entry, E820Entry))
-
-    @staticmethod
-    def _descriptors(printed: _Printed) -> Iterator[EfiMemoryDescriptor]:
-        return (entry for entry in printed.entries if isinstance(entry, EfiMemoryDescriptor))
-
-
-def _believed(sources: dict[str, tuple[str, str]] | dict[str, str], lists: dict[str, list[_Printed]]) -> str:
-    return next((key for key in sources if key in lists), "")
-
-
-LONGEST_LINE = 1 << 16  # the journal cuts its own at 48 KiB (LineMax in journald.conf)
-LARGEST_LOG = 1 << 28
-
-# The mark and one ASCII character: the mark alone may be two stray bytes of a serial line.
-_UTF_16 = re.compile(rb"\xff\xfe[^\x00]\x00|\xfe\xff\x00[^\x00]")
-_CSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours of dmesg, cursor movements of a serial console
-
-
-def decoded(stream: BinaryIO) -> TextIO:
-    """`stream` as text, read as it is needed."""
-    buffered = io.BufferedReader(_Raw(stream))
-    encoding = "utf-16" if _UTF_16.match(buffered.peek(4)) else "utf-8"
-    return io.TextIOWrapper(buffered, encoding=encoding, errors="replace", newline="\n")
-
-
-def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
-    """Each line with its number, without its end and without the control sequences of terminals.
-
-    A line is never held longer than until the next.  MapError, beginning with the line's number, for a line or a log
-    that is too long to be one.
-    """
-    read = 0
-    for number in count(1):
-        line = text.readline(LONGEST_LINE + 1)
-        read += len(line)
-        if not line:
-            return
-        if len(line) > LONGEST_LINE:
-            raise MapError(f"{number}: a line of more than {LONGEST_LINE} characters; expected a log, or a data file")
-        if read > LARGEST_LOG:
-            raise MapError(f"{number}: more than {LARGEST_LOG >> 20} MiB by here; expected the log of one boot")
-        line = line.rstrip("\n")
-        yield number, _CSI.sub("", line) if "\x1b" in line else line
-
-
-class _Raw(io.RawIOBase):
-    """Any object with `read` as something that can be buffered, and that stays open when the buffer is closed."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's name for it is private
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def efi(self, source: str) -> tuple[tuple[EfiMemoryDescriptor, ...], ...]:
+        """Each printing of an EFI list."""
+        lists = [one.entries for one in self.good(source) if not one.twin]
+        return tuple(tuple(each for each in one if isinstance(each, EfiMemoryDescriptor)) for one in lists)

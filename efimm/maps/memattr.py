@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
+from .boots import Boots
 from .entries import attribute_from_columns, efi_descriptor
 from .linux import type_from_name
-from .lists import MOST_ENTRIES, Lists
+from .lists import MOST_ENTRIES
 
 MARKS = ("efi: memattr:  0x", "MEMATTR=0x")
 
@@ -18,8 +19,9 @@ _TABLE = re.compile(r"efi: .*\bMEMATTR=0x([0-9a-f]{1,16})\b")
 _ENTRY = re.compile(r"efi: memattr:  0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16}) \[([^]|]{1,40})\|([^]]{0,200})\]")
 
 
-def read(line: str, lists: Lists) -> bool:
+def read(line: str, boots: Boots) -> bool:
     """One entry, or the place of the table."""
+    lists = boots.lists
     if found := _ENTRY.search(line):
         if len(lists.memattr) < MOST_ENTRIES:
             kind, attribute = type_from_name(found[3].strip()), attribute_from_columns(found[4])

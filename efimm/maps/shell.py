@@ -1,18 +1,25 @@
-"""The UEFI shell's `memmap`: a type, `start-last`, pages and attribute, all in upper-case hex without 0x.
+"""The lists that a machine shows before any kernel runs: the UEFI shell's `memmap`, GRUB's `lsefimmap`.
+
+The shell's `memmap`: a type, `start-last`, pages and attribute, all in upper-case hex without 0x.
 
 Names: ShellPkg's MemMap.c (edk2), and those of Apple's and older shells ("MemMapIO", "available"), which differ in case
 too.  A type of an OEM is its number in eight digits.
+
+GRUB's `lsefimmap`: a type, `start-last`, pages, a size in words, and words for the attribute; names as in
+grub-core/commands/efi/lsefimmap.c (recalled, but for those in the lists that were read).
 """
 
 from __future__ import annotations
 
 import re
 
-from .entries import efi_descriptor
+from ..uefi.memmap import EfiMemoryDescriptor
+from .boots import Boots
+from .entries import attribute_from_grub, efi_descriptor
 from .errors import MapError, shortened
-from .lists import SHELL, Lists
+from .lists import GRUB, SHELL
 
-MARKS = (" 000", "# Pages")
+MARKS = (" 000", "# Pages", "#Pages", "iB ")
 
 _NAMES = (
     "Reserved,LoaderCode,LoaderData,BS_Code,BS_Data,RT_Code,RT_Data,Available,"
@@ -22,29 +29,84 @@ _TYPES = {name.lower(): number for number, name in enumerate(_NAMES.split(","))}
 _TYPES |= {"memmapio": _TYPES["mmio"], "memportio": _TYPES["mmio_port"], "pal_code": _TYPES["palcode"]}
 
 _HEADING = re.compile(r"Type\s+Start\s+End\s+# Pages\s+Attributes")
-_START = re.compile(
-    rf"(?<![\w:])(?P<type>{'|'.join(_TYPES)}|[0-9a-f]{{8}})\s+(?P<body>000[0-9a-f]{{0,13}}(?:-.*)?)$", re.IGNORECASE
+_TYPE = "|".join(_TYPES)
+# A type of eight digits, and a line that is cut, count under the heading only: a log is full of such digits.
+_LINE = re.compile(
+    rf"(?<![\w:])(?P<type>{_TYPE}|[0-9A-F]{{8}})\s+(?P<first>[0-9A-F]{{16}})-(?P<last>[0-9A-F]{{16}})\s+"
+    r"(?P<pages>[0-9A-F]{16})\s+(?P<attribute>[0-9A-F]{16})\s*$",
+    re.IGNORECASE,
 )
-_BODY = re.compile(r"([0-9A-F]{16})-([0-9A-F]{16})\s+([0-9A-F]{16})\s+([0-9A-F]{16})\s*")
+_CUT = re.compile(rf"(?<![\w:])(?:{_TYPE})\s+[0-9A-F]{{16}}-.{{0,200}}$", re.IGNORECASE)
+_CUT_BELOW = re.compile(rf"(?<![\w:])(?:{_TYPE}|[0-9A-F]{{8}})\s+000[0-9A-F]{{0,13}}(?:-.*)?$", re.IGNORECASE)
+_BELOW = "below the heading of memmap"
 
 
-def read(line: str, lists: Lists) -> bool:
+def read(line: str, boots: Boots) -> bool:
     """One descriptor, or the heading of a list."""
+    lists = boots.lists
+    if _read_grub(line, boots):
+        return True
     if "# Pages" in line and _HEADING.search(line):
         lists.section = SHELL
         return True
-    start = _START.search(line.rstrip())
-    if not start:
+    found = _LINE.search(line)
+    below = lists.section in (SHELL, _BELOW)
+    if found:
+        lists.read(SHELL, _descriptor, found, anew=lists.section == SHELL)
+        lists.section = _BELOW if below else lists.section
+        return True
+    if cut := (_CUT_BELOW if below else _CUT).search(line.rstrip()):
+        lists.damage(SHELL, _damaged(cut[0]), anew=lists.section == SHELL)
+        return True
+    return False
+
+
+def unfinished(line: str) -> bool:
+    """Whether the line starts like a descriptor and lacks the rest of it."""
+    return "-" in line and bool(_CUT.search(line)) and not _LINE.search(line)
+
+
+def _descriptor(found: re.Match[str]) -> EfiMemoryDescriptor:
+    first, last, pages, attribute = (int(found[name], 16) for name in ("first", "last", "pages", "attribute"))
+    if last + 1 - first != pages << 12:
+        raise MapError(_damaged(found[0]))
+    kind = _TYPES.get(found["type"].lower())
+    return efi_descriptor(int(found["type"], 16) if kind is None else kind, attribute, first, last + 1)
+
+
+def _damaged(line: str) -> str:
+    return f"damaged line of the shell's memmap; expected 'RT_Data start-end pages attribute', found {shortened(line)}"
+
+
+_GRUB_NAMES = (
+    "reserved,ldr-code,ldr-data,BS-code,BS-data,RT-code,RT-data,conv-mem,unusable,ACPI-rec,ACPI-nvs,MMIO,IO-ports,"
+    "PAL-code,persist"
+)
+_GRUB_TYPES = {name: number for number, name in enumerate(_GRUB_NAMES.split(","))}
+_GRUB_HEADING = re.compile(r"Type\s+Physical start\s+- end\s+#Pages\s+Size\s+Attributes")
+_GRUB_LINE = re.compile(
+    rf"(?<![\w-])(?P<type>{'|'.join(_GRUB_TYPES)}|(?:Unk|type) [0-9a-f]{{1,8}})\s+(?P<start>[0-9a-f]{{12,16}})-"
+    r"(?P<last>[0-9a-f]{12,16})\s+(?P<pages>[0-9a-f]{8,16})\s+[0-9]{1,8}[KMGTP]iB\s(?P<words>[A-Z_ ]*)$"
+)
+
+
+def _read_grub(line: str, boots: Boots) -> bool:
+    """One descriptor, or the heading of a list."""
+    if _GRUB_HEADING.search(line):
+        boots.lists.section = GRUB
+        return True
+    found = _GRUB_LINE.search(line.rstrip())
+    if not found:
         return False
-    found = _BODY.fullmatch(start["body"])
-    first, last, pages, attribute = (int(number, 16) for number in found.groups()) if found else (0, 0, 0, 0)
-    if not found or last + 1 - first != pages << 12:
-        raise MapError(
-            f"damaged line of the shell's memmap; expected 'RT_Data start-end pages attribute', "
-            f"found {shortened(start[0])}"
-        )
-    kind = _TYPES.get(start["type"].lower())
-    descriptor = efi_descriptor(int(start["type"], 16) if kind is None else kind, attribute, first, last + 1)
-    lists.add(SHELL, descriptor, anew=lists.section == SHELL)
-    lists.section = ""
+    boots.lists.read(GRUB, _grub_descriptor, found, anew=boots.lists.section == GRUB)
+    boots.lists.section = ""
     return True
+
+
+def _grub_descriptor(found: re.Match[str]) -> EfiMemoryDescriptor:
+    first, last, pages = (int(found[name], 16) for name in ("start", "last", "pages"))
+    if last + 1 - first != pages << 12:
+        expected = f"expected {last + 1 - first >> 12:#x} pages"
+        raise MapError(f"damaged line of lsefimmap; {expected}, found {shortened(found[0])}")
+    kind = _GRUB_TYPES.get(found["type"], int(found["type"].split()[-1], 16) if " " in found["type"] else 0)
+    return efi_descriptor(kind, attribute_from_grub(found["words"]), first, last + 1)

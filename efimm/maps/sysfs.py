@@ -35,7 +35,7 @@ def read_sysfs(folder: Path) -> Lists:
         lists.add(RUNTIME_MAP, _descriptor(path))
     if not lists.found():
         raise MapError("expected a readable file: this is a directory without lists such as /sys/firmware/memmap")
-    if folder.name == "firmware" and lists.count(SYSFS):
+    if folder.name == "firmware" and SYSFS in lists.printed:
         lists.booted_by = "UEFI" if (folder / "efi").is_dir() else "BIOS"
     return lists
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 
-from ..uefi.memmap import E820Entry
+from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
+from .boots import Boots
 from .entries import e820_entry, efi_descriptor
-from .errors import MapError, shortened
-from .lists import HOST, HOST_EFI, Lists
+from .errors import shortened
+from .lists import HOST, HOST_EFI
 
 MARKS = ("(XEN)", ", 000", " RAM map:", " attr=")
 
@@ -33,22 +34,27 @@ _EFI = re.compile(
 )
 
 
-def read(line: str, lists: Lists) -> bool:
+def read(line: str, boots: Boots) -> bool:
     """A heading, an entry of Xen's e820 list or one of its EFI list."""
-    if "map:" in line and _heading(line, lists):
+    if "map:" in line and _heading(line, boots):
         return True
     if found := _E820.search(line):
-        if lists.section != "passed over":
-            lists.add(HOST, _entry(found))
+        if boots.lists.section != "passed over":
+            boots.lists.read(HOST, _entry, found)
         return True
     if found := _EFI.search(line):
-        end = int(found["last"], 16) + 1
-        descriptor = efi_descriptor(int(found["type"]), int(found["attr"], 16), int(found["start"], 16), end)
-        lists.add(HOST_EFI, descriptor)
+        boots.lists.read(HOST_EFI, _descriptor, found)
         return True
     if "(XEN)" in line and (found := _CUT.search(line)):
-        raise MapError(f"damaged entry of Xen's list; expected '[..., ...] (usable)', found {shortened(found[0])}")
+        why = f"damaged entry of Xen's list; expected '[..., ...] (usable)', found {shortened(found[0])}"
+        boots.lists.damage(HOST, why)
+        return True
     return False
+
+
+def _descriptor(found: re.Match[str]) -> EfiMemoryDescriptor:
+    end = int(found["last"], 16) + 1
+    return efi_descriptor(int(found["type"]), int(found["attr"], 16), int(found["start"], 16), end)
 
 
 def _entry(found: re.Match[str]) -> E820Entry:
@@ -58,14 +64,14 @@ def _entry(found: re.Match[str]) -> E820Entry:
     return e820_entry(int(found["start"], 16), int(found["end"], 16), word)
 
 
-def _heading(line: str, lists: Lists) -> bool:
+def _heading(line: str, boots: Boots) -> bool:
     """Notes under which heading the next entries stand; those of the first list and of guests are passed over."""
     found = _HEADING.search(line)
     if not found or "physical RAM map:" in line:
         if "(XEN)" in line and _OTHER_HEADING.search(line):
-            lists.section = "passed over"
+            boots.lists.section = "passed over"
         return False
-    if lists.count(HOST) and not found["initial"]:
-        raise MapError("a second list of Xen begins here; expected the log of one boot")
-    lists.section = "passed over" if found["initial"] else ""
+    if HOST in boots.lists.printed and not found["initial"]:
+        boots.begin()
+    boots.lists.section = "passed over" if found["initial"] else ""
     return True

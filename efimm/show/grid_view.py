@@ -1,14 +1,14 @@
-"""The gauntlet as a grid: point at a cell, or go there with the arrow keys, and it says what happened and why.
+"""The gauntlet as a grid: a row for each situation, a column for each kernel, and what became of it in the cell.
 
-The picture of the gauntlet: a row for each situation, a column for each kernel, and what became of it in the cell.
-
-What is shown was tried before; nothing is run here.
+Point at a cell, or go there with the arrow keys, and it says what happened and why.  What is shown was tried before;
+nothing is run here.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..kernels import KERNELS
@@ -16,9 +16,9 @@ from ..run import enter
 from ..scenarios import SCENARIOS, Scenario
 from ..trials import Report, SupportTable, Trial
 from .drawing.frames import Frame, Frames
+from .drawing.kit import MARGIN, Mark, filled, fitted, heads, joined, legend
 from .drawing.shapes import Path, Rect, Scene, Shape, Text, points
 
-WIDTH, MARGIN = 960, 16
 _CELLS, _RIGHT, _TOP = 196, 944, 96
 _ROW, _GROUP_GAP, _GAP = 22, 8, 3
 _LETTER = 7.0  # width of a letter of a column's head, at most
@@ -46,10 +46,17 @@ def draw(reports: Sequence[Report]) -> Scene:
     """The scene; every cell says in its tip what happened and how to see it again.  A pure function."""
     tops = list(_tops(reports[0].trials))
     bottom = tops[-1] + _ROW
-    parts = (_heads(reports), _rows(reports, tops), _sums(reports, bottom + 6), _legend(reports, bottom + 54))
-    shapes = tuple(shape for part in parts for shape in part)
-    title = f"The gauntlet: {len(tops)} situations, {len(reports)} kernels"
-    return Scene(WIDTH, int(bottom) + 74, title, sentence(reports), shapes)
+    there = {trial.verdict for report in reports for trial in report.trials}
+    keys = [(_mark(verdict), words) for verdict, words in MEANING.items() if verdict in there]
+    return joined(
+        int(bottom) + 74,
+        f"The gauntlet: {len(tops)} situations, {len(reports)} kernels",
+        sentence(reports),
+        _heads(reports),
+        _rows(reports, tops),
+        _sums(reports, bottom + 6),
+        legend(keys, MARGIN + 25, bottom + 54, 33, across=186),
+    )
 
 
 def sentence(reports: Sequence[Report]) -> str:
@@ -104,13 +111,11 @@ def _column(reports: Sequence[Report], number: int) -> float:
 
 
 def _heads(reports: Sequence[Report]) -> Iterator[Shape]:
-    yield Text(MARGIN, 22, "The gauntlet", "head")
-    yield Text(MARGIN, 42, "each cell is one run; point at it, or use the arrow keys", "small")
-    room = int((_column(reports, 1) - _column(reports, 0) - _GAP) / _LETTER)
+    yield from heads("The gauntlet", "each cell is one run; point at it, or use the arrow keys")
+    room = _column(reports, 1) - _column(reports, 0) - _GAP
     for number, report in enumerate(reports):
-        name = report.kernel if len(report.kernel) <= room else f"{report.kernel[: room - 1]}…"
         middle = (_column(reports, number) + _column(reports, number + 1) - _GAP) / 2
-        yield Text(middle, _TOP - 10, name, "small middle strong")
+        yield Text(middle, _TOP - 10, fitted(report.kernel, room, _LETTER), "small middle strong")
 
 
 def _rows(reports: Sequence[Report], tops: Sequence[float]) -> Iterator[Shape]:
@@ -118,13 +123,15 @@ def _rows(reports: Sequence[Report], tops: Sequence[float]) -> Iterator[Shape]:
         yield Text(_CELLS - 12, y + _ROW / 2 + 4, reports[0].trials[row].scenario, "small end")
         for number, report in enumerate(reports):
             x, trial = _column(reports, number), report.trials[row]
-            mark, role, hatch = LOOKS.get(trial.verdict, ("?", "empty", ""))
-            box = (x, y + 1, _column(reports, number + 1) - _GAP - x, _ROW - 3)
-            yield Rect(*box, f"{role} item", tip(report.kernel, trial))
-            if hatch:
-                yield Rect(box[0], box[1], 10, box[3], f"hatch {hatch}")
-            looks = "small middle faulttext strong" if trial.verdict == "page-fault" else "small middle"
-            yield Text(x + box[2] / 2, y + _ROW / 2 + 3, mark, looks)
+            box = Rect(x, y + 1, _column(reports, number + 1) - _GAP - x, _ROW - 3, " item")
+            yield from _cell(box, trial.verdict, tip(report.kernel, trial), y + _ROW / 2 + 3)
+
+
+def _cell(box: Rect, verdict: str, words: str, line: float) -> Iterator[Shape]:
+    mark, role, hatch = LOOKS.get(verdict, ("?", "empty", ""))
+    yield from filled(replace(box, role=role + box.role, tip=words), hatch, strip=10)
+    looks = "small middle faulttext strong" if verdict == "page-fault" else "small middle"
+    yield Text(box.x + box.width / 2, line, mark, looks)
 
 
 def _sums(reports: Sequence[Report], y: float) -> Iterator[Shape]:
@@ -135,16 +142,9 @@ def _sums(reports: Sequence[Report], y: float) -> Iterator[Shape]:
         yield Text(middle, y + 20, str(report.passed), "small middle strong")
 
 
-def _legend(reports: Sequence[Report], y: float) -> Iterator[Shape]:
-    there = {trial.verdict for report in reports for trial in report.trials}
-    for place, (verdict, words) in enumerate((v, w) for v, w in MEANING.items() if v in there):
-        mark, role, hatch = LOOKS[verdict]
-        x = MARGIN + 186 * place
-        yield Rect(x, y - 10, 50, 20, role)
-        if hatch:
-            yield Rect(x, y - 10, 10, 20, f"hatch {hatch}")
-        yield Text(x + 25, y + 4, mark, "small middle faulttext strong" if verdict == "page-fault" else "small middle")
-        yield Text(x + 58, y + 4, words, "small")
+def _mark(verdict: str) -> Mark:
+    """How a cell of this verdict looks, in small."""
+    return lambda x, y: _cell(Rect(x - 25, y - 10, 50, 20, ""), verdict, "", y + 4)
 
 
 def grid_view(what: SupportTable | Report | Sequence[Report]) -> Frames:

@@ -1,14 +1,8 @@
 """A machine's memory map as a picture: what lies where, and what of it the firmware still needs.
 
-A machine's physical addresses, cut into areas of one kind each: what the EFI list says, and e820 where it is silent.
-
-Where a list names one address twice, the kind that matters most for the firmware wins.
-
-A strip of physical addresses: areas to scale, those too thin to see drawn wider, and marks for runtime regions.
-
-The picture of a machine's memory map: the first 4 GiB drawn large, a strip for each 512 GiB, the largest areas.
-
-A machine's memory map as text of at most 72 columns: its blocks, and every area in them.
+The first 4 GiB drawn large, a strip for each 512 GiB, and the largest areas.  The map is cut into areas of one kind
+each: what the EFI list says, and e820 where it is silent; where a list names one address twice, the kind that matters
+most for the firmware wins.  Strips are to scale, but what would be too thin to see is drawn wider.
 """
 
 from __future__ import annotations
@@ -18,14 +12,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
-from textwrap import wrap
 
 from ..linux.layout import PGDIR_SHIFT, PGDIR_SIZE
 from ..machines import load_map
-from ..text import COLUMNS, map_title, slot_numbers
+from ..text import map_title, slot_numbers, wrapped
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
 from ..units import GIB
 from .drawing.frames import Frame, Frames
+from .drawing.kit import MARGIN, boxed, filled, fitted, heads, joined, legend, tick, ticks
 from .drawing.shapes import Path, Rect, Scene, Shape, Text, points
 
 # From what matters most to what matters least.
@@ -183,13 +177,12 @@ _ROLES = {RAM: "ram", RESERVED: "reserved", ACPI: "acpi", MMIO: "mmio", CODE: "c
 _HATCHED = {RESERVED: "reserved", ACPI: "acpi", MMIO: "mmio", DATA: "runtime"}
 
 Window = tuple[int, int]
-Across = tuple[float, float]
 
 
-def place(address: int, window: Window, across: Across = (BAR, BAR_END)) -> float:
+def place(address: int, window: Window) -> float:
     """The x of an address in a strip that shows the addresses of `window`."""
     low, high = window
-    return across[0] + (across[1] - across[0]) * (address - low) / (high - low)
+    return BAR + (BAR_END - BAR) * (address - low) / (high - low)
 
 
 def box(y: float, height: float, tip: str = "") -> Iterator[Shape]:
@@ -204,7 +197,6 @@ def areas(
     height: float,
     *,
     base: int | None = None,
-    across: Across = (BAR, BAR_END),
 ) -> Iterator[Shape]:
     """The areas within `window`, large ones first; `base` is where the strip begins when it shows less than it could.
 
@@ -214,33 +206,24 @@ def areas(
     inside = [Area(max(a.start, window[0]), min(a.end, window[1]), a.kind) for a in found if _touches(a, window)]
     small: list[list[Area]] = []
     for area in inside:
-        x, end = (place(address, scale, across) for address in (area.start, area.end))
+        x, end = (place(address, scale) for address in (area.start, area.end))
         if end - x >= _SMALLEST:
             yield from _area(x, end - x, y, height, [area])
-        elif small and small[-1][0].kind == area.kind and x - place(small[-1][0].start, scale, across) < _SMALLEST:
+        elif small and small[-1][0].kind == area.kind and x - place(small[-1][0].start, scale) < _SMALLEST:
             small[-1].append(area)
         else:
             small.append([area])
-    free = place(window[0], scale, across)
-    marks = [(place(group[0].start, scale, across), group) for group in small]
-    for x, group in _spread(marks, free, across[1]):
-        yield from _area(x, min(_SMALLEST, across[1] - free), y, height, group)
+    free = place(window[0], scale)
+    marks = [(place(group[0].start, scale), group) for group in small]
+    for x, group in _spread(marks, free, BAR_END):
+        yield from _area(x, min(_SMALLEST, BAR_END - free), y, height, group)
 
 
-def ticks(regions: Sequence[Window], window: Window, y: float, *, base: int | None = None) -> Iterator[Shape]:
-    """A mark at the strip's upper edge for each group of runtime regions too close to be told apart."""
+def _ticks(regions: Sequence[Window], window: Window, y: float, *, base: int | None = None) -> Iterator[Shape]:
+    """The marks of the runtime regions within `window` at the strip's upper edge."""
     scale = (window[0] if base is None else base, window[1])
-    groups: list[list[Window]] = []
-    for region in (r for r in regions if r[0] < window[1] and r[1] > window[0]):
-        if groups and place(region[0], scale) - place(groups[-1][0][0], scale) < _TICK_EVERY:
-            groups[-1].append(region)
-        else:
-            groups.append([region])
-    for group in groups:
-        x = min(max(place(max(group[0][0], window[0]), scale), BAR + 4), BAR_END - 4)
-        many = f"{len(group)} runtime regions, from" if len(group) > 1 else "runtime region"
-        tip = f"{many} {group[0][0]:#x} to {group[-1][1]:#x}"
-        yield Path(points((x - 4, y - 5), (x + 4, y - 5), (x, y + 4)) + "Z", "tick item", tip)
+    inside = [(max(start, window[0]), end) for start, end in regions if start < window[1] and end > window[0]]
+    yield from ticks(inside, y, lambda address: place(address, scale), (BAR, BAR_END), "tick item")
 
 
 def _touches(area: Area, window: Window) -> bool:
@@ -262,12 +245,9 @@ def _area(x: float, width: float, y: float, height: float, group: list[Area]) ->
     size = sum(area.size for area in group)
     count = f"{len(group)} areas of " if len(group) > 1 else ""
     tip = f"{count}{first.kind}, {first.start:#x} to {last.end:#x}, {size / (1 << 20):.6g} MiB"
-    yield Rect(x, y, width, height, f"area {_ROLES[first.kind]} item", tip)
-    if first.kind in _HATCHED:
-        yield Rect(x, y, width, height, f"hatch {_HATCHED[first.kind]}")
+    yield from filled(Rect(x, y, width, height, f"area {_ROLES[first.kind]} item", tip), _HATCHED.get(first.kind, ""))
 
 
-WIDTH, MARGIN = 960, 16
 FOUR_GIB = 4 * GIB
 LARGEST = 8
 _NUMBERS_END, _FROM = 74, 82
@@ -280,11 +260,11 @@ _TITLE_LETTERS = 110
 def draw(state: MapState) -> Scene:
     """The scene of a map.  A pure function."""
     end = _BLOCKS + sum(_height(row) + _GAP for row in state.blocks) + _LINE_GAP
-    legend, largest = end + 40, end + 40 + 3 * _ROW + 22
+    largest = end + 40 + 3 * _ROW + 22
     height = largest + (min(LARGEST, len(state.areas)) + 1) // 2 * _ROW + 12
-    parts = (_heads(state), _zoom(state), _strips(state), _axis(end), _legend(state, legend), _largest(state, largest))
-    shapes = tuple(shape for part in parts for shape in part)
-    return Scene(WIDTH, height, f"Memory map of {map_title(state.map)}", description(state), shapes)
+    head = heads(fitted(map_title(state.map), _TITLE_LETTERS), words(state))
+    parts = (head, _zoom(state), _strips(state), _axis(end), _legend(state, end + 40), _largest(state, largest))
+    return joined(height, f"Memory map of {map_title(state.map)}", description(state), *parts)
 
 
 def words(state: MapState) -> str:
@@ -333,13 +313,6 @@ def addresses(area: Area) -> str:
     return f"{area.start:#014x} {area.end:#014x}"
 
 
-def _heads(state: MapState) -> Iterator[Shape]:
-    title = map_title(state.map)
-    short = title if len(title) <= _TITLE_LETTERS else f"{title[: _TITLE_LETTERS - 1]}…"
-    yield Text(MARGIN, 22, short, "head")
-    yield Text(MARGIN, 41, words(state), "small")
-
-
 def _zoom(state: MapState) -> Iterator[Shape]:
     yield Text(MARGIN, _ZOOM + 20, "first 4 GiB", "small strong")
     for count in range(5):
@@ -348,7 +321,7 @@ def _zoom(state: MapState) -> Iterator[Shape]:
         yield Text(x, _ZOOM - 12, f"{count} GiB" if count else "0", role)
     yield from box(_ZOOM, _STRIP)
     yield from areas(state.areas, (0, FOUR_GIB), _ZOOM, _STRIP)
-    yield from ticks(state.runtime, (0, FOUR_GIB), _ZOOM)
+    yield from _ticks(state.runtime, (0, FOUR_GIB), _ZOOM)
     bottom, x = _ZOOM + _STRIP, place(FOUR_GIB, (0, PGDIR_SIZE))
     yield Path(points((BAR, bottom), (BAR, _BLOCKS)), "zoomline")
     yield Path(points((BAR_END, bottom), (x, _BLOCKS)), "zoomline")
@@ -386,7 +359,7 @@ def _strip(row: Blocks, y: float) -> Iterator[Shape]:
         x = place(FOUR_GIB, (0, PGDIR_SIZE))
         yield Rect(BAR, y, x - BAR, height, "area ram item", "the first 4 GiB, drawn large above")
     yield from areas(row.areas, window, y, height, base=low)
-    yield from ticks(row.runtime, window, y, base=low)
+    yield from _ticks(row.runtime, window, y, base=low)
 
 
 def _folded(row: Blocks, y: float) -> Iterator[Shape]:
@@ -414,28 +387,22 @@ def _axis(y: float) -> Iterator[Shape]:
 
 
 def _legend(state: MapState, y: float) -> Iterator[Shape]:
-    for number, kind in enumerate((RAM, RESERVED, ACPI, MMIO, CODE, DATA)):
-        x, line = MARGIN + 312 * (number % 3), y + _ROW * (number // 3)
-        area = Area(0, 1, kind)
-        for shape in areas((area,), (0, 1), line - 8, 16, across=(x, x + 24)):
-            if isinstance(shape, Rect):
-                yield Rect(shape.x, shape.y, shape.width, shape.height, shape.role.removesuffix(" item"))
-        count = sum(found.kind == kind for found in state.areas)
-        yield Text(x + 34, line + 4, f"{kind}: {_how_much(state, kind, count)}", "small")
+    kinds = (RAM, RESERVED, ACPI), (MMIO, CODE, DATA)
+    for row, line in zip(kinds, (y, y + _ROW), strict=True):
+        keys = [
+            (boxed(24, 16, f"area {_ROLES[kind]}", _HATCHED.get(kind, "")), f"{kind}: {_how_much(state, kind)}")
+            for kind in row
+        ]
+        yield from legend(keys, MARGIN + 12, line, 22, across=312)
     line = y + 2 * _ROW
-    x = MARGIN + 12
-    yield Path(points((x - 4, line - 5), (x + 4, line - 5), (x, line + 4)) + "Z", "tick")
-    yield Text(MARGIN + 34, line + 4, "runtime regions: the firmware needs them after the boot", "small")
-    yield Text(
-        MARGIN + 34 + 312 + 60,
-        line + 4,
-        "What would be too thin to see is drawn wider, aside of its place if need be.",
-        "small muted",
-    )
+    yield from legend([(tick, "runtime regions: the firmware needs them after the boot")], MARGIN + 12, line, 22)
+    thin = "What would be too thin to see is drawn wider, aside of its place if need be."
+    yield Text(MARGIN + 34 + 312 + 60, line + 4, thin, "small muted")
 
 
-def _how_much(state: MapState, kind: str, count: int) -> str:
-    return f"{amount(state.total(kind))} in {count} area{'s' * (count > 1)}" if count else "none"
+def _how_much(state: MapState, kind: str, width: int = 0) -> str:
+    count = sum(area.kind == kind for area in state.areas)
+    return f"{amount(state.total(kind)):>{width}} in {count} area{'s' * (count > 1)}" if count else "none"
 
 
 def _largest(state: MapState, y: float) -> Iterator[Shape]:
@@ -456,12 +423,11 @@ def describe(state: MapState) -> str:
 
 
 def _parts(state: MapState) -> Iterator[list[str]]:
-    yield wrap(map_title(state.map), COLUMNS)
-    yield wrap(words(state), COLUMNS)
+    yield wrapped(map_title(state.map), 0)
+    yield wrapped(words(state), 0)
     for kind in KINDS:
-        count = sum(area.kind == kind for area in state.areas)
-        if count:
-            yield [f"  {kind:<13}{amount(state.total(kind)):>10} in {count} area{'s' * (count > 1)}"]
+        if state.total(kind):
+            yield [f"  {kind:<13}{_how_much(state, kind, 10)}"]
     for row in state.blocks:
         filled = {NOTHING: ": nothing", "": ""}.get(row.whole, f": all {row.whole}")
         many = len(row.runtime)

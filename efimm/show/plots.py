@@ -1,6 +1,6 @@
 """Pictures for print: a scene as a matplotlib figure, in the colours of the light theme.
 
-The still form of what the browser draws: the same shapes at the same places, with the styles of static/picture.css.
+The still form of what the browser draws: the same shapes at the same places, in the styles of the same table.
 Tips are left out, since paper has none.
 """
 

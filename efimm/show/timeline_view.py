@@ -1,32 +1,24 @@
 """A story to play, step through and rewind: a run of the model, or a schedule of several processors.
 
-Events that belong together as one step: what nobody wants to step through one by one, with its count.
+    kernel  tables  processor  firmware      one lane for each who acts
+    CPU 0   CPU 1                            one lane for each processor
 
-A story as steps in lanes: the events of a run, or the schedule of several processors; and what lasts between steps.
-
-kernel  tables  processor  firmware      one lane for each who acts
-CPU 0   CPU 1                            one lane for each processor
-
-The picture of a timeline: lanes side by side, steps from the top down, and beside them what lasts.
-
-A window of steps around the one that is shown; what has not happened yet is pale.
-
-A timeline as text of at most 72 columns: the same steps, with a mark at the one that is shown.
+Events that belong together make one step.  Steps go from the top down, and beside them stands what lasts: the picture
+is a window around the step that is shown, and what has not happened yet is pale.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
-from textwrap import wrap
 
-from ..locks.finding import Finding
+from ..locks.finding import Done, Finding
 from ..run import Outcome
-from ..text import COLUMNS
+from ..text import table, wrapped
 from ..trace import Access, Enter, EntryWrite, Event, Fault, Leave, Lock, Printk
 from .drawing.frames import Frame, Frames
+from .drawing.kit import MARGIN, WIDTH, boxed, filled, fitted, heads, joined, legend
 from .drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, points
 
 _MOST = 4  # so many steps of a kind may follow one another
@@ -84,9 +76,6 @@ RUN_LANES = ("kernel", "tables", "processor", "firmware")
 CALL, LOCK, IRQS_OFF, WAITS = "call", "lock", "irqs", "waits"
 DONE, TROUBLE = "done", "trouble"
 
-_SPIN_LOCK = re.compile(r"spin_(un)?lock\((.+)\)")
-_IRQ = re.compile(r"local_irq_(save|restore)")
-_CPU = re.compile(r"CPU (\d+)(?: |: )(.+)")
 _START = "efi_enter_virtual_mode"
 
 
@@ -130,9 +119,12 @@ class Timeline:
 
 
 def of_outcome(outcome: Outcome, since: str = _START) -> Timeline:
-    """The run from the kernel's step `since` on; ValueError where the trace has no such step."""
+    """The run from the step `since` on, a key or a step's words; ValueError where the trace has no such step."""
     events = outcome.trace.events
-    start = next((place for place, event in enumerate(events) if event == Enter("kernel", since)), None)
+    start = next(
+        (place for place, event in enumerate(events) if isinstance(event, Enter) and since in (event.key, event.step)),
+        None,
+    )
     if start is None:
         raise ValueError(f"the kernel has no step {since!r} in this run")
     made = outcome.linux.machine
@@ -149,10 +141,10 @@ def of_events(events: Iterable[Event], title: str, ending: str, *, good: bool) -
     for run in folded(events):
         first = run[0]
         if isinstance(first, Leave):
-            _close(spans, held.pop(("call", first.actor, first.step), None), len(steps))
+            _close(spans, held.pop(("call", first.actor, first.key), None), len(steps))
             continue
         if isinstance(first, Enter):
-            held["call", first.actor, first.step] = len(spans)
+            held["call", first.actor, first.key] = len(spans)
             spans.append(Span(_lane(first), CALL, first.step, len(steps), None))
         if isinstance(first, Lock) and first.taken:
             held["lock", first.name] = len(spans)
@@ -170,29 +162,27 @@ def of_finding(found: Finding) -> Timeline:
     end = found.bad_end.splitlines()
     steps = [Step(cpu, text) for cpu, text in found.lines]
     happened = len(steps)
-    steps += [Step(int(match[1]), match[2], TROUBLE) for match in filter(None, map(_CPU.fullmatch, end))]
-    spans = list(_spans_of(found.lines))
+    steps += [Step(cpu, words, TROUBLE) for cpu, words in found.stopped]
+    spans = _spans_of(found.steps)
     spans += [Span(step.lane, WAITS, step.text, place, None) for place, step in enumerate(steps) if place >= happened]
     lanes = tuple(f"CPU {number}" for number in range(len(found.programs)))
     doing = ", ".join(f"{lane}: {program}" for lane, program in zip(lanes, found.programs, strict=True))
     return Timeline(doing, lanes, tuple(steps), tuple(spans), end[0].capitalize() if end else "", good=False)
 
 
-def _spans_of(lines: Iterable[tuple[int, str]]) -> Iterator[Span]:
-    """Locks and interrupts, from the names of the kernel's functions in the steps."""
+def _spans_of(steps: Iterable[Done]) -> list[Span]:
+    """Locks that are held and interrupts that are off, from the steps' keys."""
     spans: list[Span] = []
     held: dict[object, int] = {}
-    for place, (cpu, text) in enumerate(lines):
-        lock, irq = _SPIN_LOCK.fullmatch(text), _IRQ.fullmatch(text)
-        if not (lock or irq):
-            continue
-        key = (cpu, lock[2] if lock else IRQS_OFF)
-        if (lock and lock[1]) or (irq and irq[1] == "restore"):
-            _close(spans, held.pop(key, None), place)
-        else:
-            held[key] = len(spans)
-            spans.append(Span(cpu, LOCK if lock else IRQS_OFF, lock[2] if lock else "interrupts off", place, None))
-    yield from spans
+    for place, step in enumerate(steps):
+        what = (step.cpu, step.thing)
+        if step.key in ("unlock", "irqs-on"):
+            _close(spans, held.pop(what, None), place)
+        elif step.key in ("lock", "irqs-off"):
+            held[what] = len(spans)
+            kind, name = (LOCK, step.thing) if step.key == "lock" else (IRQS_OFF, "interrupts off")
+            spans.append(Span(step.cpu, kind, name, place, None))
+    return spans
 
 
 def _close(spans: list[Span], number: int | None, last: int) -> None:
@@ -209,7 +199,6 @@ def _lane(event: Event) -> int:
     return RUN_LANES.index("kernel" if isinstance(event, (Printk, Lock)) else "processor")
 
 
-WIDTH, MARGIN = 960, 16
 ROWS, ROW = 15, 26
 _NUMBERS_END, _LANES, _LANE = 50, 64, 92
 _TOP, _BAR, _BARS = 86, 10, 4
@@ -225,15 +214,18 @@ def draw(timeline: Timeline, now: int) -> Scene:
     first = max(0, min(now - ROWS // 2, len(timeline.steps) - rows))
     shown = range(first, first + rows)
     bottom = _TOP + rows * ROW
-    parts = (
+    there = {span.kind for span in timeline.spans}
+    keys = [(boxed(_BAR + 2, 18, _ROLES[kind], _HATCHES.get(kind, "")), said) for kind, said in LEGEND if kind in there]
+    return joined(
+        bottom + 44,
+        title(timeline, now),
+        sentence(timeline, now),
         _heads(timeline, now, bottom),
         _rows(timeline, now, shown),
         _spans(timeline, now, shown),
         _steps(timeline, now, shown),
-        _legend(timeline, bottom + 24),
+        legend(keys, MARGIN + _BAR / 2 + 1, bottom + 24, 14, across=200),
     )
-    shapes = tuple(shape for part in parts for shape in part)
-    return Scene(WIDTH, bottom + 44, title(timeline, now), sentence(timeline, now), shapes)
 
 
 def title(timeline: Timeline, now: int) -> str:
@@ -264,8 +256,7 @@ def lane_x(lane: int) -> float:
 
 
 def _heads(timeline: Timeline, now: int, bottom: float) -> Iterator[Shape]:
-    yield Text(MARGIN, 22, "Timeline", "head")
-    yield Text(MARGIN, 42, timeline.title, "small")
+    yield from heads("Timeline", timeline.title)
     yield Text(_NUMBERS_END, _TOP - 12, "step", "small end muted")
     for lane, name in enumerate(timeline.lanes):
         active = lane == timeline.steps[now].lane
@@ -292,9 +283,8 @@ def _spans(timeline: Timeline, now: int, shown: range) -> Iterator[Shape]:
         x, y = lane_x(span.lane) + level * _BAR, _TOP + (first - shown.start) * ROW
         box = (x, y + 2, _BAR - 2, (last - first) * ROW - 4)
         until = "never ends" if span.last is None else f"to step {span.last}"
-        yield Rect(*box, _ROLES[span.kind], f"{span.name}: from step {span.first + 1}, {until}")
-        if span.kind in _HATCHES:
-            yield Rect(*box, f"hatch {_HATCHES[span.kind]}")
+        bar = Rect(*box, _ROLES[span.kind], f"{span.name}: from step {span.first + 1}, {until}")
+        yield from filled(bar, _HATCHES.get(span.kind, ""))
 
 
 def _levels(spans: tuple[Span, ...]) -> list[int]:
@@ -316,7 +306,6 @@ def _is_over(last: int | None, by: int) -> bool:
 
 def _steps(timeline: Timeline, now: int, shown: range) -> Iterator[Shape]:
     text_x = lane_x(len(timeline.lanes)) + 4
-    letters = int((WIDTH - MARGIN - text_x) / _LETTERS)
     for number in shown:
         step, y = timeline.steps[number], _TOP + (number - shown.start) * ROW
         middle = y + ROW / 2
@@ -327,7 +316,7 @@ def _steps(timeline: Timeline, now: int, shown: range) -> Iterator[Shape]:
         if number == now:
             yield Circle(dot, middle, 10, "here")
         yield Circle(dot, middle, 5.5, _bead(step, happened=number <= now))
-        short = step.text if len(step.text) <= letters else f"{step.text[: letters - 1]}…"
+        short = fitted(step.text, WIDTH - MARGIN - text_x, _LETTERS)
         yield Text(text_x, middle + 4, short, _looks(step, number, now))
 
 
@@ -344,31 +333,17 @@ def _looks(step: Step, number: int, now: int) -> str:
     return f"small strong{trouble}" if number == now else f"small{trouble}"
 
 
-def _legend(timeline: Timeline, y: float) -> Iterator[Shape]:
-    there = {span.kind for span in timeline.spans}
-    for place, (kind, words) in enumerate(entry for entry in LEGEND if entry[0] in there):
-        x = MARGIN + 200 * place
-        yield Rect(x, y - 9, _BAR + 2, 18, _ROLES[kind])
-        if kind in _HATCHES:
-            yield Rect(x, y - 9, _BAR + 2, 18, f"hatch {_HATCHES[kind]}")
-        yield Text(x + 20, y + 4, words, "small")
-
-
-_HERE = ">"
-
-
 def describe(timeline: Timeline, now: int) -> str:
     """All steps up to `now`, each with its lane; then what lasts."""
+    rows = [
+        (f"{'>' if number == now else ' '}{number + 1:>4}", timeline.lanes[step.lane], step.text)
+        for number, step in enumerate(timeline.steps[: now + 1])
+    ]
     width = max(map(len, timeline.lanes))
-    lines = wrap(timeline.title, COLUMNS, subsequent_indent="    ")
-    for number, step in enumerate(timeline.steps[: now + 1]):
-        mark = _HERE if number == now else " "
-        head = f"{mark}{number + 1:>4} {timeline.lanes[step.lane]:<{width}}  "
-        lines += wrap(head + step.text, COLUMNS, subsequent_indent=" " * len(head), drop_whitespace=True) or [head]
-    return "\n".join([*lines, "", *wrap(sentence(timeline, now), COLUMNS)])
+    return "\n".join([*wrapped(timeline.title), *table(rows, 5, width), "", *wrapped(sentence(timeline, now), 0)])
 
 
-def timeline(what: Outcome | Finding, since: str = "efi_enter_virtual_mode") -> Frames:
+def timeline_view(what: Outcome | Finding, since: str = "efi_enter_virtual_mode") -> Frames:
     """The steps of `what` in lanes, at the first one; a run begins at the kernel's step `since`.
 
     Raises ValueError for a run without that step, and for a search that found nothing bad: it has no schedule.

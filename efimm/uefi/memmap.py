@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 EFI_PAGE_SHIFT = 12
@@ -131,9 +131,9 @@ class MemoryMap:
     `e820` is the firmware's list; `user_e820` is the one that `memmap=` options made of it, empty without such options.
     `reprints` holds further EFI lists of the same log (kernels print the map again after changing it), in order.
     `memattr` is the memory attributes table, where the log has it (efi=debug), and `memattr_table` its address, else 0.
-    `kernel` is the version of the Linux that printed it, where known.  `booted_by` is "UEFI", "BIOS" or "Xen", "" where
-    that was not told: under a BIOS and on Xen, Linux makes no EFI call.  `notes` are remarks in plain words; what was
-    inferred rather than read is marked there.
+    `kernel` is the version of the Linux that printed it, where known.  `booted_by` is "UEFI", "BIOS", "Xen" or
+    "kexec", "" where that was not told: under a BIOS, on Xen and after a kexec, Linux makes no such EFI call.  `notes`
+    are remarks in plain words; what was inferred rather than read is marked there.
     """
 
     name: str
@@ -156,8 +156,8 @@ class MemoryMap:
 
     @property
     def kernel_e820(self) -> tuple[E820Entry, ...]:
-        """The list the kernel works with: the user-defined one where there is one."""
-        return self.user_e820 or self.e820
+        """The list the kernel works with: the user-defined one, else the firmware's, else one made of its EFI list."""
+        return self.user_e820 or self.e820 or e820_from_efi(self.descriptors)
 
     @property
     def ram(self) -> tuple[tuple[int, int], ...]:
@@ -178,6 +178,44 @@ class MemoryMap:
     def top_of_ram(self) -> int:
         """End (exclusive) of the highest RAM range in the firmware's own list; 0 when there is none."""
         return max((end for _, end in ram_ranges(self.e820)), default=0)
+
+
+_E820_OF_EFI: dict[int, E820Type] = {
+    EfiMemoryType.EfiLoaderCode: E820Type.RAM,
+    EfiMemoryType.EfiLoaderData: E820Type.RAM,
+    EfiMemoryType.EfiBootServicesCode: E820Type.RAM,
+    EfiMemoryType.EfiBootServicesData: E820Type.RAM,
+    EfiMemoryType.EfiConventionalMemory: E820Type.RAM,
+    EfiMemoryType.EfiACPIReclaimMemory: E820Type.ACPI,
+    EfiMemoryType.EfiACPIMemoryNVS: E820Type.NVS,
+    EfiMemoryType.EfiUnusableMemory: E820Type.UNUSABLE,
+}
+
+
+def e820_from_efi(descriptors: tuple[EfiMemoryDescriptor, ...]) -> tuple[E820Entry, ...]:
+    """The e820 list that a boot loader makes of an EFI map, sorted, with equal neighbours joined.
+
+    A region without pages leaves no entry.
+    """
+    joined: list[E820Entry] = []
+    for region in sorted((d for d in descriptors if d.number_of_pages), key=lambda d: d.physical_start):
+        kind = e820_type_of(region)
+        if joined and joined[-1].type == kind and joined[-1].end == region.physical_start:
+            joined[-1] = replace(joined[-1], end=region.end)
+        else:
+            joined.append(E820Entry(region.physical_start, region.end, kind))
+    return tuple(joined)
+
+
+def e820_type_of(region: EfiMemoryDescriptor) -> E820Type:
+    """The e820 type that a boot loader gives to `region`.
+
+    The types are those of do_add_efi_memmap (arch/x86/platform/efi/efi.c, v3.5); anything it does not name is reserved.
+    """
+    kind = _E820_OF_EFI.get(region.type, E820Type.RESERVED)
+    if kind == E820Type.RAM and not region.attribute & EFI_MEMORY_WB:
+        return E820Type.RESERVED
+    return kind
 
 
 def check_descriptor_size(size: int) -> int:

@@ -49,18 +49,18 @@ def set_virtual_address_map(
         return EfiStatus.EFI_UNSUPPORTED
     if version != DESCRIPTOR_VERSION or descriptor_size < SIZEOF_DESCRIPTOR:
         return EfiStatus.EFI_INVALID_PARAMETER
-    with firmware.trace.span("firmware", "commit: VirtualMode = TRUE, remember the pointer"):
+    with firmware.trace.span("firmware", "commit: VirtualMode = TRUE, remember the pointer", "commit"):
         own.commit(pointer, size // descriptor_size, descriptor_size)
     for image in firmware.layout.images:
-        with firmware.trace.span("firmware", f"notify {image.name} of VIRTUAL_ADDRESS_CHANGE"):
+        with firmware.trace.span("firmware", f"notify {image.name} of VIRTUAL_ADDRESS_CHANGE", "notify"):
             for place in image.pointers:
                 convert_pointer(firmware, cpu, own, place + bias, EFI_OPTIONAL_PTR)
     for image in firmware.layout.images:
-        with firmware.trace.span("firmware", f"relocate {image.name}"):
+        with firmware.trace.span("firmware", f"relocate {image.name}", "relocate"):
             _relocate(firmware, cpu, own, image, bias)
-    with firmware.trace.span("firmware", "convert the runtime services table"):
+    with firmware.trace.span("firmware", "convert the runtime services table", "runtime-table"):
         _convert_table(firmware, cpu, own, firmware.layout.runtime_table + bias, firmware.tables.converted_services)
-    with firmware.trace.span("firmware", "convert the system table"):
+    with firmware.trace.span("firmware", "convert the system table", "system-table"):
         _convert_table(firmware, cpu, own, firmware.layout.system_table + bias, firmware.tables.converted_pointers)
     own.forget_map()
     return EfiStatus.EFI_SUCCESS

@@ -22,6 +22,7 @@ from .memmap import (
     EfiMemoryDescriptor,
     EfiMemoryType,
     MemoryMap,
+    e820_from_efi,
 )
 
 MIB = 1 << 20
@@ -45,16 +46,6 @@ _FIRMWARE_REGIONS = (
     (9 * MIB, _T.EfiBootServicesData, _CACHED),
 )
 
-_E820_OF_EFI: dict[int, E820Type] = {
-    _T.EfiLoaderCode: E820Type.RAM,
-    _T.EfiLoaderData: E820Type.RAM,
-    _T.EfiBootServicesCode: E820Type.RAM,
-    _T.EfiBootServicesData: E820Type.RAM,
-    _T.EfiConventionalMemory: E820Type.RAM,
-    _T.EfiACPIReclaimMemory: E820Type.ACPI,
-    _T.EfiACPIMemoryNVS: E820Type.NVS,
-    _T.EfiUnusableMemory: E820Type.UNUSABLE,
-}
 _EFI_OF_E820: dict[int, tuple[EfiMemoryType, int]] = {
     E820Type.RAM: (_T.EfiConventionalMemory, _CACHED),
     E820Type.ACPI: (_T.EfiACPIReclaimMemory, _CACHED),
@@ -93,32 +84,6 @@ def generated_map(ram: int) -> MemoryMap:
         title=f"a machine with {ram / GIB:g} GiB of RAM",
         notes=("generated: no firmware printed this map",),
     )
-
-
-def e820_from_efi(descriptors: tuple[EfiMemoryDescriptor, ...]) -> tuple[E820Entry, ...]:
-    """The e820 list that a boot loader makes of an EFI map, sorted, with equal neighbours joined.
-
-    A region without pages leaves no entry.
-    """
-    joined: list[E820Entry] = []
-    for region in sorted((d for d in descriptors if d.number_of_pages), key=lambda d: d.physical_start):
-        kind = e820_type_of(region)
-        if joined and joined[-1].type == kind and joined[-1].end == region.physical_start:
-            joined[-1] = replace(joined[-1], end=region.end)
-        else:
-            joined.append(E820Entry(region.physical_start, region.end, kind))
-    return tuple(joined)
-
-
-def e820_type_of(region: EfiMemoryDescriptor) -> E820Type:
-    """The e820 type that a boot loader gives to `region`.
-
-    The types are those of do_add_efi_memmap (arch/x86/platform/efi/efi.c, v3.5); anything it does not name is reserved.
-    """
-    kind = _E820_OF_EFI.get(region.type, E820Type.RESERVED)
-    if kind == E820Type.RAM and not region.attribute & EFI_MEMORY_WB:
-        return E820Type.RESERVED
-    return kind
 
 
 def efi_from_e820(given: MemoryMap) -> MemoryMap:

@@ -7,6 +7,8 @@ is cached: it serves the next access to its page even where the tables say somet
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..trace import Access, Fault, LoadCr3, TlbFlush, Trace
 from .faults import GeneralProtection, PageFault
 from .memory import PAGE_MASK, PAGE_SIZE, PhysMemory
@@ -105,6 +107,8 @@ class Cpu:
 
     def read(self, va: int, size: int) -> bytes:
         """The `size` bytes at virtual address `va`; raises PageFault or GeneralProtection."""
+        if 0 < size <= PAGE_SIZE - (va & ~PAGE_MASK):  # in one page, as nearly always
+            return self.memory.read(self._access(READ, va, size), size)
         return b"".join(self.memory.read(self._access(READ, at, part), part) for at, part in _pages(va, size))
 
     def read_uint(self, va: int, size: int) -> int:
@@ -220,9 +224,7 @@ class Cpu:
         return entry
 
     def _request(self, kind: str) -> Request:
-        switches = self.cr4 if self.cr0 & CR0_PG else 0  # without paging there are no user pages to guard against
-        smep, smap = bool(switches & CR4_SMEP), bool(switches & CR4_SMAP) and not self.ac
-        return Request(kind, self.cpl == 3, bool(self.cr0 & CR0_WP), self.registers.nxe, smep, smap)
+        return _request(kind, self.cpl, self.ac, self.cr0, self.cr4, self.efer)
 
     def _page_fault(self, found: Walk, request: Request) -> PageFault:
         self.cr2 = found.va
@@ -239,6 +241,13 @@ class Cpu:
                 size = self.mode.entry_bytes
                 word = self.memory.read_word(step.pa, size) | bits
                 self.memory.write(step.pa, word.to_bytes(size, "little"))
+
+
+@lru_cache(maxsize=256)
+def _request(kind: str, cpl: int, ac: bool, cr0: int, cr4: int, efer: int) -> Request:
+    switches = cr4 if cr0 & CR0_PG else 0  # without paging there are no user pages to guard against
+    smep, smap = bool(switches & CR4_SMEP), bool(switches & CR4_SMAP) and not ac
+    return Request(kind, cpl == 3, bool(cr0 & CR0_WP), Registers(cr0, cr4, efer).nxe, smep, smap)
 
 
 def _pages(va: int, size: int) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ then on.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right, insort_right
+from bisect import bisect_left, bisect_right, insort_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,6 +57,12 @@ class TableRun:
     def run_at(self, _pfn: int) -> TableRun | None:
         """The run itself."""
         return self
+
+    def pages(self, start: int, end: int) -> TableRun:
+        """The part of the run in the frames from `start` up to `end`."""
+        before, size = (start - self.first_pfn) * self.entries_per_page, (end - start) * self.entries_per_page
+        low, high = max(self.low - before, 0), min(self.high - before, size)
+        return TableRun(start, end - start, low, high, self.entry(before + low), self.step, self.entry_bytes)
 
     def page(self, pfn: int) -> bytearray:
         """The 4096 bytes of the run's table page `pfn`."""
@@ -106,6 +112,9 @@ class LazyTables(Protocol):
     def run_at(self, pfn: int) -> TableRun | None:
         """The pages around `pfn` as a run, or None where they are not one."""
 
+    def pages(self, start: int, end: int) -> LazyTables:
+        """The part in the frames from `start` up to `end`."""
+
 
 class PhysMemory:
     """Sparse physical memory: any address below 2**52 can be read (zeros until written) and written."""
@@ -116,6 +125,7 @@ class PhysMemory:
         # The same frames by number as words of 8 and of 4 bytes; who writes there changes `version`.
         self.words: dict[int, dict[int, memoryview]] = {size: {} for size in _WORD_CODES}
         self._lazy: list[LazyTables] = []
+        self._hiding: list[int] = []  # the frames of bytes that hide a page of `_lazy`, ascending
 
     def read(self, pa: int, size: int) -> bytes:
         """The `size` bytes at physical address `pa`; ValueError outside 52 bits, or below 0 bytes.  Never allocates."""
@@ -166,6 +176,20 @@ class PhysMemory:
             insort_right(self._lazy, each, key=_FIRST_PFN)
         self.version += 1
 
+    def replace_tables(self, run: TableRun) -> None:
+        """Let `run` stand for its pages instead of what stood for them; none of them may be bytes by now."""
+        end = run.first_pfn + run.count
+        first = bisect_right(self._lazy, run.first_pfn, key=_FIRST_PFN) - 1
+        behind = bisect_left(self._lazy, end, key=_FIRST_PFN)
+        parts: list[LazyTables] = []
+        for each in self._lazy[first:behind]:
+            if each.first_pfn < run.first_pfn:
+                parts.append(each.pages(each.first_pfn, run.first_pfn))
+            if each.first_pfn + each.count > end:
+                parts.append(each.pages(end, each.first_pfn + each.count))
+        self._lazy[first:behind] = sorted([*parts, run], key=_FIRST_PFN)
+        self.version += 1
+
     @property
     def lazy_tables(self) -> Sequence[LazyTables]:
         """The tables that are computed, by their first frame; a frame of bytes hides one of their pages."""
@@ -175,6 +199,14 @@ class PhysMemory:
         """The run that frame `pfn` belongs to; None where it is bytes by now, nothing, or more than one progression."""
         tables = None if pfn in self._frames else self._tables_at(pfn)
         return tables.run_at(pfn) if tables else None
+
+    def run_from(self, pfn: int) -> TableRun | None:
+        """As `run_at`, but from frame `pfn` on, and only as far as no page of it has become bytes."""
+        run = self.run_at(pfn)
+        if run is None:
+            return None
+        place, end = bisect_right(self._hiding, pfn), run.first_pfn + run.count
+        return run.pages(pfn, min(end, self._hiding[place]) if place < len(self._hiding) else end)
 
     def _tables_at(self, pfn: int) -> LazyTables | None:
         place = bisect_right(self._lazy, pfn, key=_FIRST_PFN)
@@ -196,7 +228,10 @@ class PhysMemory:
     def _frame(self, pfn: int) -> bytearray:
         frame = self._frames.get(pfn)
         if frame is None:
-            frame = self._frames[pfn] = bytearray(self._page(pfn))
+            tables = self._tables_at(pfn)
+            if tables:
+                insort_right(self._hiding, pfn)
+            frame = self._frames[pfn] = tables.page(pfn) if tables else bytearray(PAGE_SIZE)
             for size, code in _WORD_CODES.items():
                 self.words[size][pfn] = memoryview(frame).cast(code)
         return frame

@@ -70,6 +70,21 @@ class TableArea:
         low, high = begin - (start << _BITS), min(high, end << _BITS) - (start << _BITS)
         return TableRun(pfn - (table - start), end - start, low, high, first, step)
 
+    def pages(self, start: int, end: int) -> TableArea:
+        """The part of the area in the frames from `start` up to `end`."""
+        tables: list[Range] = []
+        for place, (low, high) in zip(self._starts, self._tables, strict=True):
+            first = max(low, low + start - self.first_pfn - place)
+            last = min(high, low + end - self.first_pfn - place)
+            if first < last:
+                tables.append((first, last))
+        segments = [
+            (max(low, begin), min(high, behind), first + max(begin - low, 0) * step, step)
+            for begin, behind in ((low << _BITS, high << _BITS) for low, high in tables)
+            for low, high, first, step in self._between(begin, behind)
+        ]
+        return TableArea(start, end - start, tables, segments)
+
     def _alone(self, low: int, high: int) -> Range:
         """The tables in which the segment [low, high) has no neighbour."""
         start, end = low >> _BITS, (high - 1 >> _BITS) + 1

@@ -77,7 +77,7 @@ def copy_regions(linux: Linux32, regions: list[EfiMemoryDescriptor]) -> None:
         end = linux.max_low_pfn << PAGE_SHIFT
         raise MachineError(f"buffer {array:#x}: a 32-bit kernel's memory for itself ends at {end:#x}")
     linux.new_memmap, linux.memmap_count = linux.phys_to_virt(array), len(regions)
-    with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors"):
+    with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors", "array"):
         for place, md in enumerate(regions):
             linux.cpu.write(linux.new_memmap + place * size, md.pack(size))
 
@@ -97,14 +97,16 @@ def efi_call_phys(linux: Linux32, address: int, *arguments: int) -> EfiStatus:
     so must the GDT, whose physical address is loaded already; whether it is, is kept in `gdt_at_call`.
     """
     cpu = linux.cpu
-    with linux.trace.span("kernel", "efi_stub_32.S: 1. jump to the low alias, 3. clear CR0.PG, 4. the stack"):
+    with linux.trace.span(
+        "kernel", "efi_stub_32.S: 1. jump to the low alias, 3. clear CR0.PG, 4. the stack", "paging-off"
+    ):
         cpu.fetch(KERNEL_TEXT)
         linux.gdt_at_call = cpu.walk(linux.gdt + KERNEL_DS)
         cpu.write_cr0(cpu.cr0 & ~CR0_PG)
         cpu.rsp -= PAGE_OFFSET
     linux.call_cr3, linux.call_mode = cpu.cr3, cpu.mode
     status = linux.firmware.call(cpu, address, *arguments)
-    with linux.trace.span("kernel", "efi_stub_32.S: 6. the stack, 7. set CR0.PG, 8. jump back"):
+    with linux.trace.span("kernel", "efi_stub_32.S: 6. the stack, 7. set CR0.PG, 8. jump back", "paging-on"):
         cpu.rsp += PAGE_OFFSET
         cpu.write_cr0(cpu.cr0 | CR0_PG)
         cpu.fetch(KERNEL_TEXT)

@@ -37,7 +37,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux32:
     memory, trace = PhysMemory(), Trace()
     cpu = Cpu(memory, trace, mode=PAGING_OFF, maxphyaddr=machine.maxphyaddr)
     firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace, IA32)
-    with trace.span("kernel", "head_32.S: initial_page_table, and paging on"):
+    with trace.span("kernel", "head_32.S: initial_page_table, and paging on", "head"):
         initial_page_table, swapper_pg_dir, brk = load_kernel_image(memory, cpu, trace, layout)
     linux = Linux32(
         machine=machine,
@@ -62,7 +62,7 @@ def boot(machine: Machine, kernel: Kernel) -> Linux32:
 def setup_arch(linux: Linux32, brk: int) -> None:
     """Leave initial_page_table for swapper_pg_dir, find the end of low memory, map it, and give the tables back."""
     layout, memblock = linux.layout, linux.memblock
-    with linux.trace.span("kernel", "from initial_page_table to swapper_pg_dir"):
+    with linux.trace.span("kernel", "from initial_page_table to swapper_pg_dir", "cr3-switch"):
         kernel_half = layout.kernel_pgd_boundary, layout.kernel_pgd_ptrs
         clone_pgd_range(linux.swapper_pg_dir, linux.initial_page_table, *kernel_half)
         linux.cpu.write_cr3(linux.swapper_pg_dir.pa)
@@ -72,12 +72,12 @@ def setup_arch(linux: Linux32, brk: int) -> None:
     memblock.reserve(*EBDA)
     efi_reserve_boot_services(linux)
     linux.max_pfn_mapped = brk >> PAGE_SHIFT
-    with linux.trace.span("kernel", "build the direct map of low memory"):
+    with linux.trace.span("kernel", "build the direct map of low memory", "direct-map"):
         init_memory_mapping(linux, linux.max_low_pfn << PAGE_SHIFT)
         linux.max_pfn_mapped = linux.max_low_pfn_mapped = linux.max_low_pfn
     with linux.trace.span("kernel", "permanent_kmaps_init"):
         kernel_tables(linux).page_table(layout.pkmap_base)
-    with linux.trace.span("kernel", "sync back to initial_page_table"):
+    with linux.trace.span("kernel", "sync back to initial_page_table", "sync-back"):
         linux.record.sync_initial_page_table(linux)
 
 
@@ -96,5 +96,5 @@ def mm_init(linux: Linux32) -> None:
     mem_init(linux)
     vmalloc_init(linux)
     linux.gdt = linux.memblock.alloc(PAGE_SIZE, end=linux.max_low_pfn << PAGE_SHIFT)
-    with linux.trace.span("kernel", "map the HPET"):
+    with linux.trace.span("kernel", "map the HPET", "hpet"):
         ioremap(linux, HPET_ADDRESS, 1024)

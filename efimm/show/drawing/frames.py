@@ -1,20 +1,45 @@
-"""Scenes that a browser turns the pages of: all are computed once in Python and sent once.
+"""What all our widgets share, and the simplest of them: scenes that a browser turns the pages of.
 
-The packed form is that of efimm/show/ram/slider.py: shapes and lines in pools, each scene a list of places in them.
+The scenes are computed once in Python and sent once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anywidget
 import traitlets
 
-from ..ram.slider import packed
-from .shapes import PATTERNS, Scene
-from .svg import STATIC, script, with_text
+from .pack import Packer, packed
+from .shapes import Scene
+from .styles import STATIC, css
+
+
+def script(widget: str) -> str:
+    """The JavaScript of a widget: what all pictures share, and its own part."""
+    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", widget))
+
+
+class Widget(anywidget.AnyWidget):
+    """A widget with the style sheet of all pictures, whose `repr` stands in where widgets cannot be shown."""
+
+    _css = css()
+
+    def _repr_mimebundle_(self, **arguments: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**arguments)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["text/plain"] = repr(self)
+        return bundle
+
+
+def one_of(what: str, value: Any, allowed: Collection[Any], error: type[ValueError] = ValueError) -> Any:
+    """`value`, or an error that says what else there is."""
+    if value not in allowed:
+        raise error(f"{what} {value!r}: expected one of {', '.join(map(str, allowed))}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +52,18 @@ class Frame:
     good: bool
 
 
-class Frames(anywidget.AnyWidget):
-    """Scenes one at a time, with beads or arrow keys to choose by; `moment` is the number of the one shown.
+class Frames(Widget):
+    """Scenes one at a time, with beads or arrow keys to choose by.
 
-    With `playable` there are buttons to play, step and rewind, and a slider.
+    Set: `moment`, the number of the scene that is shown, from 0 on.
+    Read: `shown`, all frames: each has `scene`, `twin` (its text), `words` (the sentence above it) and `good`.
+    Observe: `moment`, which the beads, the slider and the buttons change.
+
+    `print(view)` gives the text of the scene that is shown; `figure(view.shown[0].scene)` prints one on paper.  With
+    `playable` there are buttons to play, step and rewind, and a slider.  `frames` is what the browser gets.
     """
 
     _esm = script("frames")
-    _css = STATIC / "picture.css"
 
     kind = traitlets.Unicode("frames").tag(sync=True)
     frames = traitlets.Bytes().tag(sync=True)
@@ -48,9 +77,6 @@ class Frames(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return self.shown[self.moment].twin
 
-    def _repr_mimebundle_(self, **arguments: Any) -> Any:
-        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
-
     @traitlets.validate("moment")
     def _a_moment(self, proposal: Any) -> Any:
         if not 0 <= proposal["value"] < len(self.shown):
@@ -60,26 +86,6 @@ class Frames(anywidget.AnyWidget):
 
 def pack(frames: Sequence[Frame]) -> dict[str, Any]:
     """The frames as JSON-ready data, what is alike among them only once."""
-    shapes: dict[str, int] = {}
-    plain: list[Any] = []
-    lines: dict[str, int] = {}
-
-    def place(shape: Any) -> int:
-        key = repr(shape)
-        if key not in shapes:
-            shapes[key] = len(plain)
-            plain.append(shape)
-        return shapes[key]
-
-    scenes = [
-        [
-            *(frame.scene.height, frame.scene.title, frame.scene.description),
-            [place(shape.plain()) for shape in frame.scene.shapes],
-            [lines.setdefault(line, len(lines)) for line in frame.twin.splitlines()],
-            *(frame.words, frame.good),
-        ]
-        for frame in frames
-    ]
-    patterns = {role: list(pattern) for role, pattern in PATTERNS.items()}
-    pools = {"width": frames[0].scene.width, "patterns": patterns, "shapes": plain, "lines": list(lines)}
-    return {**pools, "scenes": scenes}
+    packer = Packer()
+    scenes = [packer.pack(frame.scene, frame.twin, frame.words, frame.good) for frame in frames]
+    return {**packer.pools(frames[0].scene.width), "scenes": scenes}

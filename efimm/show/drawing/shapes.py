@@ -1,6 +1,6 @@
 """The few shapes that a picture is made of, as plain data: what Python writes as SVG text and the browser as SVG nodes.
 
-Coordinates are in units of the picture's own size; `role` is one or more CSS classes (see static/picture.css), and a
+Coordinates are in units of the picture's own size; `role` is one or more CSS classes (see styles.py), and a
 role that begins with "hatch" is filled with the pattern of that name.
 """
 

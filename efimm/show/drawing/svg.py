@@ -1,7 +1,4 @@
-"""Pictures as SVG: text for a file, and an object that a notebook shows, with the text twin folded below it.
-
-What a widget shows where widgets cannot be shown.
-"""
+"""Pictures as SVG: text for a file, and an object that a notebook shows, with the text twin folded below it."""
 
 from __future__ import annotations
 
@@ -9,22 +6,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import sha256
 from html import escape
-from pathlib import Path as File
 from typing import Any
 
-from ...run import Outcome
-from ..ram.moments import Moment
-from ..ram.scene import draw
-from ..ram.state import state_of
-from ..ram.twin import describe
 from .shapes import PATTERNS, Circle, Path, Rect, Scene, Shape, Text
-
-STATIC = File(__file__).parent / "static"
-
-
-def script(widget: str) -> str:
-    """The JavaScript of a widget: what all pictures share, and its own part."""
-    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", widget))
+from .styles import css
 
 
 class Picture:
@@ -55,15 +40,6 @@ class Picture:
         )
 
 
-def picture(outcome: Outcome, moment: Moment | str | None = None) -> Picture:
-    """The main picture of `outcome` right after `moment`, to be shown in a notebook.
-
-    `moment` is one of `moments(outcome)`, its key or its label ("prelog"); None for the decisive one.
-    """
-    state = state_of(outcome, moment)
-    return Picture(draw(state), describe(state), state.verdict_words, good=state.verdict == "success")
-
-
 def svg(scene: Scene) -> str:
     """`scene` as an SVG document that needs nothing else: a file to open, or an image for a page."""
     # The styles are written for things inside an element of the class "efimm"; here that is a group.
@@ -75,12 +51,6 @@ def svg(scene: Scene) -> str:
 def inline_svg(scene: Scene) -> str:
     """`scene` as an SVG element for a page that has the styles already."""
     return f"{_open(scene)}{_words(scene)}{_inside(scene)}</svg>"
-
-
-@lru_cache
-def css() -> str:
-    """The styles of all pictures."""
-    return (STATIC / "picture.css").read_text(encoding="utf-8")
 
 
 def _open(scene: Scene) -> str:
@@ -135,11 +105,3 @@ def _geometry(shape: Rect | Path | Circle) -> str:
     names = ("x", "y", "width", "height") if isinstance(shape, Rect) else ("cx", "cy", "r")
     pairs = " ".join(f'{key}="{value}"' for key, value in zip(names, numbers, strict=False))
     return f"{_TAGS[type(shape)]} {pairs}"
-
-
-def with_text(bundle: Any, words: str) -> Any:
-    """A widget's representation, with `words` for those who cannot show it."""
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    if data is not None:
-        data["text/plain"] = words
-    return bundle

@@ -1,52 +1,20 @@
-"""What the TLB adds to a walk: nothing, the same, or something that the tables no longer say.
+"""One walk and one access, explained: what picture, text twin and tests all read; and the twin itself.
 
-One walk and one access, explained: what picture, text twin and tests all read.
-
-The text twin of the explorer: every field of the address, of each entry and of the error code, in 72 columns.
+The TLB adds to a walk nothing, the same, or something that the tables no longer say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from textwrap import wrap
 
-from ...text import COLUMNS, size
+from ...text import table, wrapped
+from ...units import size
 from ...x86 import PAE, TlbEntry, Walk
+from ...x86.fields import Field, address_fields, code_fields, entry_fields, manual_name
 from ...x86.memory import PHYSICAL_BITS
 from ...x86.modes import NX, RW, US, P, pdpte_reserved, reserved_masks
 from ...x86.rights import FETCH, WRITE, Request
-from .bits import Field, address_fields, code_fields, entry_fields, manual_name
-
-
-def cached_words(entry: TlbEntry | None, found: Walk, request: Request) -> str:
-    """What the TLB holds, and whether this access would be served from there; "" where it holds nothing."""
-    if entry is None:
-        return ""
-    now = (found.pa, found.writable, found.user, found.executable)
-    same = (entry.translate(found.va), entry.writable, entry.user, entry.executable) == now
-    kept = " (global)" if entry.is_global else ""
-    if same:
-        return f"The TLB holds the same translation{kept}."
-    goes = f"this {request.kind} goes to {entry.translate(found.va):#x}"
-    use = goes if _serves(entry, request) else "this access walks again"
-    return f"The TLB still holds {entry.va:#x} -> {entry.pa:#x}{kept}: {use}."
-
-
-def served_otherwise(entry: TlbEntry | None, va: int, request: Request, walked: int | None) -> int | None:
-    """The physical address that `entry` gives the access, if it serves it and a walk would end elsewhere, else None.
-
-    `walked` is where the walk leads this access; None for a fault.
-    """
-    if entry is None or not _serves(entry, request) or entry.translate(va) == walked:
-        return None
-    return entry.translate(va)
-
-
-def _serves(entry: TlbEntry, request: Request) -> bool:
-    """Whether no walk is needed.  The first write sets D in the table, and so has to walk."""
-    return request.allowed_by(entry) and (request.kind != WRITE or entry.dirty)
-
 
 _BIT_OF = {"P": P, "RW": RW, "US": US, "NX": NX}
 
@@ -260,7 +228,33 @@ def _name(found: Walk) -> str:
     return f"{found.last.level.name}[{found.last.index}]"
 
 
-_BITS, _NAME = 7, 8
+def cached_words(entry: TlbEntry | None, found: Walk, request: Request) -> str:
+    """What the TLB holds, and whether this access would be served from there; "" where it holds nothing."""
+    if entry is None:
+        return ""
+    now = (found.pa, found.writable, found.user, found.executable)
+    same = (entry.translate(found.va), entry.writable, entry.user, entry.executable) == now
+    kept = " (global)" if entry.is_global else ""
+    if same:
+        return f"The TLB holds the same translation{kept}."
+    goes = f"this {request.kind} goes to {entry.translate(found.va):#x}"
+    use = goes if _serves(entry, request) else "this access walks again"
+    return f"The TLB still holds {entry.va:#x} -> {entry.pa:#x}{kept}: {use}."
+
+
+def served_otherwise(entry: TlbEntry | None, va: int, request: Request, walked: int | None) -> int | None:
+    """The physical address that `entry` gives the access, if it serves it and a walk would end elsewhere, else None.
+
+    `walked` is where the walk leads this access; None for a fault.
+    """
+    if entry is None or not _serves(entry, request) or entry.translate(va) == walked:
+        return None
+    return entry.translate(va)
+
+
+def _serves(entry: TlbEntry, request: Request) -> bool:
+    """Whether no walk is needed.  The first write sets D in the table, and so has to walk."""
+    return request.allowed_by(entry) and (request.kind != WRITE or entry.dirty)
 
 
 def describe(found: Explained) -> str:
@@ -270,38 +264,22 @@ def describe(found: Explained) -> str:
 
 def _parts(found: Explained) -> Iterator[list[str]]:
     root = "" if found.root is None else f", first table at {found.root:#x}"
-    yield _wrapped(f"walk of {found.va:#x}, {found.mode}{root}")
-    yield _wrapped(found.verdict)
+    yield wrapped(f"walk of {found.va:#x}, {found.mode}{root}")
+    yield wrapped(found.verdict)
     for reason in found.reasons:
-        yield _wrapped(f"  {reason}")
+        yield wrapped(f"  {reason}")
     if found.cached:
-        yield _wrapped(found.cached)
-    yield ["", f"address {found.va:#x}", *_table(found.address)]
+        yield wrapped(found.cached)
+    yield ["", f"address {found.va:#x}", *_fields(found.address)]
     for row in found.rows:
-        yield ["", f"{row.name} ({row.manual}) at {row.pa:#x} = {row.raw}", *_table(row.fields, row.stops)]
+        yield ["", f"{row.name} ({row.manual}) at {row.pa:#x} = {row.raw}", *_fields(row.fields, row.stops)]
     if found.rights:
-        yield ["", "all levels together", *(line for pair in found.rights for line in _right(*pair))]
+        yield ["", "all levels together", *table([(f"  {right}", words) for right, words in found.rights], 9)]
     if found.code is not None:
-        yield ["", f"error code {found.code:#06x}", *_table(found.code_fields)]
+        yield ["", f"error code {found.code:#06x}", *_fields(found.code_fields)]
 
 
-def _table(fields: tuple[Field, ...], stops: int = 0) -> list[str]:
+def _fields(fields: tuple[Field, ...], stops: int = 0) -> list[str]:
     """One field a line; a mark stands before what stops the access."""
-    values = max(len(field.shown) for field in fields) + 2
-    lines = []
-    for field in fields:
-        mark = "> " if stops & field.mask else "  "
-        head = f"{mark}{field.bits:<{_BITS}}{field.name:<{_NAME}}{field.shown:<{values}}"
-        room = COLUMNS - len(head)
-        first, *rest = wrap(field.meaning, room)
-        lines += [head + first, *(" " * len(head) + line for line in rest)]
-    return lines
-
-
-def _right(right: str, words: str) -> list[str]:
-    return _wrapped(f"  {right:<9}{words}")
-
-
-def _wrapped(line: str) -> list[str]:
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    return wrap(line, COLUMNS, subsequent_indent=indent, break_on_hyphens=False)
+    rows = [("> " if stops & field.mask else "  ", field) for field in fields]
+    return table([(f"{mark}{field.bits}", field.name, field.shown, field.meaning) for mark, field in rows], 7, 6)

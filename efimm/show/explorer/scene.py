@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 
+from ...x86.fields import ADDRESS, IGNORED, RESERVED, UNREACHED, Field
+from ..drawing.kit import boxed, joined, legend
 from ..drawing.shapes import Path, Rect, Scene, Shape, Text, points
-from .bits import ADDRESS, IGNORED, RESERVED, UNREACHED, Field
 from .explained import Explained
 
-WIDTH = 960
 _MARGIN, _END = 14, 946
 _CELLS = 216  # where the cells of an entry begin; its place and its value stand to the left
 _RULER, _RULER_CELL = 30, 38
@@ -24,6 +24,11 @@ _COLUMNS_LEFT, _COLUMNS_RIGHT = 58, 70
 # How wide a cell of several bits is; one bit takes _FLAG, the address what is left.
 _FLAG, _FEW, _SOME = 32, 42, 56
 _DIGIT = 7.3
+
+# What the boxes look like, in words.
+_LOOKS = {"flag set": "flag, set", "flag": "flag, clear", "address": "address", "software": "for software"}
+_LOOKS |= {"ignored": "ignored", "reserved": "must be 0", "stops": "stops this access"}
+_KEYS = [(boxed(22, 14, f"bit {looks}"), words) for looks, words in _LOOKS.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +53,10 @@ class CellRow:
 def draw(found: Explained) -> Scene:
     """The scene of an explained walk.  A pure function: the same walk gives the same shapes."""
     height = round(_end_top(found) + _end_height(found) + 34)
-    parts = (_ruler(found), _entries(found), _leads(found), _rights(found), _ending(found), _legend(height))
-    shapes = tuple(shape for part in parts for shape in part)
     title = f"Walk of {found.va:#x}, {found.mode}, {found.access}"
-    return Scene(WIDTH, height, title, _description(found), shapes)
+    keys = legend(_KEYS, _MARGIN + 11, height - 16, 17, role="muted")
+    parts = (_ruler(found), _entries(found), _leads(found), _rights(found), _ending(found), keys)
+    return joined(height, title, _description(found), *parts)
 
 
 def cell_rows(found: Explained) -> tuple[CellRow, ...]:
@@ -216,13 +221,3 @@ def _headline(found: Explained) -> str:
 def _code_boxes(found: Explained) -> list[_Box]:
     top = _end_top(found) + 20 + len(_right_lines(found)) * _LINE + 10 + _NUMBERS
     return [(_RIGHT + 12 + k * _CODE_CELL, top, _CODE_CELL, _CELL) for k in range(len(found.code_fields))]
-
-
-def _legend(height: float) -> Iterator[Shape]:
-    """What the boxes look like, in words."""
-    x, y = float(_MARGIN), height - 12
-    marks = (("flag set", "flag, set"), ("flag", "flag, clear"), ("address", "address"), ("software", "for software"))
-    for looks, words in (*marks, ("ignored", "ignored"), ("reserved", "must be 0"), ("stops", "stops this access")):
-        yield Rect(x, y - 11, 22, 14, f"bit {looks}")
-        yield Text(x + 28, y, words, "muted")
-        x += 28 + 7.2 * len(words) + 20

@@ -1,21 +1,16 @@
-"""Small tables made by hand, one set for each paging mode, for the explorer to begin with.
+"""The page-walk explorer: type an address, choose a mode and an access, and see what every bit says.
 
-Where the explorer's tables come from: a processor, a booted kernel, a memory made by hand, or real tables.
-
-The page-walk explorer: type an address, choose a mode and an access, and see what every bit says.
-
-Each change asks Python once and gets a picture and its text twin back.  Without a browser the same traits can be set
-from Python: `view.address = "0x1000"; print(view)`.
+Its tables are those of a processor, a booted kernel, a memory made by hand, or real ones; without any, small sample
+tables of every mode.  Each change asks Python once and gets a picture and its text twin back.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-import anywidget
 import traitlets
 
 from ...linux import Linux
@@ -40,8 +35,8 @@ from ...x86.memory import PAGE_SIZE, PHYSICAL_BITS
 from ...x86.modes import ADDRESS_MASK, NX, PS, RW, US, A, D, G, P
 from ...x86.registers import CR0_WP, CR4_SMAP, CR4_SMEP
 from ...x86.rights import FETCH, READ, WRITE, Request
-from ..drawing.shapes import PATTERNS
-from ..drawing.svg import STATIC, script, with_text
+from ..drawing.frames import Widget, one_of, script
+from ..drawing.pack import Packer
 from .explained import Explained, describe, explain
 from .scene import cell_rows, draw
 
@@ -187,15 +182,19 @@ _HEX = re.compile(r"(?=.*[a-f])[0-9a-f]+|0[0-9a-f]{3,}")
 _ASKING = ("address", "table", "mode", "access", "user", *_SWITCHES, "maxphyaddr", "again")
 
 
-class Explorer(anywidget.AnyWidget):
-    """The explorer with its controls; made by `explorer`.
+class Explorer(Widget):
+    """One address through the tables, bit by bit; made by `explorer`.
 
-    `address` may be set to a number or to text; `access` is "read", "write" or "fetch".  `walk` and `explained` are
-    what is shown.  `again` counts requests to look into the tables once more.
+    Set: `address` (a number, or text as people write it), `table` (a name), `mode` (a name), `access` ("read", "write",
+    "fetch"), `user`, the switches `wp`, `nxe`, `smep`, `smap`, `maxphyaddr` (bits), and `again` (count it up to look
+    into the tables once more).
+    Read: `explained`, the walk as data; `choices`, the names of tables and modes.
+    Observe: all that can be set.
+
+    `print(view)` gives the walk as text.  `shown` is what the browser gets.
     """
 
     _esm = script("explorer")
-    _css = STATIC / "picture.css"
 
     kind = traitlets.Unicode("explorer").tag(sync=True)
     choices = traitlets.Dict().tag(sync=True)
@@ -227,9 +226,6 @@ class Explorer(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return describe(self.explained)
 
-    def _repr_mimebundle_(self, **arguments: Any) -> Any:
-        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
-
     def _explain(self, va: int) -> Explained:
         mode, source = _MODES[self.mode], self._source
         nxe = self.nxe and mode.entry_bytes == 8
@@ -245,11 +241,11 @@ class Explorer(anywidget.AnyWidget):
 
     @traitlets.validate("mode")
     def _a_mode(self, proposal: Any) -> Any:
-        return _one_of("mode", proposal["value"], _MODES)
+        return one_of("mode", proposal["value"], _MODES)
 
     @traitlets.validate("table")
     def _a_table(self, proposal: Any) -> Any:
-        return _one_of("table", proposal["value"], self._source.roots)
+        return one_of("table", proposal["value"], self._source.roots)
 
     @traitlets.observe("mode")
     def _table_for_the_mode(self, _change: Any) -> None:
@@ -302,22 +298,12 @@ def explorer(
 
 
 def _packed(found: Explained) -> dict[str, Any]:
-    """What the browser draws: the scene in the form of `drawScene`, the cells that can be pointed at, and the twin."""
-    scene = draw(found)
-    return {
-        "problem": "",
-        "verdict": found.verdict,
-        "good": found.kind == "page" and found.served is None,
-        "scene": [scene.height, scene.title, scene.description, list(range(len(scene.shapes)))],
-        "width": scene.width,
-        "patterns": {role: list(pattern) for role, pattern in PATTERNS.items()},
-        "shapes": [shape.plain() for shape in scene.shapes],
-        "rows": [
-            [row.name, [[cell.x, cell.y, cell.width, cell.height, cell.meaning] for cell in row.cells]]
-            for row in cell_rows(found)
-        ],
-        "twin": describe(found),
-    }
+    """What the browser draws: the scene, packed, the cells that can be pointed at, and the twin."""
+    scene, twin, packer = draw(found), describe(found), Packer()
+    rows = [(row.name, [[*astuple(cell)] for cell in row.cells]) for row in cell_rows(found)]
+    good = found.kind == "page" and found.served is None
+    shown = {"problem": "", "verdict": found.verdict, "good": good, "rows": [*map(list, rows)], "twin": twin}
+    return {"scene": packer.pack(scene, ""), **packer.pools(scene.width), **shown}
 
 
 def _va(text: str) -> int:
@@ -328,10 +314,4 @@ def _va(text: str) -> int:
         raise ValueError(f"{text!r}: expected an address, such as 0x8000001234, ffff880000000000 or 512G")
     if not 0 <= value < 1 << 64:
         raise ValueError(f"{text!r}: an address has at most 64 bits")
-    return value
-
-
-def _one_of(what: str, value: Any, allowed: Any) -> Any:
-    if value not in allowed:
-        raise ValueError(f"{what} {value!r}: expected one of {', '.join(map(str, allowed))}")
     return value

@@ -3,9 +3,8 @@
 A moment is a place in `trace.events`: the state right after that event.  Nothing is decided here by a rule about
 addresses; a moment exists when its event does, and the epilog that never ran has no place at all.
 
-What lies below a top-level entry: which physical addresses it leads to, and the rest of a walk through it.
-
-Only looks at the bytes; a table of 512 entries that are one range in a row is told by its ends.
+What lies below a top-level entry, the physical addresses it leads to and the rest of a walk through it, is read from
+the bytes; a table of 512 entries that are one range in a row is told by its ends.
 """
 
 from __future__ import annotations
@@ -21,12 +20,9 @@ from ...x86 import PageTable, PhysMemory, Walk, walk
 from ...x86.memory import PAGE_SIZE
 from ...x86.modes import ADDRESS_MASK, LONG4, PS, P, PagingMode
 
-_SHORT = {
-    "efi_call_phys_prelog": "prelog",
-    "efi_call_phys_epilog": "epilog",
-    "switch to trampoline_pgd": "CR3 switch",
-    "switch back to swapper_pg_dir": "CR3 back",
-}
+# What a bead says of a step with this key; else the step's own words.
+_SHORT = {"prelog": "prelog", "epilog": "epilog", "cr3-switch": "CR3 switch", "cr3-back": "CR3 back"}
+_DETAILS = ("efi_enter_virtual_mode", "code-rights", "identity-map")  # steps that touch no slot of the story
 _LONGEST_LABEL = 12
 
 
@@ -115,17 +111,17 @@ def _place(moment: Moment) -> int:
 def _found(outcome: Outcome) -> Iterator[Moment]:
     """Every moment that has a place in the trace, not yet in order."""
     events = outcome.trace.events
-    start = _first(events, 0, lambda event: event == Enter("kernel", "efi_enter_virtual_mode"))
+    start = _first(events, 0, _is(Enter, "efi_enter_virtual_mode"))
     if start is None:
         return
     yield Moment("boot", "boot", "kernel", start - 1, note="done")
-    array = _first(events, start, lambda event: isinstance(event, Leave) and event.step.startswith("fill the array"))
+    array = _first(events, start, _is(Leave, "array"))
     if array is None:
         return
     begun = _last(events, array, Enter)
     yield Moment("array", "array", "kernel", array, _access(events, begun, array), "filled")
-    call = _first(events, array, lambda event: event == Enter("firmware", "SetVirtualAddressMap"))
-    after = _first(events, array, lambda event: event == Leave("firmware", "SetVirtualAddressMap"))
+    call = _first(events, array, _is(Enter, "SetVirtualAddressMap"))
+    after = _first(events, array, _is(Leave, "SetVirtualAddressMap"))
     yield from _kernel_steps(events, array + 1, len(events) if call is None else call, "prelog")
     if call is not None:
         yield Moment("call", "call", "firmware", call, _last(events, call, Access))
@@ -139,7 +135,7 @@ def _found(outcome: Outcome) -> Iterator[Moment]:
 def _in_the_firmware(outcome: Outcome, call: int) -> Iterator[Moment]:
     """The commit, and the first load from the array: an address within what the firmware was told is the array."""
     events, told = outcome.trace.events, _told(outcome)
-    commit = _first(events, call, lambda event: isinstance(event, Leave) and event.step.startswith("commit"))
+    commit = _first(events, call, _is(Leave, "commit"))
     if commit is None:
         return
     yield Moment("commit", "commit", "firmware", commit, _last(events, commit, Access))
@@ -152,11 +148,11 @@ def _in_the_firmware(outcome: Outcome, call: int) -> Iterator[Moment]:
 def _afterwards(outcome: Outcome, after: int) -> Iterator[Moment]:
     """What the kernel undoes after the return, and the first call at the new addresses."""
     events = outcome.trace.events
-    get_time = _first(events, after, lambda event: event == Enter("kernel", "virt_efi_get_time"))
+    get_time = _first(events, after, _is(Enter, "virt_efi_get_time"))
     yield from _kernel_steps(events, after + 1, len(events) if get_time is None else get_time, "epilog")
     if get_time is None:
         return
-    end = _first(events, get_time, lambda event: event == Leave("kernel", "virt_efi_get_time"))
+    end = _first(events, get_time, _is(Leave, "virt_efi_get_time"))
     upto = len(events) - 1 if end is None else end
     yield Moment(
         "get_time", "GetTime", "firmware", upto, _telling(events, get_time), "goes wrong" if end is None else "works"
@@ -190,8 +186,9 @@ def _kernel_steps(events: list[Event], start: int, end: int, key: str) -> Iterat
     """The kernel's own steps that ended in the range; changes of page rights are left out, they touch no slot."""
     for place in range(start, end):
         event = events[place]
-        if isinstance(event, Leave) and event.actor == "kernel" and not _is_detail(event.step):
-            yield Moment(key, _SHORT.get(event.step, event.step[:_LONGEST_LABEL].strip()), "kernel", place)
+        if isinstance(event, Leave) and event.actor == "kernel" and event.key not in _DETAILS:
+            label = _SHORT.get(event.key, event.step[:_LONGEST_LABEL].strip())
+            yield Moment(key, label, "kernel", place)
 
 
 def _told(outcome: Outcome) -> range:
@@ -199,13 +196,13 @@ def _told(outcome: Outcome) -> range:
     return range(outcome.pointer, outcome.pointer + outcome.linux.memmap_count * outcome.linux.machine.descriptor_size)
 
 
-def _is_detail(step: str) -> bool:
-    return step.startswith("make ") or step == "efi_enter_virtual_mode"
-
-
 def _status(outcome: Outcome) -> str:
     name = outcome.status.name.removeprefix("EFI_") if outcome.status is not None else ""
     return name.lower().replace("_", " ")[:_LONGEST_LABEL]
+
+
+def _is(kind: type[Enter] | type[Leave], key: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, kind) and event.key == key
 
 
 def _first(events: list[Event], start: int, wanted: Callable[[Event], bool]) -> int | None:

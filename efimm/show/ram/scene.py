@@ -1,55 +1,172 @@
-"""The left and the middle of the picture: blocks of physical memory, the table's slots, and the bands between them.
+"""The main picture: blocks of memory, the slots of the table in force, one arrow, and the story so far.
 
-The right and the lower edge of the picture: who asks, the one arrow, what the console says, and the beads.
+    | 512-GiB blocks | lower tables |  bands  | slots of the top-level table | who asks |
+    | the story so far: a lane for the kernel, a lane for the firmware                 |
 
-The main picture: blocks of memory, the slots of the table in force, one arrow, and the story so far.
+Columns never move.  The kernel's slots hang from the top, the identity slots stand at the bottom beside their blocks,
+and the empty slots between them take what is left: so the picture keeps its size while RAM and slots come and go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from textwrap import wrap
 
-from ...linux.layout import PGDIR_SHIFT, pgd_address
+from ...linux.layout import PGDIR_SHIFT, PGDIR_SIZE, pgd_address
+from ...run import Outcome
 from ...text import gib, ram_words, slot_numbers
 from ...uefi.memmap import DESCRIPTOR_SIZE
 from ...units import GIB
 from ...x86 import Entry
+from ..drawing.kit import MARGIN, WIDTH, boxed, filled, heads, joined, legend, tick, ticks
 from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, curve, points
+from ..drawing.svg import Picture
 from .moments import Moment
-from .state import (
-    BAR,
-    BAR_END,
-    BODY_TOP,
-    GUTTER,
-    LABEL_END,
-    LADDER,
-    LADDER_END,
-    MARGIN,
-    NODE,
-    NODE_END,
-    PANEL,
-    PANEL_END,
-    WIDTH,
-    Ask,
-    BlockRow,
-    Places,
-    Slot,
-    SlotRow,
-    Span,
-    State,
-    bar_x,
-    places,
-    slot_rows,
-)
+from .state import Ask, BlockRow, Slot, SlotRow, State, block_rows, describe, slot_rows, state_of
+
+BODY_TOP = 60
+LABEL_END = 116
+BAR, BAR_END = 124, 300
+NODE, NODE_END = 306, 318
+LADDER, LADDER_END = 420, 704
+GUTTER = 728
+PANEL, PANEL_END = 752, 948
+ROW, THIN_ROW, LINE_GAP = 26, 18, 16
+LEGEND_HEIGHT = 176
+BODY_HEIGHT = 432
+LANES_HEIGHT = 138
 
 HATCHED = {"identity": "identity", "direct map": "direct"}
 _SMALLEST_RAM, _SMALLEST_HOLE, _HOLE_WORTH_DRAWING = 4.0, 2.5, GIB
 _LONE_RAM = 16.0
-_TICK_EVERY = 6.0
 _NUMBERS_END, _WORDS = 76, 86
 _BAND_EDGE = 3
+_LINE = 17
+_CONSOLE_COLUMNS = 24
+_BEADS, _BEADS_END = 112, 912
+_VERBS = {"read": "reads", "write": "writes", "fetch": "fetches code at", "will read": "is about to read"}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From `top` to `bottom`, downwards."""
+
+    top: float
+    bottom: float
+
+    @property
+    def middle(self) -> float:
+        """Half-way."""
+        return (self.top + self.bottom) / 2
+
+    @property
+    def height(self) -> float:
+        """How high it is."""
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The rows of a picture, from the bottom up, each with its span; `bottom` is where both stacks stand."""
+
+    blocks: tuple[tuple[BlockRow, Span], ...]
+    slots: tuple[tuple[SlotRow, Span], ...]
+    line: float
+    bottom: float
+
+    @property
+    def height(self) -> int:
+        """The height of the whole picture."""
+        return int(self.bottom + LANES_HEIGHT)
+
+    def block(self, pa: int) -> tuple[BlockRow, Span]:
+        """The row of the block around physical address `pa`."""
+        index = pa // PGDIR_SIZE
+        return next((row, span) for row, span in self.blocks if row.first <= index <= row.last)
+
+    def slot(self, index: int) -> tuple[SlotRow, Span]:
+        """The row of slot `index`."""
+        return next((row, span) for row, span in self.slots if row.first <= index <= row.last)
+
+
+def bar_x(pa: int) -> float:
+    """The x of physical address `pa` in its block's bar."""
+    return BAR + pa % PGDIR_SIZE / PGDIR_SIZE * (BAR_END - BAR)
+
+
+def places(state: State) -> Places:
+    """Where every row of `state` stands."""
+    blocks, slots = block_rows(state), slot_rows(state)
+    count = len(state.blocks)
+    # A slot beside a block is as high as the block: that is what makes an identity map a level band.
+    heights = [ROW if row.slots or row.gap or row.first < count else THIN_ROW for row in slots]
+    wanted = max(BODY_HEIGHT, sum(heights) + LINE_GAP, len(blocks) * ROW + LINE_GAP + LEGEND_HEIGHT)
+    spare = wanted - sum(heights) - LINE_GAP
+    stretch = next(k for k, row in enumerate(slots) if row.first >= count and row.empty)
+    heights[stretch] += spare
+    bottom = float(BODY_TOP + wanted)
+    return Places(
+        blocks=tuple(zip(blocks, _stack(bottom, [ROW] * len(blocks)), strict=True)),
+        slots=tuple(zip(slots, _stack(bottom, heights), strict=True)),
+        line=bottom - ROW - LINE_GAP / 2,
+        bottom=bottom,
+    )
+
+
+def _stack(bottom: float, heights: list[int]) -> list[Span]:
+    """Spans on top of one another, with room for the 512-GiB line above the first."""
+    spans: list[Span] = []
+    for height in heights:
+        spans.append(Span(bottom - height, bottom))
+        bottom -= height + (LINE_GAP if len(spans) == 1 else 0)
+    return spans
+
+
+def draw(state: State) -> Scene:
+    """The scene of a state.  A pure function: the same state gives the same shapes."""
+    at = places(state)
+    return joined(
+        at.height,
+        title(state),
+        description(state),
+        _heads(state),
+        _legend(),
+        bands(state, at),
+        blocks(state, at),
+        ladder(state, at),
+        arrow(state, at),
+        _dot_again(state, at),
+        panel(state),
+        beads(state, at),
+    )
+
+
+def title(state: State) -> str:
+    """What the picture is of, in one line."""
+    bead = state.moments[state.now]
+    return f"Kernel {state.kernel} on {state.machine}; moment: {bead.label} {bead.note}".rstrip()
+
+
+def description(state: State) -> str:
+    """The picture in words, for those who do not see it; the text twin has the rest."""
+    there = ", ".join(slot_numbers(row.first, row.last) for row in slot_rows(state) if row.slots)
+    gap = f" Slot {state.gap}, which the pointer needs, is empty." if state.gap is not None else ""
+    array = f" The descriptor array is at {state.array[0]:#x}." if state.array else ""
+    return (
+        f"Physical memory in {len(state.blocks)} blocks of 512 GiB, RAM up to {gib(state.highest_ram)}.{array} "
+        f"CR3 points at {state.table}; filled slots: {there}.{gap} {state.verdict_words}"
+    )
+
+
+def picture(outcome: Outcome, moment: Moment | str | None = None) -> Picture:
+    """The main picture of `outcome` right after `moment`, to be shown in a notebook.
+
+    `moment` is one of `moments(outcome)`, its key or its label ("prelog"); None for the decisive one.
+    """
+    state = state_of(outcome, moment)
+    return Picture(draw(state), describe(state), state.verdict_words, good=state.verdict == "success")
 
 
 def role_class(role: str) -> str:
@@ -92,7 +209,7 @@ def _block(state: State, row: BlockRow, span: Span) -> Iterator[Shape]:
         words = f"{row.last - row.first + 1} alike: {ram_words(block.ram_bytes)}" if many else "no RAM"
         yield Text((BAR + BAR_END) / 2, span.middle + 4, words, "small middle")
     yield Rect(BAR, box.top, BAR_END - BAR, box.height, "outline")
-    yield from _ticks(block.runtime, box)
+    yield from ticks(sorted(block.runtime), box.top + 4, bar_x, (BAR, BAR_END))
 
 
 def _ram_pieces(ram: tuple[tuple[int, int], ...]) -> Iterator[tuple[float, float, str]]:
@@ -110,21 +227,6 @@ def _ram_pieces(ram: tuple[tuple[int, int], ...]) -> Iterator[tuple[float, float
         x_end = min(max(BAR + (bar_x(end - 1) - BAR), x + smallest), BAR_END)
         yield x, x_end, f"RAM {start:#x} to {end:#x}"
         free_from = x_end + _SMALLEST_HOLE
-
-
-def _ticks(regions: tuple[tuple[int, int], ...], box: Span) -> Iterator[Shape]:
-    """A mark at the top edge for each group of runtime regions that lie too close to be told apart."""
-    groups: list[list[tuple[int, int]]] = []
-    for region in sorted(regions):
-        if groups and bar_x(region[0]) - bar_x(groups[-1][0][0]) < _TICK_EVERY:
-            groups[-1].append(region)
-        else:
-            groups.append([region])
-    for group in groups:
-        x = min(max(bar_x(group[0][0]), BAR + 4), BAR_END - 4)
-        tip = f"{len(group)} runtime region{'s' * (len(group) > 1)} of the firmware, from {group[0][0]:#x}"
-        corners = points((x - 4, box.top - 1), (x + 4, box.top - 1), (x, box.top + 8))
-        yield Path(corners + "Z", "tick", tip)
 
 
 def ladder(state: State, at: Places) -> Iterator[Shape]:
@@ -151,10 +253,8 @@ def _empty_row(state: State, row: SlotRow, span: Span) -> Iterator[Shape]:
 def _filled_row(state: State, row: SlotRow, span: Span) -> Iterator[Shape]:
     kind = role_class(row.role)
     asked = state.ask is not None and state.ask.slot is not None and row.first <= state.ask.slot <= row.last
-    yield Rect(LADDER, span.top + 1, LADDER_END - LADDER, span.height - 2, f"slot {kind}", _slot_tip(row))
-    yield Rect(LADDER, span.top + 1, 12, span.height - 2, f"swatch {kind}")
-    if kind in HATCHED.values():
-        yield Rect(LADDER, span.top + 1, 12, span.height - 2, f"hatch {kind}")
+    box = Rect(LADDER, span.top + 1, LADDER_END - LADDER, span.height - 2, f"slot {kind}", _slot_tip(row))
+    yield from filled(box, kind if kind in HATCHED.values() else "", strip=12, swatch=kind)
     yield Text(LADDER + _NUMBERS_END, span.middle + 4, slot_numbers(row.first, row.last), "small end strong")
     yield Text(LADDER + _WORDS, span.middle + 4, row.what, "small")
     if any(slot.fresh for slot in row.slots):
@@ -228,12 +328,6 @@ def _node(users: list[Slot], span: Span) -> Iterator[Shape]:
     tip = f"the lower table at {users[0].table:#x}, used by slot{'s' * shared} {numbers}"
     yield Rect(BAR_END, span.top, NODE - BAR_END, span.height, "stem")
     yield Rect(NODE, span.top, NODE_END - NODE, span.height, f"node {'shared' if shared else ''}".strip(), tip)
-
-
-_LINE = 17
-_CONSOLE_COLUMNS = 24
-_BEADS, _BEADS_END = 112, 912
-_VERBS = {"read": "reads", "write": "writes", "fetch": "fetches code at", "will read": "is about to read"}
 
 
 def panel(state: State) -> Iterator[Shape]:
@@ -383,81 +477,25 @@ def _bead(state: State, number: int, moment: Moment, x: float, y: float) -> Iter
         yield Text(x, top + 14 * place, part, f"small middle{' strong' if here else ''}{color}")
 
 
-_LEGEND_STEP = 20
-
-
-def draw(state: State) -> Scene:
-    """The scene of a state.  A pure function: the same state gives the same shapes."""
-    at = places(state)
-    parts = (
-        _heads(state),
-        _legend(),
-        bands(state, at),
-        blocks(state, at),
-        ladder(state, at),
-        arrow(state, at),
-        _dot_again(state, at),
-        panel(state),
-        beads(state, at),
-    )
-    shapes = tuple(shape for part in parts for shape in part)
-    return Scene(WIDTH, at.height, title(state), description(state), shapes)
-
-
-def title(state: State) -> str:
-    """What the picture is of, in one line."""
-    bead = state.moments[state.now]
-    return f"Kernel {state.kernel} on {state.machine}; moment: {bead.label} {bead.note}".rstrip()
-
-
-def description(state: State) -> str:
-    """The picture in words, for those who do not see it; the text twin has the rest."""
-    filled = ", ".join(slot_numbers(row.first, row.last) for row in slot_rows(state) if row.slots)
-    gap = f" Slot {state.gap}, which the pointer needs, is empty." if state.gap is not None else ""
-    array = f" The descriptor array is at {state.array[0]:#x}." if state.array else ""
-    return (
-        f"Physical memory in {len(state.blocks)} blocks of 512 GiB, RAM up to {gib(state.highest_ram)}.{array} "
-        f"CR3 points at {state.table}; filled slots: {filled}.{gap} {state.verdict_words}"
-    )
-
-
 def _heads(state: State) -> Iterator[Shape]:
-    yield Text(MARGIN, 22, "Physical memory", "head")
-    yield Text(MARGIN, 41, f"RAM up to {state.highest_ram:#x} ({gib(state.highest_ram)})", "small")
-    yield Text(LADDER, 22, f"Top-level table {state.table}", "head")
-    yield Text(LADDER, 41, f"CR3 = {state.table_pa:#x}, 512 slots of 512 GiB", "small")
+    yield from heads("Physical memory", f"RAM up to {state.highest_ram:#x} ({gib(state.highest_ram)})")
+    yield from heads(f"Top-level table {state.table}", f"CR3 = {state.table_pa:#x}, 512 slots of 512 GiB", LADDER)
     yield Text(PANEL, 22, "Who asks", "head")
 
 
 def _legend() -> Iterator[Shape]:
     """The colours in words, in the free corner above the blocks."""
-    x = MARGIN + 6
-    rows = (
-        ("identity", "identity map: same number on both sides"),
-        ("direct", "direct map of all RAM"),
-        ("kernel", "other kernel areas"),
+    keys = (
+        (boxed(20, 14, "swatch identity", "identity"), "identity map: same number on both sides"),
+        (boxed(20, 14, "swatch direct", "direct"), "direct map of all RAM"),
+        (boxed(20, 14, "swatch kernel"), "other kernel areas"),
+        (boxed(12, 16, "node shared"), "lower table that two slots share"),
+        (boxed(18, 12, "gap"), "gap: an empty slot that is needed"),
+        (boxed(7, 16, "fresh"), "slot just written"),
+        (lambda x, y: (Circle(x, y, 6, "array"),), "the array of descriptors"),
+        (tick, "runtime regions of the firmware"),
     )
-    y = BODY_TOP + 12
-    for role, words in rows:
-        yield Rect(x - 6, y - 7, 20, 14, f"swatch {role}")
-        if role in HATCHED.values():
-            yield Rect(x - 6, y - 7, 20, 14, f"hatch {role}")
-        yield Text(x + 22, y + 4, words, "small")
-        y += _LEGEND_STEP
-    marks: tuple[tuple[Shape, str], ...] = (
-        (Rect(x - 2, y - 8, 12, 16, "node shared"), "lower table that two slots share"),
-        (Rect(x - 5, y + _LEGEND_STEP - 6, 18, 12, "gap"), "gap: an empty slot that is needed"),
-        (Rect(x + 1, y + 2 * _LEGEND_STEP - 8, 7, 16, "fresh"), "slot just written"),
-        (Circle(x + 4, y + 3 * _LEGEND_STEP, 6, "array"), "the array of descriptors"),
-        (_tick(x + 4, y + 4 * _LEGEND_STEP), "runtime regions of the firmware"),
-    )
-    for number, (mark, words) in enumerate(marks):
-        yield mark
-        yield Text(x + 22, y + number * _LEGEND_STEP + 4, words, "small")
-
-
-def _tick(x: float, y: float) -> Path:
-    return Path(points((x - 4, y - 5), (x + 4, y - 5), (x, y + 4)) + "Z", "tick")
+    yield from legend(keys, MARGIN + 10, BODY_TOP + 12, 18, down=20)
 
 
 def _dot_again(state: State, at: Places) -> Iterator[Shape]:

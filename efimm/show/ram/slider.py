@@ -1,29 +1,18 @@
-"""A view of the slider as the command that shows the same: a line for a mail, from which the view can be restored.
+"""The main picture with its controls, the RAM slider first, and each view as a line for a mail.
 
-Scenes for the stops of the RAM slider, computed in Python and packed: what the browser needs to answer by itself.
-
-A *strip* has the scenes of one kernel, placement and page size.  Most shapes and lines of text stand in many of them:
-each is sent once, in a pool, and a scene is a list of places in the pools, [height, title, description, shapes, twin,
-verdict, good, note].  A strip travels as compressed JSON, a tenth of the size.
-
-The RAM slider with its picture.
-
-It answers in the browser, from strips of scenes that Python computed.  Placement and page size ask Python, which sends
+It answers in the browser, from *strips* that Python computed: packed scenes (drawing/pack.py) of one kernel, placement
+and page size, each with its verdict, whether that is good, and a note.  Placement and page size ask Python, which sends
 the scene that is wanted at once and the others of its strip when there is time; so does a rewind to another moment.
-Without a browser the same traits can be set from Python: `slider.moment = 2`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shlex
-import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import anywidget
 import traitlets
 
 from ...linux.state import Kernel
@@ -33,57 +22,15 @@ from ...run import Outcome, find_kernel, run
 from ...text import gib
 from ...uefi import MemoryMap
 from ...units import GIB, short_size
-from ..drawing.shapes import PATTERNS, Plain
-from ..drawing.svg import STATIC, script, with_text
+from ..drawing.frames import Widget, one_of, script
+from ..drawing.kit import WIDTH
+from ..drawing.pack import Packer, packed
+from ..drawing.shapes import Plain
 from .moments import moments
 from .scene import draw
-from .state import WIDTH, State, state_of
-from .twin import describe, twin
+from .state import State, describe, state_of, twin
 
-_OPTIONS = ("--kernel", "--ram", "--map", "--buffer", "--page-size")
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a line says: sizes and addresses in bytes, `ram` or `map` None where it does not say."""
-
-    kernel: str = "3.5"
-    ram: int | None = None
-    map: str | None = None
-    buffer: int | None = None
-    page_size: str = "1G"
-
-    @property
-    def line(self) -> str:
-        """The view as a command."""
-        words = ["efimm", "run", "--kernel", self.kernel]
-        words += ["--ram", short_size(self.ram)] if self.ram is not None else []
-        words += ["--map", self.map] if self.map is not None else []
-        words += ["--buffer", f"{self.buffer:#x}"] if self.buffer is not None else []
-        words += ["--page-size", self.page_size] if self.page_size != "1G" else []
-        return shlex.join(words)
-
-
-def view_of(line: str) -> View:
-    """The view that `line` stands for; MachineError for a line that is no such command."""
-    try:
-        words = shlex.split(line.strip().removeprefix("$ "))
-    except ValueError as error:
-        raise MachineError(f"{shortened(line)}: {error}") from error
-    options, values = words[2::2], words[3::2]
-    if words[:2] != ["efimm", "run"] or len(options) != len(values) or not set(options) <= set(_OPTIONS):
-        raise MachineError(f"{shortened(line)}: expected efimm run with {', '.join(_OPTIONS)}")
-    said = dict(zip(options, values, strict=True))
-    return View(
-        kernel=said.get("--kernel", "3.5"),
-        ram=parse_size(said["--ram"]) if "--ram" in said else None,
-        map=said.get("--map"),
-        buffer=parse_address(said["--buffer"]) if "--buffer" in said else None,
-        page_size=said.get("--page-size", "1G"),
-    )
-
-
-STOPS = tuple(sorted({GIB << k for k in range(17)} | {gib * GIB for gib in (508, 510, 511, 513, 514, 516, 768)}))
+STOPS = tuple(sorted({GIB << k for k in range(17)} | {count * GIB for count in (508, 510, 511, 513, 514, 516, 768)}))
 LINE = 512 * GIB
 
 # Where the array can be put, apart from "auto": key, label, address.  Below 512 GiB and above it, and across.
@@ -94,6 +41,11 @@ PLACEMENTS: tuple[tuple[str, str, int | None], ...] = (
     ("above", "first page above 512 GiB", LINE),
     ("low", "low, at 1 GiB", GIB),
 )
+
+_START = "256G"
+_KERNELS: tuple[Kernel | str, ...] = ("3.5", "va-patch", "hpa-sync")
+_PAUSE = 0.01  # seconds in which the kernel can answer between two scenes that nobody is waiting for
+_OPTIONS = ("--kernel", "--ram", "--map", "--buffer", "--page-size")
 
 
 @dataclass(frozen=True)
@@ -122,35 +74,6 @@ class Request:
         return machine(ram, buffer=buffer, page_size=self.page_size, map=self.map)
 
 
-@dataclass
-class Packer:
-    """Pools of shapes and lines, and the places of each in them."""
-
-    shapes: dict[str, int] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)
-
-    def pack(self, state: State, note: str = "") -> Plain:
-        """A scene as places in the pools."""
-        scene = draw(state)
-        shapes = [_place(self.shapes, json.dumps(shape.plain(), ensure_ascii=False)) for shape in scene.shapes]
-        twin = [_place(self.lines, line) for line in describe(state).splitlines()]
-        good = state.verdict == "success"
-        return [scene.height, scene.title, scene.description, shapes, twin, state.verdict_words, good, note]
-
-    def pools(self) -> dict[str, Any]:
-        """The pools, and what every scene needs, as JSON-ready data."""
-        return {
-            "width": WIDTH,
-            "patterns": {role: list(pattern) for role, pattern in PATTERNS.items()},
-            "shapes": [json.loads(shape) for shape in self.shapes],
-            "lines": list(self.lines),
-        }
-
-
-def _place(pool: dict[str, int], key: str) -> int:
-    return pool.setdefault(key, len(pool))
-
-
 class Strip:
     """A strip in the making: the scenes of one kernel at their decisive moments, by the number of the stop.
 
@@ -165,12 +88,16 @@ class Strip:
     def add(self, ram: int) -> None:
         """Add the scene of a stop; MachineError when there is no such machine wherever the array lies."""
         outcome, note = outcome_at(self._request, ram, self._kernel)
-        self._scenes[str(self._request.stops.index(ram))] = self._packer.pack(state_of(outcome), note)
+        self._scenes[str(self._request.stops.index(ram))] = _pack(self._packer, state_of(outcome), note)
 
     def data(self) -> dict[str, Any]:
         """The strip as JSON-ready data."""
         key = "|".join((kernel_name(self._kernel), self._request.placement, self._request.page_size))
-        return {"key": key, **self._packer.pools(), "scenes": self._scenes}
+        return {"key": key, **self._packer.pools(WIDTH), "scenes": self._scenes}
+
+
+def _pack(packer: Packer, state: State, note: str) -> Plain:
+    return packer.pack(draw(state), describe(state), state.verdict_words, state.verdict == "success", note)
 
 
 @lru_cache(maxsize=64)
@@ -180,17 +107,6 @@ def whole_strip(request: Request, kernel: Kernel | str) -> bytes:
     for ram in request.stops:
         strip.add(ram)
     return packed(strip.data())
-
-
-def packed(data: dict[str, Any]) -> bytes:
-    """`data` as compressed JSON (RFC 1950), which a browser unpacks by itself."""
-    return zlib.compress(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def unpacked(data: bytes) -> dict[str, Any]:
-    """What was packed."""
-    found: dict[str, Any] = json.loads(zlib.decompress(data))
-    return found
 
 
 def choices(request: Request) -> dict[str, Any]:
@@ -209,8 +125,8 @@ def replay(request: Request, ram: int, kernel: Kernel | str, moment: int) -> dic
     packer = Packer()
     outcome, note = outcome_at(request, ram, kernel)
     bead = state_of(outcome).moments[moment]
-    scene = packer.pack(state_of(outcome, bead), note)
-    return {**packer.pools(), "scene": scene}
+    scene = _pack(packer, state_of(outcome, bead), note)
+    return {**packer.pools(WIDTH), "scene": scene}
 
 
 @lru_cache(maxsize=4)
@@ -254,21 +170,60 @@ def _why_not(found: MemoryMap, address: int | None) -> str:
     return "no RAM there"
 
 
-_START = "256G"
-_KERNELS: tuple[Kernel | str, ...] = ("3.5", "va-patch", "hpa-sync")
-_PAUSE = 0.01  # seconds in which the kernel can answer between two scenes that nobody is waiting for
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a line says: sizes and addresses in bytes, `ram` or `map` None where it does not say."""
+
+    kernel: str = "3.5"
+    ram: int | None = None
+    map: str | None = None
+    buffer: int | None = None
+    page_size: str = "1G"
+
+    @property
+    def line(self) -> str:
+        """The view as a command."""
+        words = ["efimm", "run", "--kernel", self.kernel]
+        words += ["--ram", short_size(self.ram)] if self.ram is not None else []
+        words += ["--map", self.map] if self.map is not None else []
+        words += ["--buffer", f"{self.buffer:#x}"] if self.buffer is not None else []
+        words += ["--page-size", self.page_size] if self.page_size != "1G" else []
+        return shlex.join(words)
 
 
-class RamSlider(anywidget.AnyWidget):
-    """The picture with its controls; made by `ram_slider`.
+def view_of(line: str) -> View:
+    """The view that `line` stands for; MachineError for a line that is no such command."""
+    try:
+        words = shlex.split(line.strip().removeprefix("$ "))
+    except ValueError as error:
+        raise MachineError(f"{shortened(line)}: {error}") from error
+    options, values = words[2::2], words[3::2]
+    if words[:2] != ["efimm", "run"] or len(options) != len(values) or not set(options) <= set(_OPTIONS):
+        raise MachineError(f"{shortened(line)}: expected efimm run with {', '.join(_OPTIONS)}")
+    said = dict(zip(options, values, strict=True))
+    return View(
+        kernel=said.get("--kernel", "3.5"),
+        ram=parse_size(said["--ram"]) if "--ram" in said else None,
+        map=said.get("--map"),
+        buffer=parse_address(said["--buffer"]) if "--buffer" in said else None,
+        page_size=said.get("--page-size", "1G"),
+    )
 
-    `ram` is in bytes; `moment` is the number of the bead to rewind to, -1 for the decisive one.  `outcome` is the run
-    that is shown.  `strips`, `answer` and `replay` are what the browser gets; `wanted` counts its questions for a scene
-    that it does not have.
+
+class RamSlider(Widget):
+    """The main picture with a slider over RAM sizes; made by `ram_slider`.
+
+    Set: `ram` (bytes; the nearest stop is taken), `kernel`, `placement` ("auto", "below", "across", "above", "low"),
+    `page_size` ("4K", "2M", "1G"), `moment` (the number of the bead to rewind to, -1 for the decisive one), and `line`
+    (a command that was copied from another view).
+    Read: `outcome`, the run that is shown; `line`, the view as a command; `choices`, what there is to set.
+    Observe: each of the five that can be set but `line`.
+
+    `print(slider)` gives the picture as text.  `strips`, `answer` and `replay` are what the browser gets; `wanted`
+    counts its questions for a scene that it does not have; with a map the slider is `fixed`.
     """
 
     _esm = script("slider")
-    _css = STATIC / "picture.css"
 
     kind = traitlets.Unicode("ram").tag(sync=True)
     choices = traitlets.Dict().tag(sync=True)
@@ -326,9 +281,6 @@ class RamSlider(anywidget.AnyWidget):
         outcome = self.outcome
         return twin(outcome, moments(outcome)[self.moment] if self.moment >= 0 else None)
 
-    def _repr_mimebundle_(self, **arguments: Any) -> Any:
-        return with_text(super()._repr_mimebundle_(**arguments), repr(self))
-
     @traitlets.validate("ram")
     def _a_stop(self, proposal: Any) -> Any:
         """The nearest stop there is."""
@@ -336,15 +288,15 @@ class RamSlider(anywidget.AnyWidget):
 
     @traitlets.validate("kernel")
     def _a_kernel(self, proposal: Any) -> Any:
-        return _one_of("kernel", proposal["value"], self._records)
+        return one_of("kernel", proposal["value"], self._records, MachineError)
 
     @traitlets.validate("placement")
     def _a_placement(self, proposal: Any) -> Any:
-        return _one_of("placement", proposal["value"], [name for name, _, _ in self._asked.placements])
+        return one_of("placement", proposal["value"], [name for name, _, _ in self._asked.placements], MachineError)
 
     @traitlets.validate("page_size")
     def _a_page_size(self, proposal: Any) -> Any:
-        return _one_of("page size", proposal["value"], PAGE_SIZES)
+        return one_of("page size", proposal["value"], PAGE_SIZES, MachineError)
 
     @traitlets.observe("placement", "page_size")
     def _rewound(self, _change: Any) -> None:
@@ -401,7 +353,7 @@ def ram_slider(
     records = kernels if kernel_name(kernel) in [kernel_name(known) for known in kernels] else (*kernels, kernel)
     for record in records:
         find_kernel(record)
-    _one_of("page size", page_size, PAGE_SIZES)
+    one_of("page size", page_size, PAGE_SIZES, MachineError)
     memory_map = None if map is None else load_map(map)
     stops, start = as_stops(_START if ram is None else ram)
     if memory_map is not None:
@@ -410,9 +362,3 @@ def ram_slider(
     placement = "auto" if address is None else "given"
     request = Request(stops, records, placement, page_size, memory_map, address)
     return RamSlider(request, start, kernel_name(kernel))
-
-
-def _one_of(what: str, value: Any, allowed: Any) -> Any:
-    if value not in allowed:
-        raise MachineError(f"{what} {value!r}: expected one of {', '.join(map(str, allowed))}")
-    return value

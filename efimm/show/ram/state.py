@@ -1,31 +1,21 @@
-"""What the picture and its text twin both tell: one moment of a run as plain facts, read from the trace and the bytes.
+"""One moment of a run as plain facts, read from the trace and the bytes: what picture and text both tell; and the text.
 
 Everything about top-level entries is as it was at the moment.  The tables below them are read as they are at the end
 of the run: the kernels of this story share them and extend them, and write no slot's meaning anew.
 
-How 512 slots and up to 128 blocks become some twenty rows: what may be folded, and what must stay apart.
-
-Blocks, the identity slots (0 up) and the direct map's slots (272 up) fold at the same places, so that a row of one
-stands for the same 512-GiB pieces as a row of the others.
-
-Where things stand in the picture: columns that never move, and the heights of rows.
-
-    | 512-GiB blocks | lower tables |  bands  | slots of the top-level table | who asks |
-    | the story so far: a lane for the kernel, a lane for the firmware                 |
-
-The kernel's slots hang from the top, the identity slots stand at the bottom beside their blocks, and the empty slots
-between them take what is left: so the picture keeps its size while RAM and slots come and go.
+512 slots and up to 128 blocks become some twenty rows.  Blocks, the identity slots (0 up) and the direct map's slots
+(272 up) fold at the same places, so that a row of one stands for the same 512-GiB pieces as a row of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ...linux.layout import PGDIR_SHIFT, PGDIR_SIZE, PTRS_PER_PGD, Layout, pgd_address
+from ...linux.layout import PGDIR_SHIFT, PTRS_PER_PGD, Layout, pgd_address
 from ...run import Outcome
-from ...text import map_title, some_slots, verdict_line
+from ...text import gib, map_title, ram_words, slot_numbers, some_slots, verdict_line, wrapped
 from ...trace import Access, EntryWrite, Fault
 from ...x86.modes import ADDRESS_MASK, LONG4, P
 from .moments import Moment, find_moment, moments, reach, table_at, walk_below
@@ -369,91 +359,65 @@ def _blocks_of_the_story(state: State) -> set[int]:
     return story
 
 
-WIDTH = 960
-BODY_TOP = 60
-MARGIN = 16
-LABEL_END = 116
-BAR, BAR_END = 124, 300
-NODE, NODE_END = 306, 318
-LADDER, LADDER_END = 420, 704
-GUTTER = 728
-PANEL, PANEL_END = 752, 948
-ROW, THIN_ROW, LINE_GAP = 26, 18, 16
-LEGEND_HEIGHT = 176
-BODY_HEIGHT = 432
-LANES_HEIGHT = 138
+def twin(outcome: Outcome, moment: Moment | str | None = None) -> str:
+    """`outcome` right after `moment` as text; None for the decisive moment."""
+    return describe(state_of(outcome, moment))
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """From `top` to `bottom`, downwards."""
-
-    top: float
-    bottom: float
-
-    @property
-    def middle(self) -> float:
-        """Half-way."""
-        return (self.top + self.bottom) / 2
-
-    @property
-    def height(self) -> float:
-        """How high it is."""
-        return self.bottom - self.top
+def describe(state: State) -> str:
+    """The state as lines: verdict, blocks, slots from the highest down, who asks, moments."""
+    return "\n".join(line for part in _parts(state) for line in part)
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """The rows of a picture, from the bottom up, each with its span; `bottom` is where both stacks stand."""
-
-    blocks: tuple[tuple[BlockRow, Span], ...]
-    slots: tuple[tuple[SlotRow, Span], ...]
-    line: float
-    bottom: float
-
-    @property
-    def height(self) -> int:
-        """The height of the whole picture."""
-        return int(self.bottom + LANES_HEIGHT)
-
-    def block(self, pa: int) -> tuple[BlockRow, Span]:
-        """The row of the block around physical address `pa`."""
-        index = pa // PGDIR_SIZE
-        return next((row, span) for row, span in self.blocks if row.first <= index <= row.last)
-
-    def slot(self, index: int) -> tuple[SlotRow, Span]:
-        """The row of slot `index`."""
-        return next((row, span) for row, span in self.slots if row.first <= index <= row.last)
+def _parts(state: State) -> Iterator[list[str]]:
+    bead = state.moments[state.now]
+    yield wrapped(f"kernel {state.kernel} on {state.machine}")
+    yield wrapped(state.verdict_words)
+    yield wrapped(f"moment: {bead.label} {bead.note}".rstrip())
+    yield ["", f"physical memory, RAM up to {state.highest_ram:#x} ({gib(state.highest_ram)})"]
+    yield [line for row in reversed(block_rows(state)) for line in wrapped(_block_line(state, row), 18)]
+    yield ["", f"top-level table {state.table}, CR3 = {state.table_pa:#x}"]
+    yield [line for row in reversed(slot_rows(state)) if row.slots or row.gap for line in wrapped(_slot_line(row), 18)]
+    yield ["", *_asking(state)]
+    yield wrapped("moments: " + ", ".join(_moment(state, number) for number in range(len(state.moments))))
 
 
-def bar_x(pa: int) -> float:
-    """The x of physical address `pa` in its block's bar."""
-    return BAR + pa % PGDIR_SIZE / PGDIR_SIZE * (BAR_END - BAR)
+def _block_line(state: State, row: BlockRow) -> str:
+    block = state.blocks[row.first]
+    marks = [ram_words(block.ram_bytes) + (" each" if row.last > row.first else "")]
+    if block.runtime:
+        marks.append(f"{len(block.runtime)} runtime regions" if len(block.runtime) > 1 else "1 runtime region")
+    if state.array and row.first <= state.array[0] >> PGDIR_SHIFT <= row.last:
+        marks.append(f"array at {state.array[0]:#x}")
+    return f"  block {slot_numbers(row.first, row.last):<9} {', '.join(marks)}"
 
 
-def places(state: State) -> Places:
-    """Where every row of `state` stands."""
-    blocks, slots = block_rows(state), slot_rows(state)
-    count = len(state.blocks)
-    # A slot beside a block is as high as the block: that is what makes an identity map a level band.
-    heights = [ROW if row.slots or row.gap or row.first < count else THIN_ROW for row in slots]
-    wanted = max(BODY_HEIGHT, sum(heights) + LINE_GAP, len(blocks) * ROW + LINE_GAP + LEGEND_HEIGHT)
-    spare = wanted - sum(heights) - LINE_GAP
-    stretch = next(k for k, row in enumerate(slots) if row.first >= count and row.empty)
-    heights[stretch] += spare
-    bottom = float(BODY_TOP + wanted)
-    return Places(
-        blocks=tuple(zip(blocks, _stack(bottom, [ROW] * len(blocks)), strict=True)),
-        slots=tuple(zip(slots, _stack(bottom, heights), strict=True)),
-        line=bottom - ROW - LINE_GAP / 2,
-        bottom=bottom,
-    )
+def _slot_line(row: SlotRow) -> str:
+    if row.gap:
+        return f"  slot  {slot_numbers(row.first, row.last):<9} GAP: empty, but needed"
+    first, last = row.slots[0], row.slots[-1]
+    new = " (just written)" if any(slot.fresh for slot in row.slots) else ""
+    blocks = slot_numbers(first.low >> PGDIR_SHIFT, max(last.high - 1, last.low) >> PGDIR_SHIFT)
+    return f"  slot  {slot_numbers(row.first, row.last):<9} {row.what} -> block {blocks}{new}"
 
 
-def _stack(bottom: float, heights: list[int]) -> list[Span]:
-    """Spans on top of one another, with room for the 512-GiB line above the first."""
-    spans: list[Span] = []
-    for height in heights:
-        spans.append(Span(bottom - height, bottom))
-        bottom -= height + (LINE_GAP if len(spans) == 1 else 0)
-    return spans
+def _asking(state: State) -> Iterator[str]:
+    ask = state.ask
+    if ask is None:
+        yield "arrow: none, nobody asks at this moment"
+        return
+    slot = f" -> slot {ask.slot}" if ask.slot is not None else ""
+    yield f"arrow: {ask.who}, {ask.kind} {ask.va:#x}{slot}"
+    if ask.pa is not None:
+        yield f"       -> physical {ask.pa:#x}, block {ask.pa >> PGDIR_SHIFT}"
+    else:
+        walked = " ".join(f"{level.upper()} {entry:x}" for level, _, entry in ask.steps)
+        yield f"       -> nowhere: {ask.problem}{', ' + walked if walked else ''}"
+    for line in state.console[:1] if ask.pa is None or state.console else ():
+        yield from wrapped(f"console: {line}")
+
+
+def _moment(state: State, number: int) -> str:
+    moment = state.moments[number]
+    words = f"{moment.label} {moment.note}".strip()
+    return f"[{words}]" if number == state.now else words

@@ -75,7 +75,6 @@ function renderSlider(model, el) {
   const projector = element("button", { type: "button", "aria-pressed": "false" }, "Projector");
   const share = element("div", { class: "controls share" }, labelled("This view as a line", view, "wide"), copy, projector);
   const root = element("div", OURS, controls, verdict, picture, note, details, share);
-  el.append(root);
 
   const store = sceneStore();
   const lines = viewLines(model);
@@ -199,6 +198,7 @@ function renderSlider(model, el) {
     const shared = decodeURIComponent(location.hash.slice(1)).replaceAll("+", " ");
     if (shared.startsWith("efimm run") && lines.read(shared)) restore(shared);
     update();
+    el.append(root); // not before: a slider that can be moved has its verdict
     if (model.get("moment") >= 0) replayed();
     model.on(steering, moved);
     model.on("change:answer", answered);

@@ -1,17 +1,11 @@
-"""What stands in the cells of the tables' picture: slots folded to rows that stay the same at every moment.
+"""The top-level tables of a kernel side by side: who has which entry, who shares it, and who has fallen behind.
 
-Neighbouring slots make one row when at no moment any table tells them apart: in what is there, in who shares its lower
-table, and in whether it was just written.
+    slots and region | init_mm's table | the trampoline's | the firmware's | processes ...
+    what happened, what was written, who is behind
+    the moments
 
-The picture of the top-level tables side by side: columns are tables, rows are slots, beads are moments.
-
-slots and region | init_mm's table | the trampoline's | the firmware's | processes ...
-what happened, what was written, who is behind
-the moments
-
-The tables side by side as text of at most 72 columns: one line a row of slots, one mark a table.
-
-The top-level tables of a kernel side by side: who has which entry, who shares it, and who has fallen behind.
+Columns are tables, rows are slots, beads are moments.  Neighbouring slots make one row when at no moment any table
+tells them apart: in what is there, in who shares its lower table, and in whether it was just written.
 """
 
 from __future__ import annotations
@@ -22,12 +16,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from textwrap import wrap
 
-from ...linux.state import Kernel, Linux
-from ...text import COLUMNS, slot_numbers
-from ...x86.modes import ADDRESS_MASK
-from ..drawing.frames import Frame, Frames
-from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, points
-from .story import Saved, Table, TablesStory, story_now, story_of, story_saved
+from ..linux.state import Kernel, Linux
+from ..lives import Saved, Table, TablesStory, story_now, story_of, story_saved
+from ..text import COLUMNS, slot_numbers, wrapped
+from ..x86.modes import ADDRESS_MASK
+from .drawing.frames import Frame, Frames
+from .drawing.kit import MARGIN, WIDTH, Mark, boxed, filled, fitted, heads, joined, legend
+from .drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, points
 
 # What a cell is.  "none": the table does not exist yet.
 NONE, EMPTY, INIT, SAME, OWN, LACKS, DIFFERS = "none", "empty", "init", "same", "own", "lacks", "differs"
@@ -195,7 +190,6 @@ def _joined(rows: list[Row]) -> str:
     return ", ".join(slot_numbers(*run) for run in runs)
 
 
-WIDTH, MARGIN = 960, 16
 _NUMBERS_END, _REGION, _COLUMNS, _RIGHT = 88, 98, 232, 944
 _BODY_TOP, _ROW, _THIN_ROW, _GAP = 100, 26, 20, 4
 _STRIP = 10
@@ -213,21 +207,37 @@ LEGEND = (
 )
 
 
+def _key(kind: str) -> Mark:
+    hatch = _HATCHED.get(kind, "")
+    return boxed(22, 16, _ROLES[kind], hatch, strip=_STRIP, swatch=hatch)
+
+
+_KINDS = [(_key(kind), words) for kind, words in LEGEND]
+_MARKS: list[tuple[Mark, str]] = [
+    (boxed(7, 16, "fresh"), "just written"),
+    (
+        lambda x, y: (Text(x, y + 4, "A", "small middle strong"),),
+        "cells with the same letter lead to the same lower tables",
+    ),
+]
+
+
 def draw(state: TablesState, moment: int) -> Scene:
     """The scene of a moment.  A pure function; rows stand in the same places at every moment."""
     bottom = _BODY_TOP + sum(_height(row) for row in state.rows)
     said = bottom + 70
     lane = said + _LINE * max(len(list(_said(state, k))) for k in range(len(state.story.moments))) + 14
-    parts = (
+    return joined(
+        lane + 44 if len(state.story.moments) > 1 else lane,
+        title(state, moment),
+        description(state, moment),
         _heads(state, moment),
         _body(state, moment),
-        _legend(bottom + 18),
+        legend(_KINDS, MARGIN + 11, bottom + 18, 19, across=312),
+        legend(_MARKS, MARGIN + 11, bottom + 38, 19, across=312),
         (Text(MARGIN, said + _LINE * k, line, role) for k, (line, role) in enumerate(_said(state, moment))),
         _beads(state, moment, lane),
     )
-    height = lane + 44 if len(state.story.moments) > 1 else lane
-    shapes = tuple(shape for part in parts for shape in part)
-    return Scene(WIDTH, height, title(state, moment), description(state, moment), shapes)
 
 
 def title(state: TablesState, moment: int) -> str:
@@ -266,16 +276,13 @@ def _said(state: TablesState, moment: int) -> Iterator[tuple[str, str]]:
 
 def _heads(state: TablesState, moment: int) -> Iterator[Shape]:
     story = state.story
-    yield Text(MARGIN, 22, f"Top-level tables of {story.whose}", "head")
-    machine = story.machine
-    yield Text(MARGIN, 41, machine if len(machine) <= _MACHINE else f"{machine[: _MACHINE - 1]}…", "small")
+    yield from heads(f"Top-level tables of {story.whose}", fitted(story.machine, _MACHINE))
     yield Text(_NUMBERS_END, _BODY_TOP - 10, "slots", "small end strong")
-    room = int((column_x(state, 1) - column_x(state, 0) - _GAP) / _HEAD_LETTER)
+    room = column_x(state, 1) - column_x(state, 0) - _GAP
     for column, name in enumerate(state.names):
         x, table = column_x(state, column), state.table(moment, column)
         where = f"at {table.pa:#x}" if table else "not there yet"
-        short = name if len(name) <= room else f"{name[: room - 1]}…"
-        yield Text(x, _BODY_TOP - 42, short, "small strong" if table else "small muted")
+        yield Text(x, _BODY_TOP - 42, fitted(name, room, _HEAD_LETTER), "small strong" if table else "small muted")
         yield Text(x, _BODY_TOP - 26, where, "small" if table else "small muted")
         yield Text(x, _BODY_TOP - 10, table.role if table else "", "small muted")
 
@@ -302,11 +309,8 @@ def _body(state: TablesState, moment: int) -> Iterator[Shape]:
 def _cell(box: Rect, cell: Cell, words: str) -> Iterator[Shape]:
     if cell.kind == NONE:
         return
-    yield Rect(box.x, box.y, box.width, box.height, f"{_ROLES[cell.kind]} item", words)
-    if cell.kind in _HATCHED:
-        role = _HATCHED[cell.kind]
-        yield Rect(box.x, box.y, _STRIP, box.height, f"swatch {role}")
-        yield Rect(box.x, box.y, _STRIP, box.height, f"hatch {role}")
+    hatch = _HATCHED.get(cell.kind, "")
+    yield from filled(replace(box, role=f"{_ROLES[cell.kind]} item", tip=words), hatch, strip=_STRIP, swatch=hatch)
     middle = box.y + box.height / 2 + 4
     if cell.letter:
         yield Text(box.x + 18, middle, cell.letter, "small strong")
@@ -333,20 +337,6 @@ def tip(state: TablesState, row: Row, moment: int, column: int) -> str:
     entry = f"; {'first ' if row.last > row.first else ''}entry {cell.entry:#x}" if cell.entry else ""
     shared = f"; same lower table as every cell with {cell.letter}" if cell.letter else ""
     return f"{place}: {kind}{entry}{shared}{'; just written' if cell.fresh else ''}"
-
-
-def _legend(y: float) -> Iterator[Shape]:
-    for number, (kind, words) in enumerate(LEGEND):
-        x = MARGIN + 312 * number
-        yield Rect(x, y - 8, 22, 16, _ROLES[kind])
-        for part in ("swatch", "hatch") if kind in _HATCHED else ():
-            yield Rect(x, y - 8, _STRIP, 16, f"{part} {_HATCHED[kind]}")
-        yield Text(x + 30, y + 4, words, "small")
-    y += 20
-    yield Rect(MARGIN + 8, y - 8, 7, 16, "fresh")
-    yield Text(MARGIN + 30, y + 4, "just written", "small")
-    yield Text(MARGIN + 319, y + 4, "A", "small strong")
-    yield Text(MARGIN + 342, y + 4, "cells with the same letter lead to the same lower tables", "small")
 
 
 def _beads(state: TablesState, moment: int, y: float) -> Iterator[Shape]:
@@ -382,13 +372,13 @@ def describe(state: TablesState, moment: int) -> str:
 
 def _parts(state: TablesState, moment: int) -> Iterator[list[str]]:
     story = state.story
-    yield _wrapped(f"top-level tables of {story.whose} on {story.machine}")
+    yield wrapped(f"top-level tables of {story.whose} on {story.machine}")
     for sentence in sentences(state, moment):
-        yield _wrapped(sentence)
+        yield wrapped(sentence)
     yield [""]
     for column, name in enumerate(state.names):
         table = state.table(moment, column)
-        yield _wrapped(f"({column + 1}) {name}, " + (f"{table.role}, at {table.pa:#x}" if table else "not there yet"))
+        yield wrapped(f"({column + 1}) {name}, " + (f"{table.role}, at {table.pa:#x}" if table else "not there yet"))
     width = _mark_width(state)
     heads = "".join(f"({column + 1})".ljust(width) for column in range(len(state.names)))
     yield ["", f"{'slots':>{_NUMBERS}} {'':<{_REGION_WIDTH}}{heads}".rstrip()]
@@ -396,9 +386,9 @@ def _parts(state: TablesState, moment: int) -> Iterator[list[str]]:
         marks = "".join(_mark(cell).ljust(width) for cell in row.cells[moment])
         region = "empty" if row.empty else row.region
         yield [f"{row.numbers:>{_NUMBERS}} {region:<{_REGION_WIDTH}}{'' if row.empty else marks}".rstrip()]
-    yield ["", *_wrapped(_KEY)]
+    yield ["", *wrapped(_KEY)]
     labels = [f"[{m.label}]" if k == moment else m.label for k, m in enumerate(story.moments)]
-    yield _wrapped("moments: " + ", ".join(labels))
+    yield wrapped("moments: " + ", ".join(labels))
 
 
 def _mark_width(state: TablesState) -> int:
@@ -408,10 +398,6 @@ def _mark_width(state: TablesState) -> int:
 def _mark(cell: Cell) -> str:
     blank = {EMPTY: ".", NONE: "", INIT: "" if cell.letter else "init"}.get(cell.kind, WORDS[cell.kind].split(" ")[0])
     return " ".join(part for part in (cell.letter, blank) if part) + ("*" if cell.fresh else "")
-
-
-def _wrapped(line: str) -> list[str]:
-    return wrap(line, COLUMNS, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def tables_view(what: Linux | Kernel | str | Saved = "3.5", ram: str | int = "1T", arch: str = "x86_64") -> Frames:

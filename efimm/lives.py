@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...linux.direct_map import arch_add_memory
-from ...linux.fault import read_as, vmalloc_sync_all
-from ...linux.i386.vmalloc import ioremap as ioremap_32
-from ...linux.layout import PGDIR_SIZE
-from ...linux.pgtable import pgd_alloc, stale_slots_of
-from ...linux.state import Kernel, Linux, Linux32, Mm
-from ...linux.vmalloc import ioremap
-from ...machines import Machine, machine
-from ...run import boot, enter, find_kernel
-from ...text import map_title
-from ...trace import Fault
-from ...units import GIB
-from ...x86 import LONG4, PageTable, PagingMode, PhysMemory
+from .linux.direct_map import arch_add_memory
+from .linux.fault import read_as, vmalloc_sync_all
+from .linux.i386.vmalloc import ioremap as ioremap_32
+from .linux.layout import PGDIR_SIZE
+from .linux.pgtable import pgd_alloc, stale_slots_of
+from .linux.state import Kernel, Linux, Linux32, Mm
+from .linux.vmalloc import ioremap
+from .machines import Machine, machine
+from .run import boot, enter, find_kernel
+from .text import map_title
+from .trace import Fault
+from .units import GIB
+from .x86 import LONG4, PageTable, PagingMode, PhysMemory
 
 _DEVICE, _DEVICE_SIZE = 0xFEC0_0000, 4096
 _NEW_VMALLOC_32 = 0xFC00_0000

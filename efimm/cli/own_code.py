@@ -1,9 +1,9 @@
-"""A kernel or a firmware of the reader's own, from a file: `--kernel ./my_fix.py`, `--firmware ./mine.py`.
+"""A kernel or a firmware of the reader's own, from a file.
 
-The file is a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels do, or a
-`FirmwareKind` in the name FIRMWARE.  It is executed, with all that this means, and stderr says so beforehand.  Where
-one answer is printed, the whole command is run a second time in a process below this one, which the code may ruin, and
-which ends when its time is up.
+`--kernel ./my_fix.py` names a Python program that leaves a `Kernel` in the name KERNEL, as the modules of efimm/kernels
+do, `--firmware ./mine.py` one that leaves a `FirmwareKind` in the name FIRMWARE.  It is executed, with all that this
+means, and stderr says so beforehand.  Where one answer is printed, the whole command is run a second time in a process
+below this one, which the code may ruin, and which ends when its time is up.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from ..linux import Kernel
 from ..maps.errors import printable
 from ..uefi.runtime import FirmwareKind
 from ..workers import end_with, how_it_ended, limit_memory, told
-from .ending import Watch
+from .ending import INTERRUPTED, Watch
 
 _Record = TypeVar("_Record")
+_A_KERNEL = "a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)"
+_A_FIRMWARE = "a FirmwareKind in the name FIRMWARE, such as replace(EDK2, name='mine', ...)"
+TIMEOUT = 60.0  # seconds for the whole command
 _loaded: list[str] = []
 _below = False  # True in the process below
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from efimm.cli import main_below; main_below({parent})"
 _ENDED_ITSELF = 100  # added to the exit status there: any lower one is the work of the reader's code
-TIMEOUT = 60.0  # seconds
 MEMORY = 8 << 30  # bytes of address space for it: a dump of 64 TiB by small pages is large
 _GRACE = 1.0  # seconds in which the process below can tidy up
 
@@ -37,31 +39,6 @@ _GRACE = 1.0  # seconds in which the process below can tidy up
 def keep_timeout(context: click.Context, seconds: float) -> None:
     """Remember how long the code of a file may run."""
     context.meta[__name__] = seconds
-
-
-def watched(context: click.Context, option: click.Parameter, value: str) -> str | Kernel:
-    """As `from_option`, but a file is executed in the process below only: above it raises Watch."""
-    if value.endswith(".py") and not context.resilient_parsing and not _below:
-        raise Watch(value, context.meta.get(__name__, TIMEOUT))
-    return from_option(context, option, value)
-
-
-def own_firmware(context: click.Context, _option: click.Parameter, value: str) -> str | FirmwareKind:
-    """As `watched`, for a firmware."""
-    if not value.endswith(".py") or context.resilient_parsing:
-        return value
-    if not _below:
-        raise Watch(value, context.meta.get(__name__, TIMEOUT))
-    return load(
-        value, "FIRMWARE", FirmwareKind, "a FirmwareKind in the name FIRMWARE, such as replace(EDK2, name='mine', ...)"
-    )
-
-
-def one_more(context: click.Context, option: click.Parameter, value: str | None) -> str | Kernel | None:
-    """As `watched`, for a command that runs every kernel anyway: it takes files only."""
-    if value is not None and not value.endswith(".py"):
-        raise click.UsageError(f"--kernel {value}: expected a file ./NAME.py, as every other kernel is run anyway")
-    return None if value is None else watched(context, option, value)
 
 
 def run_below(order: Watch) -> int:
@@ -78,6 +55,8 @@ def run_below(order: Watch) -> int:
         raise click.ClickException(f"{order.path}: too long: {seconds}") from None
     finally:
         _end(below)
+    if below.returncode == INTERRUPTED:  # which leaves at once
+        return INTERRUPTED
     if below.returncode < _ENDED_ITSELF:
         raise click.ClickException(f"{order.path}: broken: {how_it_ended(below.returncode)}")
     return below.returncode - _ENDED_ITSELF
@@ -106,11 +85,37 @@ def _end(below: subprocess.Popen[bytes]) -> None:
             below.wait()
 
 
-def from_option(context: click.Context, _option: click.Parameter, value: str) -> str | Kernel:
+def own_kernel(context: click.Context, _option: click.Parameter, value: str) -> str | Kernel:
     """The record for a name that ends in .py, any other name as it is; UsageError for a file that gives no record."""
-    if context.resilient_parsing or not value.endswith(".py"):  # a shell that completes a line must run nothing
-        return value
-    return load(value, "KERNEL", Kernel, "a Kernel in the name KERNEL, such as replace(V3_5, name='mine', ...)")
+    return load(value, "KERNEL", Kernel, _A_KERNEL) if _is_file(context, value) else value
+
+
+def watched_kernel(context: click.Context, option: click.Parameter, value: str) -> str | Kernel:
+    """As `own_kernel`, but a file is executed in the process below only: above it raises Watch."""
+    _watch(context, value)
+    return own_kernel(context, option, value)
+
+
+def one_more_kernel(context: click.Context, option: click.Parameter, value: str | None) -> str | Kernel | None:
+    """As `watched_kernel`, for a command that runs every kernel anyway: it takes files only."""
+    if value is not None and not value.endswith(".py"):
+        raise click.UsageError(f"--kernel {value}: expected a file ./NAME.py, as every other kernel is run anyway")
+    return None if value is None else watched_kernel(context, option, value)
+
+
+def watched_firmware(context: click.Context, _option: click.Parameter, value: str) -> str | FirmwareKind:
+    """As `watched_kernel`, for a firmware."""
+    _watch(context, value)
+    return load(value, "FIRMWARE", FirmwareKind, _A_FIRMWARE) if _is_file(context, value) else value
+
+
+def _is_file(context: click.Context, value: str) -> bool:
+    return value.endswith(".py") and not context.resilient_parsing  # a shell that completes a line must run nothing
+
+
+def _watch(context: click.Context, value: str) -> None:
+    if _is_file(context, value) and not _below:
+        raise Watch(value, context.meta.get(__name__, TIMEOUT))
 
 
 def load(path: str, name: str, kind: type[_Record], expected: str) -> _Record:
@@ -121,7 +126,7 @@ def load(path: str, name: str, kind: type[_Record], expected: str) -> _Record:
         raise click.UsageError(f"{path}: {error.strerror}") from None
     click.echo(f"efimm: executing the Python code in {printable(path)}", err=True)
     _loaded.append(path)
-    module = ModuleType("own_kernel")
+    module = ModuleType(f"own_{name.lower()}")
     sys.modules[module.__name__] = module  # where dataclasses look their module up
     try:
         exec(compile(source, path, "exec"), module.__dict__)

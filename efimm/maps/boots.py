@@ -1,0 +1,198 @@
+"""The boots in one text: where each begins, which are the same one printed again, and the map of the one that counts.
+
+A mail may hold the logs of two machines, a serial console the same boot twice, a log the crash kernel's boot behind the
+first.  Printings that do not contradict each other are one boot; of several boots the reader has to choose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType, MemoryMap
+from .cmdline import with_command_line
+from .errors import MapError
+from .lists import (
+    BIOS,
+    E820_SOURCES,
+    EFI_SOURCES,
+    GUEST,
+    HOST,
+    KERNEL_EFI,
+    USER,
+    X86_ONLY,
+    Lists,
+    Printed,
+)
+from .oops import Oops
+from .signs import help_for
+
+MOST_BOOTS = 256
+ONE_MIB = 1 << 20
+_KEXEC_OPTIONS = ("acpi_rsdp=", "kexec_jump_back_entry=", "elfcorehdr=")
+UNTOLD_ARCH = "nothing here says which architecture: the answer is that of an x86 machine, if this is one"
+
+
+class NoMapError(MapError):
+    """A text without any list; `oopses` are the faults that it tells of all the same."""
+
+    oopses: tuple[Oops, ...] = ()
+
+
+@dataclass
+class Boots:
+    """What a text has told so far; `lists` is the boot that is being read.
+
+    `systems` are other systems, and states of a log, that would explain why there is no list; `oopses` are the faults
+    of all boots.
+    """
+
+    lists: Lists = field(default_factory=Lists)
+    systems: dict[str, int] = field(default_factory=dict)
+    oopses: list[Oops] = field(default_factory=list)
+    _all: list[Lists] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._all.append(self.lists)
+
+    def begin(self) -> None:
+        """Another boot, or another listing, begins at this line."""
+        if sum(1 for each in self._all if each.printed) >= MOST_BOOTS:
+            raise MapError(f"more than {MOST_BOOTS} boots; expected the log of one boot")
+        if not self.lists.printed and len(self._all) > MOST_BOOTS:
+            self._all.remove(self.lists)
+        self.lists = Lists(line=self.lists.line)
+        self._all.append(self.lists)
+
+    def chosen(self, number: int | None = None) -> Lists:
+        """Boot `number`, counted from 1, or the only one that there is; MapError where that is not so."""
+        boots = self._merged()
+        if not boots:
+            raise NoMapError(help_for(self.systems))
+        good = [each for each in boots if any(map(each.good, each.printed))]
+        if number is not None:
+            if not 1 <= number <= len(boots):
+                raise MapError(f"boot {number}: expected one of {_told(boots)}")
+            good = [boots[number - 1]] if boots[number - 1] in good else []
+            boots = [boots[number - 1]]
+        if not good:
+            raise MapError(boots[0].damages()[0])
+        if len(good) > 1:
+            begins = f"{good[1].lines[0]}: a second boot begins here"
+            raise MapError(f"{begins}; expected the log of one boot, or --boot N: {_told(boots)}")
+        return self._with_arch(good[0])
+
+    def _merged(self) -> list[Lists]:
+        """The boots that have lists, those that do not contradict each other made one."""
+        boots: list[Lists] = []
+        for each in self._all:
+            if not each.printed:
+                continue
+            shared = [one for one in boots if one.printed.keys() & each.printed.keys()]
+            alike = next((one for one in shared if one.agrees(each)), None)
+            if alike is None and boots and boots[-1] not in shared:
+                alike = boots[-1]
+            if alike is None:
+                boots.append(each)
+            else:
+                boots[boots.index(alike)] = _joined(alike, each)
+        return boots
+
+    def _with_arch(self, lists: Lists) -> Lists:
+        """The boot, refused when it is another architecture's: only lists of x86 say so themselves."""
+        if X86_ONLY & set(lists.printed):
+            lists.arch = "x86"
+        named = [lists] if lists.arch else [each for each in self._all if each.arch not in ("", "x86")]
+        if named and named[0].arch != "x86":
+            where = f"line {named[0].arch_line} is of {named[0].arch}"
+            raise MapError(f"{named[0].arch_line}: {where}; expected the log of an x86 machine, which the model is of")
+        return lists
+
+
+def _joined(first: Lists, second: Lists) -> Lists:
+    """Two printings of one boot as one: what the first did not tell is the second's, and the longer lists count."""
+    main, other = (second, first) if _weight(second) > _weight(first) else (first, second)
+    printed: dict[str, list[Printed]] = {}
+    for key in dict.fromkeys((*main.printed, *other.printed)):
+        both = [main.printed.get(key, []), other.printed.get(key, [])]
+        both.sort(key=lambda one: -len(one[0].entries) if one and not one[0].damage else 1)
+        for one in both[1]:
+            one.twin = any(one.agrees(each) for each in both[0])
+        printed[key] = [*both[0], *both[1]]
+    told = {name: getattr(main, name) or getattr(other, name) for name in _FACTS}
+    return Lists(printed=printed, booting=main.booting | other.booting, **told)
+
+
+_FACTS = (
+    *("kernel", "title", "booted_by", "command_line", "arch", "arch_line", "rsdp", "last_pfns"),
+    *("memattr", "memattr_table"),
+)
+
+
+def _weight(lists: Lists) -> int:
+    """How well a printing says what it is of: with a list of the kernel that boots, and by what it tells besides."""
+    return 4 * bool({BIOS, GUEST, KERNEL_EFI} & set(lists.printed)) + 2 * bool(lists.title) + bool(lists.kernel)
+
+
+def _told(boots: list[Lists]) -> str:
+    """The boots in a few words; of many the first and the last."""
+    words = []
+    for number, each in enumerate(boots, 1):
+        first, last = each.lines
+        words.append(f"{number} in lines {first} to {last}" + (f" (Linux {each.kernel[:40]})" if each.kernel else ""))
+    return ", ".join(words if len(words) < 8 else [*words[:5], "...", words[-1]])
+
+
+def memory_map(lists: Lists, name: str) -> MemoryMap:
+    """The map of one boot."""
+    e820, efi = lists.believed(E820_SOURCES), lists.believed(EFI_SOURCES)
+    printed = lists.efi(efi) or ((),)
+    note = E820_SOURCES[e820][1] if e820 else ""
+    notes = [*([note] if note else []), *_notes(lists)]
+    found = MemoryMap(
+        name,
+        descriptors=printed[0],
+        reprints=printed[1:],
+        e820=lists.e820(e820),
+        user_e820=lists.e820(USER),
+        title=lists.title,
+        kernel=lists.kernel,
+        memattr=tuple(lists.memattr),
+        memattr_table=lists.memattr_table,
+        booted_by=booted_by(lists, e820, printed[0]),
+        notes=tuple(notes),
+    )
+    return with_command_line(found, lists.command_line, lists.last_pfns) if e820 == BIOS else found
+
+
+def booted_by(lists: Lists, e820: str, efi: tuple[EfiMemoryDescriptor, ...]) -> str:
+    """What started the machine: "UEFI" by any sign of it, "kexec", "Xen", "BIOS"; "" where nothing tells.
+
+    A kernel that says nothing of EFI from beginning to end was started by a BIOS, unless ACPI's tables hang where only
+    UEFI puts them: above 1 MiB (ACPI specification, 5.2.5.1).
+    """
+    if e820 in (HOST, GUEST):
+        return "Xen"
+    options = lists.command_line.split()
+    only_runtime = (
+        bool(efi)
+        and KERNEL_EFI in lists.printed
+        and not any(each.type == EfiMemoryType.EfiConventionalMemory or not each.runtime for each in efi)
+    )
+    high_rsdp = lists.rsdp >= ONE_MIB
+    if only_runtime or any(each.startswith(_KEXEC_OPTIONS) for each in options):
+        return "kexec"
+    if efi or lists.booted_by:
+        return lists.booted_by or "UEFI"
+    if high_rsdp:
+        return "kexec"
+    return "BIOS" if lists.booting >= {"before", "after"} and e820 == BIOS else ""
+
+
+def _notes(lists: Lists) -> list[str]:
+    """What has to be said of a boot besides its map."""
+    notes = [f"a damaged list is not used: line {words}" for words in lists.damages()]
+    if any(one.twin for printed in lists.printed.values() for one in printed):
+        notes.append("the same boot is printed twice here")
+    if not lists.arch and not X86_ONLY & set(lists.printed):
+        notes.append(UNTOLD_ARCH)
+    return notes

@@ -1,0 +1,209 @@
+"""Page faults that Linux has printed: oopses of every form since 2.6, and the firmware's faults of 5.x and later.
+
+Sources: show_fault_oops, dump_pagetable and __die (arch/x86/mm/fault.c, arch/x86/kernel/dumpstack.c): v2.6.32 and v3.5
+print `BUG: unable to handle kernel paging request at`, `IP:`, `PGD ... PTE` and `Oops: 0000`; since v5.1 (5.7.14 read)
+`BUG: unable to handle page fault for address:`, `#PF:` and `PGD ... P4D ...`.  efi_crash_gracefully_on_page_fault
+(arch/x86/platform/efi/quirks.c, v5.7) prints `Page fault caused by firmware at PA`, where the number is the address
+that faulted, whatever its name.  Several lines make one fault; each number is kept with the line that it came from.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from .errors import printable
+
+MOST_OOPSES = 64
+MOST_FRAMES = 64
+MOST_LINES = 400  # behind its first line, an oops has ended by then
+
+MARKS = (
+    *("nable to handle", "NULL pointer deref", "caused by firmware", "user-memory-access", "at addr ", "IP: "),
+    *(
+        "IP is at",
+        "IP  [",
+        "PGD ",
+        "P4D ",
+        "PUD ",
+        "PMD ",
+        "PTE ",
+        "Oops: ",
+        "#PF: ",
+        "CR2: ",
+        "AX: ",
+        "DX: ",
+        "BP: ",
+        "R08: ",
+    ),
+    *("R09: ", "R10: ", "R11: ", "R12: ", "R13: ", "R14: ", "R15: ", "Call Trace", "+0x", "tainted", "Tainted", "*pd"),
+    *("Hardware name: ", "end trace", "Code: ", "</TASK>"),
+)
+
+_HEX = r"(?:0x)?([0-9a-f]{1,16})"
+_PAGE_FAULT = re.compile(
+    r"(?:unable to handle (?:kernel )?(?:paging request|page fault|NULL pointer dereference)|"
+    r"kernel NULL pointer dereference)(?:[ ,]*(?:at virtual address|at|for address:|address:))?(?: +" + _HEX + r"\b)?",
+    re.IGNORECASE,
+)
+_FIRMWARE = re.compile(r"Page fault caused by firmware at PA: ?(?:0x([0-9a-f]{1,16}))?$")
+_KASAN = re.compile(r"BUG: KASAN: (user-memory-access|null-ptr-deref|wild-memory-access)[^\n]{0,20} in (\S{1,80})")
+_KASAN_AT = re.compile(r"(Read|Write) of size [0-9]{1,6} at addr " + _HEX)
+_ADDRESS_ALONE = re.compile(r"^[\W]*(?:\[[ 0-9.T\]\[]*\] *)?(?:0x)?([0-9a-f]{8,16})\b")
+_IP = re.compile(
+    r"(?<![A-Z])[RE]?IP(?: is at|:)? +(?:[0-9a-f]{4}:)?(?:\[<([0-9a-f]{8,16})>\] *)?(?:\[<[0-9a-f]{8,16}>\] *)?"
+    r"(\S{0,100})"
+)
+_ENTRIES = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE) ([0-9a-f]{1,16})\b(?!:)")
+_LABEL_ALONE = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE)\s*$")
+_I386_ENTRIES = re.compile(r"\*(pdpt|pde|pte) = ([0-9a-f]{1,16})")
+_OOPS = re.compile(r"Oops: (?:Oops: )?([0-9a-f]{4,8}) \[#[0-9]{1,4}\](.{0,80})")
+_PF_CODE = re.compile(r"#PF: error_code\(0x([0-9a-f]{1,8})\)")
+_REGISTERS = re.compile(r"\b([RE][A-D]X|[RE][SD]I|[RE][SB]P|R[01][0-9]|CR[0-4]): ([0-9a-f]{8,16})\b")
+_FRAME = re.compile(r"(?:\[<[0-9a-f]{8,16}>\] *)?(\? +)?([A-Za-z_][\w.]{1,100})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
+_KERNEL = re.compile(r"(?:[Tt]ainted:? )(?:[A-Z ]{0,40} )?#?([0-9]{1,2}\.[0-9]{1,3}[\w.+~-]{0,60})")
+_MACHINE = re.compile(r"Hardware name: (\S.{0,199})")
+
+
+@dataclass
+class Oops:
+    """One fault as it was printed; `lines` has the number of the line that each thing was read from.
+
+    `kind` is "page fault", "firmware page fault" or "KASAN report"; `address` is what was accessed; `entries` are the
+    levels and entries of the walk as printed, from the top; `trace` the functions, `?` ones (which may be left over on
+    the stack) included; `symbol` what the instruction pointer was called, "" for an address that has no symbol;
+    `access` is KASAN's word for it, who prints no error code.
+    """
+
+    kind: str
+    line: int
+    address: int | None = None
+    ip: int | None = None
+    symbol: str = ""
+    error_code: int | None = None
+    access: str = ""
+    entries: list[tuple[str, int]] = field(default_factory=list)
+    registers: dict[str, int] = field(default_factory=dict)
+    trace: list[str] = field(default_factory=list)
+    kernel: str = ""
+    machine: str = ""
+    flags: str = ""
+    lines: dict[str, int] = field(default_factory=dict)
+    ended: bool = False
+    waiting: str = ""  # a word of which the number was wrapped onto the next line
+    in_trace: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether the kernel was a 64-bit one."""
+        return not any(name.startswith("E") for name in self.registers)
+
+    def note(self, what: str, line: int) -> bool:
+        """Whether `what` is told for the first time; its line is kept."""
+        return self.lines.setdefault(what, line) == line
+
+
+def read(line: str, oopses: list[Oops], number: int) -> None:
+    """Put what `line` says of a fault into `oopses`: it begins one, or belongs to the last that has not ended."""
+    if _begins(line, oopses, number):
+        return
+    one = oopses[-1] if oopses and not oopses[-1].ended else None
+    if one is None:
+        return
+    if number > one.line + MOST_LINES or "---[ end trace" in line:
+        one.ended = True
+        return
+    _read_address(line, one, number)
+    _read_walk(line, one, number)
+    _read_registers(line, one, number)
+    _read_trace(line, one, number)
+
+
+def _begins(line: str, oopses: list[Oops], number: int) -> bool:
+    kinds = (("page fault", _PAGE_FAULT), ("firmware page fault", _FIRMWARE), ("KASAN report", _KASAN))
+    for kind, pattern in kinds:
+        found = pattern.search(line.rstrip())
+        if found and not ("Unable" in line and "virtual address" in line):  # those are the words of arm64
+            if len(oopses) < MOST_OOPSES:
+                oopses.append(_begun(kind, found, number))
+            return True
+    return False
+
+
+def _begun(kind: str, found: re.Match[str], number: int) -> Oops:
+    one = Oops(kind, number)
+    if kind == "KASAN report":
+        one.symbol = found[2].partition("+")[0]
+        one.note("symbol", number)
+    elif found[1]:
+        one.address = int(found[1], 16)
+        one.note("address", number)
+    else:
+        one.waiting = "address"
+    return one
+
+
+def _read_address(line: str, one: Oops, number: int) -> None:
+    if one.waiting == "address":
+        one.waiting = ""
+        if found := _ADDRESS_ALONE.search(line):
+            one.address = int(found[1], 16)
+            one.note("address", number)
+    if one.kind == "KASAN report" and one.address is None and (found := _KASAN_AT.search(line)):
+        one.address, one.access = int(found[2], 16), found[1].lower()
+        one.note("address", number)
+        one.note("access", number)
+
+
+def _read_walk(line: str, one: Oops, number: int) -> None:
+    """The entries, the error code, and where the instruction was."""
+    if (one.waiting or "PGD " in line or "*pd" in line) and (not one.entries or one.waiting):
+        rest = f"{one.waiting} {line.lstrip(' >|')}" if one.waiting else line
+        one.entries += [(name.lower(), int(entry, 16)) for name, entry in _ENTRIES.findall(rest)]
+        one.entries += [(name, int(entry, 16)) for name, entry in _I386_ENTRIES.findall(rest)]
+        wrapped = _LABEL_ALONE.search(rest)
+        one.waiting = wrapped[1] if wrapped else ""
+        if one.entries:
+            one.note("entries", number)
+    if one.error_code is None and (found := _PF_CODE.search(line) or _OOPS.search(line)):
+        one.error_code = int(found[1], 16)
+        one.note("error_code", number)
+    if (found := _OOPS.search(line)) and not one.flags:
+        one.flags = found[2].strip()
+        one.note("flags", number)
+    if "IP" in line and one.ip is None and not one.symbol and (found := _IP.search(line)):
+        _take_ip(found, one, number)
+
+
+def _take_ip(found: re.Match[str], one: Oops, number: int) -> None:
+    """The instruction pointer: a number, a symbol, or both."""
+    place, word = found[1], found[2]
+    name = word.partition("+")[0]
+    bare = re.fullmatch(r"0x([0-9a-f]{1,16})", word)
+    if place or bare or "+0x" in word:
+        one.ip = int(place, 16) if place else int(bare[1], 16) if bare else None
+        one.symbol = "" if bare else name if "+0x" in word else ""
+        one.note("ip", number)
+
+
+def _read_registers(line: str, one: Oops, number: int) -> None:
+    for name, value in _REGISTERS.findall(line):
+        if one.note(name, number):
+            one.registers[name] = int(value, 16)
+    if not one.kernel and (found := _KERNEL.search(line)):
+        one.kernel = found[1]
+        one.note("kernel", number)
+    if not one.machine and (found := _MACHINE.search(line)):
+        one.machine = printable(found[1].rstrip())
+        one.note("machine", number)
+
+
+def _read_trace(line: str, one: Oops, number: int) -> None:
+    if "Call Trace" in line:
+        one.in_trace = True
+        one.note("trace", number)
+    elif one.in_trace and ("Code: " in line or "</TASK>" in line or "RIP  [" in line):
+        one.in_trace = False
+    elif one.in_trace and len(one.trace) < MOST_FRAMES and "RIP: " not in line and (found := _FRAME.search(line)):
+        one.trace.append(found[2])
+        one.note(f"trace {found[2]}", number)

@@ -1,0 +1,122 @@
+"""A log without what names a person or a single machine: serial numbers, UUIDs, MAC addresses, hosts and users.
+
+What the readers need stays as it is: addresses of memory, the machine's model, the kernel's version, its options.  The
+same word becomes the same stand-in everywhere, so that what belongs together still does.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import MapError, printable
+from .sources import cleaned, decoded, numbered_lines
+
+_UUID = re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b")
+_MAC = re.compile(
+    r"(?<![0-9a-fA-F:])(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}(?:(?::[0-9a-fA-F]{2}){2,14})?(?![0-9a-fA-F:])"
+)
+_MAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\b")
+_IPV4 = re.compile(r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.])")
+_IPV6 = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){3,7}(?::[0-9a-fA-F]{1,4}|[0-9a-fA-F]{1,4})(?:%\w{1,16})?(?![\w:])")
+_SERIAL = re.compile(
+    r"(?i)(?P<before>\b(?:serial(?: ?number| no\.?)?|S/N|sn|wwn|wwid|asset tag|LUN id|IMEI)\s{0,8}[:=#]\s{0,8})"
+    r"(?P<value>[\w.+/-]{3,64})"
+)
+_WWN = re.compile(r"\b(?:naa\.|eui\.|wwn-0x)[0-9a-fA-F]{16,32}\b")
+_USER_WORDS = re.compile(
+    r"(?P<before>\b(?:user(?:name)?|USER|LOGNAME|ruser|for user|of user)[ =:]{1,3}|/home/|\\Users\\|/Users/)"
+    r"(?P<value>[\w.-]{1,64})"
+)
+_HOST_WORDS = re.compile(
+    r"(?P<before>(?:[Hh]ostname|HOSTNAME|Set hostname to|nodename|systemd\.hostname)[ =:]{1,3}<?)"
+    r"(?P<value>[\w.-]{1,253})"
+)
+_BUILDER = re.compile(
+    r"(?P<before>Linux version \S{1,80} \()(?P<user>[^@()\s]{1,64})@(?P<host>[^()\s]{1,253})(?P<after>\))"
+)
+_SYSLOG = re.compile(
+    r"^(?P<before>(?:[>|] ?)*"
+    r"(?:[A-Z][a-z]{2} [ 0-9]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,]{8,20}(?:Z|[+-]\d\d:?\d\d)) )"
+    r"(?P<value>[\w.-]{1,253})(?P<after> [\w./@-]{1,64}(?:\[\d+\])?:)"
+)
+_ALWAYS = (("uuid", _UUID), ("wwn", _WWN), ("mac", _MAC), ("mail", _MAIL), ("ip", _IPV4), ("ip", _IPV6))
+_NO_NAMES = {
+    "root",
+    "kernel",
+    "localhost",
+    "ttyS0",
+    "systemd",
+    "session",
+    "the",
+    "none",
+    "and",
+    "name",
+    "namespace",
+    "mode",
+}
+
+
+class Redactor:
+    """Stand-ins for the words that were met: `host-1`, `user-2`, the same for the same word."""
+
+    def __init__(self) -> None:
+        self._stand_ins: dict[str, dict[str, str]] = {}
+        self._names: dict[str, str] = {}
+
+    def line(self, line: str) -> str:
+        """`line` without names and numbers of one person or machine."""
+        line = _BUILDER.sub(lambda m: f"{m['before']}user@host{m['after']}", line)
+        line = _SYSLOG.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}{m['after']}", line)
+        line = _HOST_WORDS.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}", line)
+        line = _USER_WORDS.sub(lambda m: f"{m['before']}{self._name('user', m['value'])}", line)
+        line = _SERIAL.sub(lambda m: f"{m['before']}{self._stand_in('serial', m['value'])}", line)
+        for kind, pattern in _ALWAYS:
+            line = pattern.sub(partial(self._stand_in_of, kind), line)
+        for name, stand_in in self._names.items():
+            if name in line:
+                line = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", stand_in, line)
+        return line
+
+    def _name(self, kind: str, word: str) -> str:
+        """The stand-in of a name, which is then looked for everywhere."""
+        if word in _NO_NAMES or word.isdigit() or re.fullmatch(r"(?:host|user)-\d+", word):
+            return word
+        self._names[word] = self._stand_in(kind, word)
+        return self._names[word]
+
+    def _stand_in_of(self, kind: str, found: re.Match[str]) -> str:
+        return self._stand_in(kind, found[0])
+
+    def _stand_in(self, kind: str, word: str) -> str:
+        known = self._stand_ins.setdefault(kind, {})
+        return known.setdefault(word.lower(), f"{kind}-{len(known) + 1}")
+
+
+def redacted(source: str | os.PathLike[str] | BinaryIO) -> Iterator[str]:
+    """The lines of a log, decoded, without what names a person or a single machine; MapError for one that is no text.
+
+    It knows what is listed above and no more: what a driver prints in its own words may remain, so look at it before
+    it is sent.
+    """
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as file:
+            yield from redacted(file)
+        return
+    redactor = Redactor()
+    try:
+        with decoded(source) as text:
+            for _, line in cleaned(numbered_lines(text)):
+                yield printable(redactor.line(line))
+    except MapError as error:
+        raise MapError(f"<input>:{error}") from None
+
+
+def redacted_text(text: str) -> str:
+    """`redacted` for a text in memory."""
+    return "".join(f"{line}\n" for line in redacted(io.BytesIO(text.encode("utf-8", "surrogateescape"))))
