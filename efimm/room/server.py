@@ -125,9 +125,16 @@ class Pages(StaticFileHandler):
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """One piece of the file; whoever is slow to take it loses the turn, and is sent the rest all the same."""
         sent = super().flush(include_footers)
+        return sent if include_footers else asyncio.ensure_future(self._taken(sent))
+
+    async def _taken(self, sent: asyncio.Future[None]) -> None:
+        """Wait until a piece was taken, and let others have the loop even where that was at once."""
         late = asyncio.get_running_loop().call_later(PATIENCE, self._give_the_turn_back)
-        sent.add_done_callback(lambda _: late.cancel())
-        return sent
+        await asyncio.sleep(0)
+        try:
+            await sent
+        finally:
+            late.cancel()
 
     def _give_the_turn_back(self) -> None:
         if self.has_turn:
