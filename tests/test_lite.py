@@ -27,7 +27,7 @@ ALL = [path.relative_to(notebooks_folder()).as_posix() for path in shipped()]
 EVERY_TIME = ["06-pgd-list.ipynb"]
 WHEELS = os.environ.get("EFIMM_PYODIDE_WHEELS")  # a folder with Pyodide's numpy and matplotlib, to run 13 whole
 CUT_OFF = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-PATIENCE = 300_000  # milliseconds, for one notebook: Python starts in the browser each time
+PATIENCE = 800_000  # milliseconds, for one notebook: Python starts in the browser each time
 NO_STACKS = "--js-flags=--no-experimental-wasm-jspi --no-wasm-jspi"
 COMPILED = ("numpy", "np.", "matplotlib", "plt.", "plots", "batch", "arrays", "figure(")
 

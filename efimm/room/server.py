@@ -34,6 +34,9 @@ STATIC = Path(__file__).parent / "static"
 ROOM_JS = '<script src="/-/room.js" defer></script>'
 BACKLOG = 1024  # connections that wait to be taken: sixty laptops with six each come at once
 LONGEST_BODY = 1024
+# So few files are sent at a time: between two votes the loop looks at each of them.  Who takes longer over a piece than
+# PATIENCE (seconds) is slow by himself, keeps nobody waiting, and no longer counts.
+FILES_AT_A_TIME, PATIENCE = 16, 0.5
 VOTES_AT_ONCE, VOTES_PER_SECOND = 20, 2  # of one participant
 # Not asked of the system: on Windows the registry may say anything of .js.
 TYPES = {
@@ -67,6 +70,7 @@ class Room:
     packed: Path
     votes: Votes
     address: str = ""
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILES_AT_A_TIME))
     hidden: bool = False  # the answers stay covered until the reveal
     instructor: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     projector: str = field(default_factory=lambda: secrets.token_urlsafe(12))
@@ -97,7 +101,7 @@ def _pack(path: Path, to: Path) -> None:
     if path.suffix == ".html":
         content = content.replace(b"</head>", f"{ROOM_JS}</head>".encode(), 1)
         to.write_bytes(content)
-    to.with_name(f"{to.name}.gz").write_bytes(gzip.compress(content, 6, mtime=0))
+    to.with_name(f"{to.name}.gz").write_bytes(gzip.compress(content, 9, mtime=0))
 
 
 class Pages(StaticFileHandler):
@@ -107,6 +111,35 @@ class Pages(StaticFileHandler):
         """Serve `room`."""
         super().initialize(str(room.site), default_filename="index.html")
         self.packed, self.suffix, self.zipped = room.packed, "", False
+        self.turns, self.has_turn = room.turns, False
+
+    async def get(self, path: str, include_body: bool = True) -> None:
+        """Send a file when it is its turn."""
+        await self.turns.acquire()
+        self.has_turn = True
+        try:
+            await super().get(path, include_body)
+        finally:
+            self._give_the_turn_back()
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+        """One piece of the file; whoever is slow to take it loses the turn, and is sent the rest all the same."""
+        sent = super().flush(include_footers)
+        return sent if include_footers else asyncio.ensure_future(self._taken(sent))
+
+    async def _taken(self, sent: asyncio.Future[None]) -> None:
+        """Wait until a piece was taken, and let others have the loop even where that was at once."""
+        late = asyncio.get_running_loop().call_later(PATIENCE, self._give_the_turn_back)
+        await asyncio.sleep(0)
+        try:
+            await sent
+        finally:
+            late.cancel()
+
+    def _give_the_turn_back(self) -> None:
+        if self.has_turn:
+            self.has_turn = False
+            self.turns.release()
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
         """The file to send; tornado has seen to it that it lies within the site."""
@@ -162,6 +195,11 @@ class Answer(RequestHandler):
         error = details.get("exc_info", (None, None))[1]
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish((isinstance(error, HTTPError) and error.log_message) or self._reason)
+
+    def log_exception(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Nothing for what a visitor did wrong: the terminal belongs to the one who leads the room."""
+        if not isinstance(error, HTTPError):
+            super().log_exception(kind, error, traceback)
 
     def sent(self) -> dict[str, str]:
         """The body: a flat JSON object of texts.  A form of another web site cannot send this type."""
