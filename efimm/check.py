@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from .diagnosis import Diagnosis, diagnose
 from .kernels import KERNELS
 from .linux import Kernel, KernelError
-from .machines import Machine, MachineError, data_files, machine
+from .machines import Machine, MachineError, data_files, machine, size
 from .maps.boots import NoMapError
 from .maps.cmdline import efi_options
 from .maps.contradictions import Contradiction, contradictions
@@ -28,7 +28,6 @@ from .maps.lists import FoundList
 from .run import Outcome, run
 from .text import COLUMNS, gib, notes, table, verdict_line
 from .uefi.memmap import MemoryMap
-from .units import size
 from .x86.memory import PAGE_SIZE
 
 PART = 512 << 30  # as much as one top-level entry covers

@@ -13,9 +13,9 @@ from typing import Any
 from .maps.entries import E820_WORDS
 from .maps.oops import Oops
 from .uefi.memmap import EfiMemoryType, MemoryMap
+from .x86.cpu import CR4_LA57
 from .x86.modes import LONG4, LONG5, NX, P, PagingMode
 from .x86.paging import Entry
-from .x86.registers import CR4_LA57
 
 LINE = 512 << 30
 LOWER_HALF = 1 << 47

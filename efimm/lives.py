@@ -19,8 +19,8 @@ from .machines import Machine, machine
 from .run import boot, enter, find_kernel
 from .text import map_title
 from .trace import Fault
-from .units import GIB
 from .x86 import LONG4, PageTable, PagingMode, PhysMemory
+from .x86.memory import GIB
 
 _DEVICE, _DEVICE_SIZE = 0xFEC0_0000, 4096
 _NEW_VMALLOC_32 = 0xFC00_0000

@@ -17,9 +17,8 @@ from .linux.vmalloc import ioremap
 from .machines import machine
 from .run import Outcome, boot, call_again, enter
 from .uefi.firmwares import FIRMWARES
-from .units import GIB
-from .x86.memory import PAGE_SHIFT, PAGE_SIZE
-from .x86.registers import CR4_LASS, CR4_SMAP
+from .x86.cpu import CR4_LASS, CR4_SMAP
+from .x86.memory import GIB, PAGE_SHIFT, PAGE_SIZE
 
 LINE = 512 << 30  # where the second top-level entry begins
 DEVICE = 0xFEC0_0000

@@ -87,7 +87,7 @@ def read_a_size(data: bytes) -> None:
 def read_an_answer(data: bytes) -> None:
     """Bytes as an answer to a question: never an error, and right only for the right number."""
     from efimm.exercises.answers import Question
-    from efimm.units import number
+    from efimm.machines import number
 
     typed = data.decode("utf-8", "replace")
     assert Question("?", 272).check(typed).right == (number(typed) == 272)

@@ -13,9 +13,8 @@ import efimm
 from efimm.linux.layout import PAGE_OFFSET
 from efimm.trace import Trace
 from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Cpu, PageFault, PagingMode, PhysMemory, walk
+from efimm.x86.cpu import CR4_SMAP, CR4_SMEP, FETCH, READ, WRITE, Request
 from efimm.x86.memory import TableRun
-from efimm.x86.registers import CR4_SMAP, CR4_SMEP
-from efimm.x86.rights import FETCH, READ, WRITE, Request
 
 np = pytest.importorskip("numpy")
 batch = pytest.importorskip("efimm.x86.batch")

@@ -13,7 +13,7 @@ from efimm import locks
 from efimm.claims import CLAIMS, overview, report
 from efimm.claims.pointer import not_mapped_to_itself
 from efimm.linux import Linux
-from efimm.linux.realmode import write_real_mode_header
+from efimm.linux.setup import write_real_mode_header
 from efimm.linux.state import Mm
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}

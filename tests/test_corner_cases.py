@@ -28,7 +28,7 @@ from efimm.x86 import (
     walk,
 )
 from efimm.x86.batch import translate
-from efimm.x86.rights import FETCH, READ, WRITE, Request
+from efimm.x86.cpu import FETCH, READ, WRITE, Request
 
 T0, T1, T2, T3, T4 = 0x1_0000, 0x1_1000, 0x1_2000, 0x1_3000, 0x1_4000  # the tables, from the top
 DATA = 0xC0_0000_0000

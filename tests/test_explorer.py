@@ -16,10 +16,9 @@ from efimm.show.explorer.scene import cell_rows, draw
 from efimm.show.explorer.widget import CODE, DATA, LARGE, MODES, READ_ONLY, WRONG, sample_tables, source_of
 from efimm.trace import Trace
 from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Cpu, GeneralProtection, PageFault, walk
+from efimm.x86.cpu import CR0_WP, CR4_SMAP, CR4_SMEP, EFER_NXE, Request
 from efimm.x86.fields import address_fields, code_fields, entry_fields
 from efimm.x86.modes import ADDRESS_MASK, NX, PS, P, pdpte_reserved, reserved_masks
-from efimm.x86.registers import CR0_WP, CR4_SMAP, CR4_SMEP, EFER_NXE
-from efimm.x86.rights import Request
 
 PAGED = [mode for mode in MODES if mode.levels]
 LEVELS = [(mode, depth) for mode in PAGED for depth in range(len(mode.levels))]

@@ -19,10 +19,10 @@ from efimm.linux import KernelError
 from efimm.linux.direct_map import arch_add_memory, init_memory_mapping, one_block_3_5
 from efimm.linux.page_alloc import alloc_pages
 from efimm.linux.pgtable import pgd_alloc
-from efimm.linux.realmode import do_boot_cpu
+from efimm.linux.setup import do_boot_cpu
 from efimm.scenarios import Scenario, after_kexec
 from efimm.trials import gauntlet
-from efimm.uefi import switch
+from efimm.uefi import firmwares
 from efimm.uefi.firmwares import EDK2
 from efimm.uefi.memmap import E820Entry, E820Type
 from efimm.x86 import LONG4, PageTable
@@ -79,7 +79,7 @@ def reads_in_the_switch(address: int) -> efimm.uefi.runtime.FirmwareKind:
 
     def set_virtual_address_map(firmware, cpu, *arguments):  # type: ignore[no-untyped-def]
         cpu.read(address, 8)
-        return switch.set_virtual_address_map(firmware, cpu, *arguments)
+        return firmwares.set_virtual_address_map(firmware, cpu, *arguments)
 
     return replace(EDK2, name="reads in the switch", set_virtual_address_map=set_virtual_address_map)
 

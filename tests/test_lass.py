@@ -7,7 +7,7 @@ import pytest
 import efimm
 from efimm.trace import Trace
 from efimm.x86 import Cpu, GeneralProtection, PhysMemory
-from efimm.x86.registers import CR4_LASS, CR4_SMAP
+from efimm.x86.cpu import CR4_LASS, CR4_SMAP
 
 LOW, HIGH = 0x1000, 0xFFFF_8000_0000_1000
 

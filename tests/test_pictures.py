@@ -15,6 +15,7 @@ import efimm
 from efimm.exercises.answers import Feedback, Question
 from efimm.linux.efi_map import early_code_mapping_set_exec
 from efimm.linux.layout import PAGE_OFFSET
+from efimm.machines import number
 from efimm.show.drawing.pack import unpacked
 from efimm.show.drawing.shapes import Circle, Path, Rect, Text
 from efimm.show.drawing.styles import css
@@ -24,7 +25,6 @@ from efimm.show.ram.scene import draw, picture, places
 from efimm.show.ram.slider import STOPS
 from efimm.show.ram.state import block_rows, describe, slot_rows, state_of, twin
 from efimm.trace import EntryWrite, LoadCr3
-from efimm.units import number
 
 KERNELS = ("3.5", "va-patch", "hpa-sync")
 LINE = 512 << 30

@@ -39,8 +39,8 @@ from unicorn_mmu import (
 from efimm.trace import Trace
 from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, Cpu, GeneralProtection, PageFault, PagingMode, PhysMemory
 from efimm.x86.batch import translate
+from efimm.x86.cpu import Request
 from efimm.x86.modes import PCD, PS, PWT, A, P
-from efimm.x86.rights import Request
 
 MODES = (LONG4, LONG5, PAE, LEGACY, LEGACY_4K)
 ALL_SWITCHES = (

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efimm.x86.memory import PhysMemory, TableRun
-from efimm.x86.tablearea import TableArea
+from efimm.x86.memory import PhysMemory, TableArea, TableRun
 
 PAGE = 4096
 LAST = (1 << 52) - PAGE

@@ -8,7 +8,7 @@ from ..locks import HISTORIES, search_history
 from ..machines import machine
 from ..run import boot
 from ..trace import Lock
-from ..units import GIB
+from ..x86.memory import GIB
 from .claim import Finding, Kernels, holds, holds_where
 
 

@@ -8,15 +8,14 @@ from ..linux import Kernel, Linux
 from ..linux.direct_map import arch_add_memory
 from ..linux.i386.vmalloc import ioremap as ioremap_32
 from ..linux.pgtable import pgd_alloc, stale_slots
-from ..linux.realmode import do_boot_cpu
+from ..linux.setup import do_boot_cpu
 from ..linux.state import Linux32, Mm
 from ..linux.vmalloc import ioremap
 from ..machines import machine
 from ..run import boot, run
 from ..scenarios import after_kexec
-from ..units import GIB
 from ..x86 import PageFault, PageTable, walk
-from ..x86.memory import PAGE_SIZE
+from ..x86.memory import GIB, PAGE_SIZE
 from .claim import Finding, Kernels, holds, holds_where, opinion
 from .pointer import LINE, identity_bytes
 

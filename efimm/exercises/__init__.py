@@ -16,7 +16,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from ..units import number
+from ..machines import number
 from .answers import Feedback, NotYet, Question
 from .catalog import CATALOG, Exercise, Task
 

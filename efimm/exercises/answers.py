@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from textwrap import fill
 from typing import Any
 
-from ..units import number
+from ..machines import number
 
 Value = int | str
 Answer = Value | Callable[[], Value]

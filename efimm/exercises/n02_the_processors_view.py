@@ -10,9 +10,9 @@ from random import Random
 from ..machines import MAXPHYADDR, PAGE_SIZES, machine, table_files
 from ..run import boot
 from ..x86 import LONG4, LONG5, PagingMode, PhysMemory, Walk, load_tables, mapped_ranges, walk
+from ..x86.cpu import FETCH, PF_INSTR, PF_PROT, PF_RSVD, PF_USER, PF_WRITE, READ, WRITE, Request
 from ..x86.modes import NX, PS, RW, US, A, D, P
 from ..x86.ranges import MappedRange
-from ..x86.rights import FETCH, PF_INSTR, PF_PROT, PF_RSVD, PF_USER, PF_WRITE, READ, WRITE, Request
 from .answers import Question
 from .catalog import asks, wants
 from .small_tables import FIRST_TABLE

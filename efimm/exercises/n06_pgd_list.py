@@ -19,7 +19,7 @@ from ..locks.histories import no_page_table_lock, no_pgd_lock, spin_lock_irqsave
 from ..machines import machine
 from ..run import boot
 from ..trace import EntryWrite, Lock
-from ..units import GIB
+from ..x86.memory import GIB
 from .answers import Question
 from .catalog import asks, wants
 

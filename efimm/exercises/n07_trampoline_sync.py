@@ -11,8 +11,8 @@ from ..linux.layout import PGDIR_SIZE
 from ..machines import machine
 from ..policies import compare_policies
 from ..run import boot
-from ..units import GIB
 from ..x86 import Entry, mapped_ranges
+from ..x86.memory import GIB
 from .answers import Question
 from .catalog import asks, wants
 

@@ -16,8 +16,8 @@ from ..trace import Trace
 from ..uefi import EfiMemoryType
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import e820_from_efi
-from ..units import GIB
 from ..x86 import Entry, PageTable, load_tables, mapped_ranges
+from ..x86.memory import GIB
 from ..x86.modes import RW, US, A, D, P
 from ..x86.ranges import MappedRange
 from .answers import Question

@@ -21,8 +21,7 @@ from ..linux.vmalloc import ioremap
 from ..machines import Machine, machine
 from ..run import at_call, boot, enter, run
 from ..trace import EntryWrite
-from ..units import GIB
-from ..x86.memory import PAGE_SIZE
+from ..x86.memory import GIB, PAGE_SIZE
 from .answers import Question
 from .catalog import asks, wants
 from .small_tables import not_identical

@@ -9,8 +9,8 @@ from ..linux import Linux, efi_enter_virtual_mode
 from ..linux.layout import PGDIR_SIZE
 from ..machines import MAXPHYADDR, PAGE_SIZES, machine
 from ..run import boot, run
-from ..units import GIB
 from ..x86 import PageTable, PhysMemory, mapped_ranges, walk
+from ..x86.memory import GIB
 from .answers import Question
 from .catalog import asks, wants
 from .small_tables import lifted

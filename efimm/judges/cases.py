@@ -14,9 +14,9 @@ from ..kernels import KERNELS, hpa_sync, v3_5, va_patch
 from ..linux import Kernel, Linux
 from ..linux.page_alloc import alloc_pages
 from ..machines import parse_size
-from ..units import GIB
 from ..workers import processors
 from ..x86 import walk
+from ..x86.memory import GIB
 from ..x86.modes import LONG4, NX, PS, RW, US, A, D, P
 from .guest import TIMEOUT, Guest, Power
 from .handover import Handover

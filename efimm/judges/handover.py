@@ -13,10 +13,10 @@ from ..linux import Kernel, Linux
 from ..machines import Machine
 from ..run import Outcome, boot, enter
 from ..uefi import EfiStatus, Firmware
-from ..uefi.tables import SERVICES
+from ..uefi.image import SERVICES
 from ..x86 import Cpu, GeneralProtection, PageFault
+from ..x86.cpu import CR0_PG
 from ..x86.memory import PAGE_MASK
-from ..x86.registers import CR0_PG
 from .host import JudgeError
 from .tables import Moment, reachable
 

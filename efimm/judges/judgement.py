@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..uefi import EfiStatus
-from ..x86.rights import PF_PROT, PF_RSVD
+from ..x86.cpu import PF_PROT, PF_RSVD
 from .guest import Guest
 from .handover import Handover
 from .request import Prediction, Question

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ..units import GIB
+from ..x86.memory import GIB
 from .host import QEMU, FirmwareImage
 
 VENDORS = {"intel": "GenuineIntel", "amd": "AuthenticAMD"}

@@ -14,7 +14,7 @@ from ..linux import Kernel
 from ..machines import MAXPHYADDR, machine
 from ..run import find_kernel
 from ..uefi.memmap import EfiMemoryDescriptor
-from ..units import GIB
+from ..x86.memory import GIB
 from .build import source_hash
 from .guest import TIMEOUT, Guest, Power, boot
 from .handover import Handover, hand_over

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Final, Literal, Protocol
 
 from ..x86 import Walk, walk
+from ..x86.cpu import CR0_PG, Registers
 from ..x86.memory import PAGE_MASK, PAGE_SIZE, PhysMemory
 from ..x86.modes import ADDRESS_MASK, P, PagingMode, reserved_masks
-from ..x86.registers import CR0_PG, Registers
 from .host import JudgeError
 
 MOST_TABLES = 8192

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap, e820_from_efi
-from ..units import GIB
+from ..x86.memory import GIB
 from .guest import Guest
 from .host import JudgeError
 

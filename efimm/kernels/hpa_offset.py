@@ -20,7 +20,7 @@ from ..linux import efi
 from ..linux.efi import get_systab_virt_addr, should_map_region
 from ..linux.efi_map import map_region, old_map_region, runtime_code_page_mkexec, writable_and_executable
 from ..linux.layout import MAX_PHYSMEM_BITS, pgd_index
-from ..linux.realmode import trampoline_cr3
+from ..linux.setup import trampoline_cr3
 from ..linux.state import Linux
 from ..uefi import EfiStatus
 from ..uefi.memmap import EfiMemoryDescriptor, EfiMemoryType

@@ -27,7 +27,7 @@ from dataclasses import replace
 
 from ..linux.efi_map import early_code_mapping_set_exec
 from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, pgd_address, pgd_index
-from ..linux.realmode import trampoline_cr3, write_real_mode_header
+from ..linux.setup import trampoline_cr3, write_real_mode_header
 from ..linux.state import Linux, Linux32
 from . import v3_5
 

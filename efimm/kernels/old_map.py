@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from ..linux import efi_map
 from ..linux.layout import V4_9_LAYOUT
-from ..linux.realmode import trampoline_pgd_entry, write_real_mode_header
+from ..linux.setup import trampoline_pgd_entry, write_real_mode_header
 from ..linux.state import Linux
 from ..uefi.memmap import EfiMemoryDescriptor
 from . import v3_8, v4_6

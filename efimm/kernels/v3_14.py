@@ -21,7 +21,7 @@ from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables
 from ..linux.i386.efi import map_region
 from ..linux.layout import PGDIR_SIZE, pgd_index
-from ..linux.realmode import trampoline_cr3, write_real_mode_header
+from ..linux.setup import trampoline_cr3, write_real_mode_header
 from ..linux.state import Linux, Linux32
 from ..uefi import EfiStatus
 from ..uefi.memmap import EfiMemoryDescriptor

@@ -14,15 +14,14 @@ from contextlib import contextmanager
 from ..linux import efi, setup
 from ..linux.direct_map import init_memory_mapping, one_block_3_5
 from ..linux.efi_map import early_code_mapping_set_exec, old_map_regions, runtime_code_page_mkexec
-from ..linux.head import KernelImage
 from ..linux.i386.efi import efi_map_regions as efi_map_regions_32
-from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, pgd_index
+from ..linux.layout import KERNPG_TABLE, PAGE_TABLE, PGDIR_SIZE, V3_5_LAYOUT, KernelImage, pgd_index
 from ..linux.pageattr import kernel_map_pages_in_pgd
 from ..linux.pgtable import clone_pgd_range
-from ..linux.pti import set_pgd
-from ..linux.realmode import write_real_mode_header
+from ..linux.setup import write_real_mode_header
 from ..linux.smp import SpinLock
 from ..linux.state import Kernel, Kernel32, KnownBug, Linux, Linux32, Mm
+from ..linux.tables import set_pgd
 from ..uefi.memmap import EfiMemoryDescriptor
 from ..x86 import Entry, PageTable
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE

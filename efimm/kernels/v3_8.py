@@ -13,11 +13,10 @@ from dataclasses import replace
 
 from ..linux.direct_map import init_memory_mapping, one_block_3_8
 from ..linux.efi_map import early_code_mapping_set_exec
-from ..linux.head import KernelImage
-from ..linux.layout import PGDIR_SIZE, pgd_index
-from ..linux.pti import set_pgd
+from ..linux.layout import PGDIR_SIZE, KernelImage, pgd_index
 from ..linux.setup import FOUR_GIB
 from ..linux.state import Linux
+from ..linux.tables import set_pgd
 from ..x86.memory import PAGE_SHIFT
 from . import v3_5
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, pgd_index
-from ..linux.realmode import trampoline_cr3, write_real_mode_header
+from ..linux.setup import trampoline_cr3, write_real_mode_header
 from ..linux.state import KnownBug, Linux
 from ..x86.memory import PAGE_SHIFT
 from . import v3_5, v3_8

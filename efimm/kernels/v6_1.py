@@ -14,10 +14,9 @@ from dataclasses import replace
 from ..linux import efi, efi_map, setup
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_executable
-from ..linux.head import KernelImage
-from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, V6_1_LAYOUT, pgd_index
+from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, V6_1_LAYOUT, KernelImage, pgd_index
 from ..linux.page_alloc import alloc_pages
-from ..linux.realmode import trampoline_pgd_entry, write_real_mode_header
+from ..linux.setup import trampoline_pgd_entry, write_real_mode_header
 from ..linux.state import Linux
 from ..uefi import EfiStatus
 from ..uefi.memmap import DESCRIPTOR_SIZE, EFI_MEMORY_RO, EFI_MEMORY_XP, EfiMemoryDescriptor, EfiMemoryType

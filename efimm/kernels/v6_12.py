@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from ..linux.head import KernelImage
+from ..linux.layout import KernelImage
 from ..linux.pageattr import kernel_map_pages_in_pgd
 from ..x86.modes import NX, RW, D
 from . import v6_1

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..linux.head import KernelImage
+from ..linux.layout import KernelImage
 from ..linux.state import Linux
 from ..x86 import PageTable
-from ..x86.registers import CR4_LASS
+from ..x86.cpu import CR4_LASS
 from . import v4_6, v6_1, v6_12
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from ..x86.modes import LONG4, NX, PCD, PS, RW, US, A, D, G, P, PagingMode
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory
+from ..x86.modes import ADDRESS_MASK, LONG4, NX, PCD, PS, RW, US, A, D, G, P, PagingMode
 
 PGDIR_SHIFT, PUD_SHIFT, PMD_SHIFT = 39, 30, 21
 PGDIR_SIZE, PUD_SIZE, PMD_SIZE = 1 << PGDIR_SHIFT, 1 << PUD_SHIFT, 1 << PMD_SHIFT
@@ -119,6 +119,54 @@ class Layout:
         return replace(
             self, page_offset=page_offset, regions=(*(each for each in moved if each.start < each.end), *rest)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class KernelImage:
+    """Physical addresses in one build of a kernel; another build has others, and nothing depends on them.
+
+    `level3_ident_pgt` and `level2_ident_pgt`, the static tables of the first GiB of the direct map, are None where the
+    image has none in use: since 3.9 the direct map begins with empty tables.  `espfix` is CONFIG_X86_ESPFIX64 (and so
+    CONFIG_X86_16BIT): a build for virtual machines has it not, and nothing in that slot.
+    """
+
+    text: int
+    end: int
+    init_level4_pgt: int
+    level3_kernel_pgt: int
+    level2_kernel_pgt: int
+    level2_fixmap_pgt: int
+    level1_fixmap_pgt: int
+    init_stack_top: int
+    level3_ident_pgt: int | None = None
+    level2_ident_pgt: int | None = None
+    espfix: bool = False
+
+    def in_tables(self, memory: PhysMemory, init_top_pgt: int, phys_base: int) -> KernelImage:
+        """The same build where another boot had it, read off that boot's own tables: KASLR moves an image, too.
+
+        `memory` and `init_top_pgt` are what `x86.load_tables` gives of a capture; 4 levels.
+        """
+        moved = init_top_pgt - self.init_level4_pgt
+        level3 = _linked(memory, init_top_pgt, 511)
+        level2 = _linked(memory, level3, 510)
+        fixmap = _linked(memory, level3, 511)
+        used = [k for k in range(512) if memory.read_u64(level2 + 8 * k)]
+        return replace(
+            self,
+            text=(used[0] << PMD_SHIFT) + phys_base,
+            end=(used[-1] + 1 << PMD_SHIFT) + phys_base,
+            init_level4_pgt=init_top_pgt,
+            level3_kernel_pgt=level3,
+            level2_kernel_pgt=level2,
+            level2_fixmap_pgt=fixmap,
+            level1_fixmap_pgt=_linked(memory, fixmap, 506),
+            init_stack_top=self.init_stack_top + moved,
+        )
+
+
+def _linked(memory: PhysMemory, table: int, index: int) -> int:
+    return memory.read_u64(table + 8 * index) & ADDRESS_MASK
 
 
 V3_5_LAYOUT = Layout(

@@ -1,6 +1,15 @@
 """From power-on to the moment before efi_enter_virtual_mode, and the steps that a kernel's own setup_arch is made of.
 
 Source: arch/x86/kernel/setup.c and init/main.c, v3.5 (x86-64).  One processor.
+
+The page tables that a kernel image brings along, as they are once boot no longer needs the low ones.
+
+Source: arch/x86/kernel/head_64.S and head64.c (zap_identity_mappings), v3.5 and v6.1.
+
+The real-mode blob below 1 MiB, which brings up other processors and owns `trampoline_pgd`.
+
+Source: arch/x86/realmode/init.c, realmode.h and rm/trampoline_64.S, v3.5.  `real_mode_header->trampoline_pgd` is a
+u32: a starting processor loads CR3 in 32-bit mode, so the table must lie below 4 GiB.
 """
 
 from __future__ import annotations
@@ -11,13 +20,108 @@ from ..uefi.firmwares import find_firmware
 from ..uefi.runtime import Firmware
 from ..x86 import Cpu, PageTable, PhysMemory
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from .head import load_kernel_image
-from .layout import MAX_ARCH_PFN, Layout
+from .layout import (
+    KERNPG_TABLE,
+    MAX_ARCH_PFN,
+    PAGE_KERNEL_LARGE_EXEC,
+    PAGE_TABLE,
+    PMD_SHIFT,
+    PMD_SIZE,
+    PUD_SHIFT,
+    START_KERNEL_MAP,
+    KernelImage,
+    Layout,
+    pgd_index,
+)
 from .memblock import Memblock
-from .page_alloc import mem_init
-from .realmode import TRAMPOLINE_PGD, reserve_real_mode
+from .page_alloc import alloc_pages, mem_init
+from .pageattr import set_memory_x
 from .state import Kernel, Linux, PgdList
 from .vmalloc import HPET_ADDRESS, ioremap, vmemmap_init, vmemmap_populate
+
+
+def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cpu: Cpu, trace: Trace) -> PageTable:
+    """Put the static tables into memory and CR3 on them; `init_level4_pgt`, which Linux also calls swapper_pg_dir.
+
+    Slot 0 is empty: zap_identity_mappings() has run.  cleanup_highmap() has left only the kernel's own pages in the
+    text mapping.  The early spare table and vsyscall pages are not here.
+    """
+
+    def table(pa: int, name: str) -> PageTable:
+        return PageTable(memory, pa, name, trace)
+
+    linked_at = image.text - layout.phys_base
+    text_pages = (image.end - image.text) >> PMD_SHIFT
+    level2_kernel_pgt = table(image.level2_kernel_pgt, "level2_kernel_pgt")
+    level2_kernel_pgt.fill(linked_at >> PMD_SHIFT, text_pages, image.text | PAGE_KERNEL_LARGE_EXEC, PMD_SIZE)
+    table(image.level2_fixmap_pgt, "level2_fixmap_pgt")[506] = image.level1_fixmap_pgt | PAGE_TABLE
+    level3_kernel_pgt = table(image.level3_kernel_pgt, "level3_kernel_pgt")
+    level3_kernel_pgt[510] = image.level2_kernel_pgt | KERNPG_TABLE
+    level3_kernel_pgt[511] = image.level2_fixmap_pgt | PAGE_TABLE
+    swapper_pg_dir = table(image.init_level4_pgt, "swapper_pg_dir")
+    if image.level3_ident_pgt is not None and image.level2_ident_pgt is not None:
+        table(image.level2_ident_pgt, "level2_ident_pgt").fill(0, 512, PAGE_KERNEL_LARGE_EXEC, PMD_SIZE)
+        table(image.level3_ident_pgt, "level3_ident_pgt")[0] = image.level2_ident_pgt | KERNPG_TABLE
+        swapper_pg_dir[layout.kernel_pgd_boundary] = image.level3_ident_pgt | KERNPG_TABLE
+    swapper_pg_dir[511] = image.level3_kernel_pgt | PAGE_TABLE
+    cpu.write_cr3(image.init_level4_pgt)
+    cpu.rsp = START_KERNEL_MAP + image.init_stack_top - layout.phys_base
+    cpu.rip = START_KERNEL_MAP + linked_at
+    return swapper_pg_dir
+
+
+# Size and place as printed by the 3.5.0 that we booted ("Base memory trampoline at [ffff880000099000] 99000 size
+# 24576"); that trampoline_pgd is the blob's last page, and the header's field at 20, are inferred.
+BLOB, BLOB_SIZE = 0x99000, 6 * PAGE_SIZE
+TRAMPOLINE_PGD = BLOB + BLOB_SIZE - PAGE_SIZE
+TRAMPOLINE_PGD_FIELD = BLOB + 20
+
+
+def reserve_real_mode(memblock: Memblock) -> None:
+    """Take the blob's memory out of what can be allocated."""
+    memblock.reserve(BLOB, BLOB + BLOB_SIZE)
+
+
+def write_real_mode_header(linux: Linux) -> None:
+    """Store the table's address where a starting processor will look for it: its low 32 bits."""
+    linux.memory.write(TRAMPOLINE_PGD_FIELD, (linux.trampoline_pgd.pa & 0xFFFF_FFFF).to_bytes(4, "little"))
+
+
+def trampoline_pgd_entry(linux: Linux) -> int:
+    """The direct map's first slot; under KASLR, when that is not 1:1, a table for the first GiB (init_trampoline).
+
+    Source: arch/x86/mm/kaslr.c, v4.9.
+    """
+    offset = linux.layout.page_offset
+    pgd = linux.swapper_pg_dir[pgd_index(offset)]
+    if linux.machine.kaslr is None:
+        return pgd
+    pud = PageTable(linux.memory, pgd.address, f"pud@{pgd.address:#x}", linux.trace)
+    page = alloc_pages(linux, 1) if linux.after_bootmem else linux.memblock.alloc(PAGE_SIZE)
+    pud_tramp = PageTable(linux.memory, page, "pud_page_tramp", linux.trace)
+    pud_tramp[0] = pud[offset >> PUD_SHIFT & 511]
+    return pud_tramp.pa | KERNPG_TABLE
+
+
+def trampoline_cr3(linux: Linux) -> int:
+    """The value a processor would load into CR3 from the header."""
+    return int.from_bytes(linux.memory.read(TRAMPOLINE_PGD_FIELD, 4), "little")
+
+
+def do_boot_cpu(linux: Linux) -> Cpu:
+    """Start another processor: it, when it has come from the blob to secondary_startup_64 in the kernel's text.
+
+    Raises PageFault where the table that the header names has no way there; without an IDT that is a triple fault, and
+    the machine resets.  Left out: the steps before paging, and the rest of what set_real_mode_permissions does.
+    """
+    set_memory_x(linux, linux.layout.phys_to_virt(BLOB), BLOB_SIZE // PAGE_SIZE)
+    cpu = Cpu(linux.memory, linux.trace, maxphyaddr=linux.machine.maxphyaddr)
+    cpu.write_cr3(trampoline_cr3(linux))
+    cpu.fetch(BLOB)
+    cpu.rip = START_KERNEL_MAP + linux.image.start - linux.layout.phys_base
+    cpu.fetch(cpu.rip)
+    return cpu
+
 
 FOUR_GIB = 1 << 32
 INITIALLY_MAPPED = 512 << 20

@@ -19,10 +19,9 @@ from ..trace import Trace
 from ..uefi.memmap import EfiMemoryDescriptor, MemoryMap
 from ..uefi.runtime import EfiStatus, Firmware
 from ..x86 import LONG4, Cpu, PageTable, PagingMode, PhysMemory, Walk
-from .head import KernelImage
 from .i386 import head as head_32
 from .i386.layout import Layout32
-from .layout import EFI_VA_START, Layout
+from .layout import EFI_VA_START, KernelImage, Layout
 from .memblock import Memblock
 from .smp import SpinLock
 

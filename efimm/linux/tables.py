@@ -6,6 +6,8 @@ and becomes bytes page by page.  `TableFiller` goes on where tables are.  The ru
 a table is filled further, a large page that is allowed is kept, one that is not allowed is split with its own
 protection, a present page stays.  The order in which table pages are taken differs from Linux where more than one level
 is new: here level by level.
+
+Writing a top-level entry of the kernel's table, with what page-table isolation adds to it (KPTI).
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from typing import NamedTuple
 
 from ..trace import Trace
 from ..x86 import PageTable
-from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory
-from ..x86.modes import ADDRESS_MASK, LONG4, PS, Level, P
-from ..x86.tablearea import Range, Segment, TableArea
-from .layout import PAGE_TABLE, PMD_SHIFT
+from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, Range, Segment, TableArea
+from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS, US, Level, P
+from .layout import PAGE_TABLE, PMD_SHIFT, PTRS_PER_PGD
+from .state import Linux
 
 _TABLE_BITS = 9
 
@@ -183,3 +185,15 @@ class TableFiller:
 
     def _view(self, table: int, level: Level) -> PageTable:
         return PageTable(self.memory, table, f"{level.name}@{table:#x}", self.trace)
+
+
+def set_pgd(linux: Linux, table: PageTable, index: int, entry: int) -> None:
+    """`table[index] = entry`; under KPTI an entry of the lower half that user mode may use is made not executable.
+
+    Source: __pti_set_user_pgtbl in arch/x86/mm/pti.c, v6.1.  KPTI came with 4.15 and went into older kernels'
+    updates, so any kernel may meet it here.  Left out: the second table, for user mode, that gets the entry too.
+    """
+    user = P | US
+    if linux.machine.kpti and index < PTRS_PER_PGD // 2 and entry & user == user:
+        entry |= NX
+    table[index] = entry

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 
 from ..files import replacing
-from ..units import GIB
 from ..x86 import PAE
 from ..x86.elfcore import EM_386, EM_X86_64, saved_extents, write_core
-from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
+from ..x86.memory import GIB, PAGE_SHIFT, PAGE_SIZE
 from .layout import START_KERNEL_MAP
 from .state import Linux, Linux32
 

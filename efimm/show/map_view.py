@@ -17,7 +17,7 @@ from ..linux.layout import PGDIR_SHIFT, PGDIR_SIZE
 from ..machines import load_map
 from ..text import map_title, slot_numbers, wrapped
 from ..uefi.memmap import E820Type, EfiMemoryType, MemoryMap
-from ..units import GIB
+from ..x86.memory import GIB
 from .drawing.frames import Frame, Frames
 from .drawing.kit import MARGIN, boxed, filled, fitted, heads, joined, legend, tick, ticks
 from .drawing.shapes import Path, Rect, Scene, Shape, Text, points

@@ -14,9 +14,8 @@ from enum import IntEnum
 
 from ..trace import Trace
 from ..x86 import Cpu, PhysMemory
-from .image import Layout, lay_out
+from .image import X64, Layout, TableLayout, lay_out
 from .memmap import EfiMemoryDescriptor, MemoryMap
-from .tables import X64, TableLayout
 
 _ERROR = 1 << 63
 

@@ -1,6 +1,6 @@
 """The processor: physical memory, page tables, and the accesses that they allow."""
 
-from .cpu import Cpu
+from .cpu import Cpu, Tlb, TlbEntry
 from .faults import GeneralProtection, PageFault
 from .memory import PhysMemory
 from .modes import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Level, PagingMode
@@ -8,7 +8,6 @@ from .pagewalk import Step, Walk, walk
 from .paging import Entry, PageTable
 from .ranges import MappedRange, mapped_ranges
 from .tablefile import load_tables
-from .tlb import Tlb, TlbEntry
 
 __all__ = [
     "LEGACY",

@@ -21,10 +21,10 @@ from .compiled import (
     UNKNOWN,
     CompiledTables,
 )
+from .cpu import FETCH, WRITE, Request
 from .memory import PHYSICAL_BITS, PhysMemory
 from .modes import ADDRESS_MASK, LONG4, PAGING_OFF, PagingMode
 from .pagewalk import walk
-from .rights import FETCH, WRITE, Request
 
 I32 = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]

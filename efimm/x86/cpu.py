@@ -3,20 +3,219 @@
 Looking (`walk`) is silent; an access here is an act.  It goes to the trace, it sets accessed and dirty bits in the
 tables' bytes, and it raises `PageFault` with the error code that the hardware would push.  A translation that was used
 is cached: it serves the next access to its page even where the tables say something else by then.
+
+What an access may do, and the error code of the page fault where it may not (SDM 3A, 4.6 and 4.7, recalled).
+
+The control registers that paging depends on: their bits, the mode they choose, and the values that are refused.
+
+Source: Intel SDM, volume 3A, sections 2.5 and 4.1 (recalled).
+
+The translation lookaside buffer: translations that were used, kept until something makes the processor forget them.
+
+Source: Intel SDM, volume 3A, section 4.10 (recalled).  A real TLB may forget any entry at any time; this one never does
+by itself, so that what *may* happen on a machine surely happens here.  Not modelled: paging-structure caches and PCIDs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from ..trace import Access, Fault, LoadCr3, TlbFlush, Trace
 from .faults import GeneralProtection, PageFault
 from .memory import PAGE_MASK, PAGE_SIZE, PhysMemory
-from .modes import LONG4, PAE, A, D, G, P, PagingMode, pdpte_reserved
+from .modes import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, A, D, G, P, PagingMode, pdpte_reserved
 from .pagewalk import Step, Walk, read_pdptes, walk
-from .registers import CR0_PG, CR0_WP, CR4_LASS, CR4_PGE, CR4_SMAP, CR4_SMEP, EFER_LMA, USUAL, Registers, check_cr3
-from .rights import FETCH, READ, WRITE, Request
-from .tlb import Tlb, TlbEntry
+
+READ, WRITE, FETCH = "read", "write", "fetch"
+
+# The bits of a page fault's error code; Linux's names.
+PF_PROT, PF_WRITE, PF_USER, PF_RSVD, PF_INSTR = 1, 2, 4, 8, 16
+
+
+class Rights(Protocol):
+    """What all levels of a translation allow together: a walk and a cached translation both say it."""
+
+    @property
+    def writable(self) -> bool:
+        """RW at every level."""
+
+    @property
+    def user(self) -> bool:
+        """US at every level."""
+
+    @property
+    def executable(self) -> bool:
+        """NX at no level."""
+
+
+class Request(NamedTuple):
+    """One access: its kind, who asks (`user`: CPL 3), and the processor's switches that bear on it.
+
+    `smap` is CR4.SMAP while EFLAGS.AC does not suspend it.
+    """
+
+    kind: str = READ
+    user: bool = False
+    wp: bool = True
+    nxe: bool = True
+    smep: bool = False
+    smap: bool = False
+
+    def allowed_by(self, rights: Rights) -> bool:
+        """True when the access may go on."""
+        if self.user and not rights.user:
+            return False
+        if not self.user and rights.user and (self.smep if self.kind == FETCH else self.smap):
+            return False
+        if self.kind == WRITE:
+            return rights.writable or not (self.user or self.wp)
+        return self.kind == READ or rights.executable
+
+    def error_code(self, problem: str) -> int:
+        """The error code when a walk ended with `problem`, or without one and the access is not allowed."""
+        code = PF_PROT if problem != "not present" else 0
+        code |= PF_RSVD if problem == "reserved bit" else 0
+        code |= PF_WRITE if self.kind == WRITE else 0
+        code |= PF_USER if self.user else 0
+        return code | (PF_INSTR if self.kind == FETCH and (self.nxe or self.smep) else 0)
+
+
+CR0_PE, CR0_WP, CR0_NW, CR0_CD, CR0_PG = (1 << bit for bit in (0, 16, 29, 30, 31))
+CR4_PSE, CR4_PAE, CR4_PGE, CR4_LA57, CR4_SMEP, CR4_SMAP = 1 << 4, 1 << 5, 1 << 7, 1 << 12, 1 << 20, 1 << 21
+CR4_LASS = 1 << 27
+EFER_LME, EFER_LMA, EFER_NXE = 1 << 8, 1 << 10, 1 << 11
+
+
+class Registers(NamedTuple):
+    """CR0, CR4 and EFER together: they choose the paging mode."""
+
+    cr0: int
+    cr4: int
+    efer: int
+
+    @property
+    def mode(self) -> PagingMode:
+        """The paging mode that these registers choose."""
+        if not self.cr0 & CR0_PG:
+            return PAGING_OFF
+        if not self.cr4 & CR4_PAE:
+            return LEGACY if self.cr4 & CR4_PSE else LEGACY_4K
+        if not self.efer & EFER_LME:
+            return PAE
+        return LONG5 if self.cr4 & CR4_LA57 else LONG4
+
+    @property
+    def nxe(self) -> bool:
+        """True where bit 63 of an entry means no-execute; legacy paging has no such bit."""
+        return bool(self.efer & EFER_NXE and self.cr4 & CR4_PAE)
+
+    def refusal(self, new: Registers) -> str:
+        """Why the processor answers the change to `new` with #GP; "" where it does not."""
+        paging = self.cr0 & new.cr0 & CR0_PG
+        if new.cr0 & CR0_PG and not new.cr0 & CR0_PE:
+            return "CR0.PG needs CR0.PE"
+        if paging and (self.efer ^ new.efer) & EFER_LME:
+            return "EFER.LME changed while CR0.PG is set"
+        if new.cr0 & CR0_PG and new.efer & EFER_LME and not new.cr4 & CR4_PAE:
+            return "long mode needs CR4.PAE"
+        if paging and new.efer & EFER_LME and (self.cr4 ^ new.cr4) & CR4_LA57:
+            return "CR4.LA57 changed in long mode"
+        return ""
+
+    def with_lma(self) -> Registers:
+        """The same, with EFER.LMA as the processor sets it: long mode is active while paging is on."""
+        active = self.cr0 & CR0_PG and self.efer & EFER_LME
+        return Registers(self.cr0, self.cr4, self.efer | EFER_LMA if active else self.efer & ~EFER_LMA)
+
+    def forgets_all(self, new: Registers) -> bool:
+        """True when the change to `new` makes the processor forget every translation, global ones too."""
+        cr4 = (self.cr4 ^ new.cr4) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57) | new.cr4 & ~self.cr4 & CR4_SMEP
+        return bool(cr4 or (self.cr0 ^ new.cr0) & CR0_PG)
+
+    def loads_pdptes(self, new: Registers) -> bool:
+        """True when the change to `new` makes the processor load PAE's four first entries again (SDM 3A, 4.4.1)."""
+        cr0, cr4 = CR0_CD | CR0_NW | CR0_PG, CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP
+        return bool((self.cr0 ^ new.cr0) & cr0 or (self.cr4 ^ new.cr4) & cr4)
+
+
+_BASE = CR0_PE | CR0_WP
+_LONG = EFER_LME | EFER_LMA | EFER_NXE
+
+# What an operating system has in the registers in each mode.
+USUAL = {
+    PAGING_OFF: Registers(_BASE, 0, 0),
+    LEGACY_4K: Registers(_BASE | CR0_PG, CR4_PGE, 0),
+    LEGACY: Registers(_BASE | CR0_PG, CR4_PSE | CR4_PGE, 0),
+    PAE: Registers(_BASE | CR0_PG, CR4_PAE | CR4_PGE, EFER_NXE),
+    LONG4: Registers(_BASE | CR0_PG, CR4_PAE | CR4_PGE, _LONG),
+    LONG5: Registers(_BASE | CR0_PG, CR4_PAE | CR4_PGE | CR4_LA57, _LONG),
+}
+
+
+def check_cr3(value: int, mode: PagingMode, maxphyaddr: int) -> None:
+    """Raise GeneralProtection where the processor does not take `value` for CR3."""
+    limit = maxphyaddr if mode in (LONG4, LONG5) else 32
+    if not 0 <= value < 1 << limit:
+        raise GeneralProtection(f"CR3 = {value:#x} has bits beyond {limit - 1}")
+
+
+@dataclass(frozen=True, slots=True)
+class TlbEntry:
+    """One cached translation: the page at `va` of `size` bytes is at `pa`, with the rights of all levels together."""
+
+    va: int
+    size: int
+    pa: int
+    writable: bool
+    user: bool
+    executable: bool
+    is_global: bool
+    dirty: bool
+
+    def translate(self, va: int) -> int:
+        """The physical address of `va`, which must lie in the page."""
+        return self.pa + va - self.va
+
+    def __str__(self) -> str:
+        rights = f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'}{'u' if self.user else '-'}"
+        return f"{self.va:#x} -> {self.pa:#x} {rights}{' global' if self.is_global else ''}"
+
+
+class Tlb:
+    """The cached translations of one processor, by page."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, dict[int, TlbEntry]] = {}
+
+    def __iter__(self) -> Iterator[TlbEntry]:
+        """Every cached translation, by address."""
+        return iter(sorted((entry for pages in self._pages.values() for entry in pages.values()), key=lambda e: e.va))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pages.values()))
+
+    def lookup(self, va: int) -> TlbEntry | None:
+        """The cached translation that covers `va`, or None."""
+        return next((pages[va & -size] for size, pages in self._pages.items() if va & -size in pages), None)
+
+    def insert(self, entry: TlbEntry) -> None:
+        """Cache `entry` in place of whatever covered its first byte."""
+        self.invalidate(entry.va)
+        self._pages.setdefault(entry.size, {})[entry.va] = entry
+
+    def invalidate(self, va: int) -> None:
+        """Forget the translation of the page that `va` lies in, a global one too."""
+        for size, pages in self._pages.items():
+            pages.pop(va & -size, None)
+
+    def flush(self, *, global_pages: bool) -> None:
+        """Forget every translation; those of global pages only when `global_pages` says so."""
+        for size, pages in self._pages.items():
+            kept = {} if global_pages else {va: entry for va, entry in pages.items() if entry.is_global}
+            self._pages[size] = kept
 
 
 class Cpu:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..units import size
+from ..machines import size
 from .memory import PAGE_SHIFT, PHYSICAL_BITS
 from .modes import PAE, PCD, PWT, Level, P, PagingMode
 from .pagewalk import Walk

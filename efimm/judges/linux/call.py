@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ...uefi.tables import NEVER_CONVERTED, RUNTIME_SERVICES_SIGNATURE, SERVICES, SYSTEM_TABLE_SIGNATURE, X64
+from ...uefi.image import NEVER_CONVERTED, RUNTIME_SERVICES_SIGNATURE, SERVICES, SYSTEM_TABLE_SIGNATURE, X64
+from ...x86.cpu import Registers
 from ...x86.memory import PAGE_SIZE
 from ...x86.modes import ADDRESS_MASK
-from ...x86.registers import Registers
 from ..host import JudgeError, qemu_version
 from ..qemu import ram_ranges
 from ..tables import Moment, reachable

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ...units import GIB
-from ...x86.memory import PAGE_SIZE
+from ...x86.memory import GIB, PAGE_SIZE
 from ..host import FirmwareImage, JudgeError
 from ..qemu import VENDORS, firmware_options, launched, phys_bits, ram_ranges
 from .gdb import Gdb

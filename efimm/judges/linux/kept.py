@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...x86 import LONG5, load_tables
-from ...x86.registers import Registers
+from ...x86.cpu import Registers
 from ...x86.tablefile import TABLES_JSON, save_tables
 from ..host import FirmwareImage, JudgeError
 from ..tables import Moment, reachable

@@ -8,7 +8,7 @@ from textwrap import wrap
 from ...text import COLUMNS, table
 from ...text import walk as walk_text
 from ...uefi import EfiMemoryType, EfiStatus
-from ...units import GIB
+from ...x86.memory import GIB
 from ..text import row
 from .facts import Facts, slots_in_words
 from .guest import LinuxGuest

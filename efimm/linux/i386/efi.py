@@ -10,8 +10,8 @@ from dataclasses import replace
 from ...machines import MachineError
 from ...uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_WB, EfiMemoryDescriptor, EfiMemoryType
 from ...uefi.runtime import EfiStatus
+from ...x86.cpu import CR0_PG
 from ...x86.memory import PAGE_SHIFT
-from ...x86.registers import CR0_PG
 from ..efi import (
     checked_pointer,
     checked_regions,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ...trace import Trace
 from ...x86 import PAE, Cpu, PageTable, PhysMemory
+from ...x86.cpu import USUAL
 from ...x86.memory import PAGE_SIZE
-from ...x86.registers import USUAL
 from .layout import PAGE_OFFSET, PDE_IDENT_ATTR, PGD_IDENT_ATTR, PTE_IDENT_ATTR, Layout32
 
 KERNEL_TEXT, INIT_END, KERNEL_END = 0x100_0000, 0x190_0000, 0x1A0_0000

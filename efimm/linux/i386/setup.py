@@ -8,8 +8,8 @@ from __future__ import annotations
 from ...machines import Machine
 from ...trace import Trace
 from ...uefi.firmwares import find_firmware
+from ...uefi.image import IA32
 from ...uefi.runtime import Firmware
-from ...uefi.tables import IA32
 from ...x86 import PAGING_OFF, Cpu, PhysMemory
 from ...x86.memory import PAGE_SHIFT, PAGE_SIZE
 from ..efi import efi_reserve_boot_services

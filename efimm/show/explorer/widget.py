@@ -14,8 +14,8 @@ from typing import Any
 import traitlets
 
 from ...linux import Linux
+from ...machines import number
 from ...run import Outcome
-from ...units import number
 from ...x86 import (
     LEGACY,
     LEGACY_4K,
@@ -31,10 +31,9 @@ from ...x86 import (
     Walk,
     walk,
 )
+from ...x86.cpu import CR0_WP, CR4_SMAP, CR4_SMEP, FETCH, READ, WRITE, Request
 from ...x86.memory import PAGE_SIZE, PHYSICAL_BITS
 from ...x86.modes import ADDRESS_MASK, NX, PS, RW, US, A, D, G, P
-from ...x86.registers import CR0_WP, CR4_SMAP, CR4_SMEP
-from ...x86.rights import FETCH, READ, WRITE, Request
 from ..drawing.frames import Widget, one_of, script
 from ..drawing.pack import Packer
 from .explained import Explained, describe, explain

@@ -18,8 +18,8 @@ from ...linux.layout import PGDIR_SHIFT, PGDIR_SIZE, pgd_address
 from ...run import Outcome
 from ...text import gib, ram_words, slot_numbers
 from ...uefi.memmap import DESCRIPTOR_SIZE
-from ...units import GIB
 from ...x86 import Entry
+from ...x86.memory import GIB
 from ..drawing.kit import MARGIN, WIDTH, boxed, filled, heads, joined, legend, tick, ticks
 from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, curve, points
 from ..drawing.svg import Picture

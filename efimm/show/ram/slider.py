@@ -16,12 +16,12 @@ from typing import Any
 import traitlets
 
 from ...linux.state import Kernel
-from ...machines import PAGE_SIZES, Machine, MachineError, load_map, machine, parse_address, parse_size
+from ...machines import PAGE_SIZES, Machine, MachineError, load_map, machine, parse_address, parse_size, short_size
 from ...maps.errors import shortened
 from ...run import Outcome, find_kernel, run
 from ...text import gib
 from ...uefi import MemoryMap
-from ...units import GIB, short_size
+from ...x86.memory import GIB
 from ..drawing.frames import Widget, one_of, script
 from ..drawing.kit import WIDTH
 from ..drawing.pack import Packer, packed
