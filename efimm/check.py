@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from .diagnosis import Diagnosis, diagnose
 from .kernels import KERNELS
 from .linux import Kernel, KernelError
-from .machines import Machine, MachineError, data_files, machine, size
+from .machines import Machine, MachineError, data_files, machine
 from .maps.boots import NoMapError
 from .maps.cmdline import efi_options
 from .maps.contradictions import Contradiction, contradictions
@@ -28,6 +28,7 @@ from .maps.lists import FoundList
 from .run import Outcome, run
 from .text import COLUMNS, gib, notes, table, verdict_line
 from .uefi.memmap import MemoryMap
+from .x86.fields import size
 from .x86.memory import PAGE_SIZE
 
 PART = 512 << 30  # as much as one top-level entry covers

@@ -1,11 +1,8 @@
 """Machines to boot: one made from a RAM size, or one whose memory map was read from a log or from data/.
 
-Numbers as people write them: sizes with K, M, G or T, addresses in decimal or hex.
-
-Memory maps that no firmware printed: for a machine known only by its RAM size, or only by its e820 list.
-
-The generated layout follows what OVMF 2022.11 reported to our own boots of Linux 3.5.0 (November 2026): RAM up to
-2 GiB, the firmware's regions just below that, device space up to 4 GiB, the rest of the RAM above.  Sizes are rounded.
+A generated map follows what OVMF 2022.11 reported to our own boots of Linux 3.5.0 (November 2026): RAM up to 2 GiB, the
+firmware's regions just below that, device space up to 4 GiB, the rest of the RAM above.  Sizes are rounded.  `number`
+reads sizes and addresses as people write them.
 """
 
 from __future__ import annotations
@@ -66,14 +63,6 @@ def short_size(size: int) -> str:
         return f"{size >> 40}T"
     short = f"{size / GIB:g}G"
     return short if "e" not in short and number(short) == size else str(size)
-
-
-def size(count: int) -> str:
-    """A size in the largest whole unit, as the kernel writes it: 4K, 2M, 1G, 512G."""
-    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
-        if count and count % (1 << shift) == 0:
-            return f"{count >> shift}{unit}"
-    return str(count)
 
 
 MIB = 1 << 20

@@ -13,12 +13,12 @@ from textwrap import wrap
 
 from .linux.layout import PGDIR_SHIFT, PGDIR_SIZE, V3_5_LAYOUT, Layout, pgd_index
 from .linux.page_alloc import another_node
-from .machines import size
 from .maps.errors import printable
 from .run import Outcome
 from .trace import Access, Enter, Event, Fault, Leave, Trace
 from .uefi.memmap import E820Type, EfiMemoryType, MemoryMap
 from .x86 import LONG4, Entry, PageTable, Step, Walk
+from .x86.fields import size
 from .x86.memory import GIB
 from .x86.modes import ADDRESS_MASK
 

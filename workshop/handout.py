@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 import efimm
 from efimm.course import notebooks_folder
-from efimm.machines import size
+from efimm.x86.fields import size
 from efimm.show import picture
 from efimm.show.drawing.styles import css
 from efimm.x86 import LONG4

@@ -1,15 +1,11 @@
 """From power-on to the moment before efi_enter_virtual_mode, and the steps that a kernel's own setup_arch is made of.
 
-Source: arch/x86/kernel/setup.c and init/main.c, v3.5 (x86-64).  One processor.
+Source: arch/x86/kernel/setup.c and init/main.c, v3.5 (x86-64); head_64.S and head64.c (zap_identity_mappings), v3.5 and
+v6.1, for the tables that an image brings along, as they are once boot no longer needs the low ones.
 
-The page tables that a kernel image brings along, as they are once boot no longer needs the low ones.
-
-Source: arch/x86/kernel/head_64.S and head64.c (zap_identity_mappings), v3.5 and v6.1.
-
-The real-mode blob below 1 MiB, which brings up other processors and owns `trampoline_pgd`.
-
-Source: arch/x86/realmode/init.c, realmode.h and rm/trampoline_64.S, v3.5.  `real_mode_header->trampoline_pgd` is a
-u32: a starting processor loads CR3 in 32-bit mode, so the table must lie below 4 GiB.
+The real-mode blob below 1 MiB brings up other processors and owns `trampoline_pgd`: arch/x86/realmode/init.c,
+realmode.h and rm/trampoline_64.S, v3.5.  `real_mode_header->trampoline_pgd` is a u32: a starting processor loads CR3 in
+32-bit mode, so the table must lie below 4 GiB.
 """
 
 from __future__ import annotations

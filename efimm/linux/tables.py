@@ -5,9 +5,7 @@ in groups of equal neighbours.  `new_tables` makes tables that were not there: w
 and becomes bytes page by page.  `TableFiller` goes on where tables are.  The rules for what it finds are the kernel's:
 a table is filled further, a large page that is allowed is kept, one that is not allowed is split with its own
 protection, a present page stays.  The order in which table pages are taken differs from Linux where more than one level
-is new: here level by level.
-
-Writing a top-level entry of the kernel's table, with what page-table isolation adds to it (KPTI).
+is new: here level by level.  `set_pgd` writes one top-level entry, with what page-table isolation adds to it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The kinds of firmware met in the field, as records: each differs from edk2 in the functions that it replaces.
-
-What each was seen to do has its source in the record; how it does it here is inferred, since nobody published its code.
-
-SetVirtualAddressMap and ConvertPointer in edk2's order.
+"""SetVirtualAddressMap and ConvertPointer in edk2's order, and the kinds of firmware that do it otherwise.
 
 Source: tianocore/edk2 snapshot c5aa7e7d94c0, MdeModulePkg/Core/RuntimeDxe/Runtime.c; UEFI 2.10, 8.4.  Left out: the
 status-code reports.  Where edk2 keeps going without looking (a conversion that fails), this firmware does too.
+
+Each other kind is a record that differs from edk2 in the functions that it replaces.  What it was seen to do has its
+source in the record; how it does it here is inferred, since nobody published its code.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""Where this firmware keeps its code and data: images, tables and variables in the map's runtime regions.
+"""What this firmware consists of: the tables that lead to it, and its code and data in the map's runtime regions.
+
+The tables are right to the byte, for 64-bit and for 32-bit firmware: UEFI specification 2.10, chapter 4; edk2
+MdePkg/Include/Uefi/UefiSpec.h.  Each starts with EFI_TABLE_HEADER (Signature u64, Revision u32, HeaderSize u32, CRC32
+u32, Reserved u32); what follows are pointers and UINTNs of the firmware's own word size, each aligned to its size.
 
 The layout is the model's own; what is edk2's is what lies where (code and each driver's globals in
 EfiRuntimeServicesCode; tables and buffers in EfiRuntimeServicesData) and which pointers the switch has to convert.
-
-The tables through which an operating system finds the firmware, to the byte, for 64-bit and for 32-bit firmware.
-
-Offsets: UEFI specification 2.10, chapter 4; edk2 MdePkg/Include/Uefi/UefiSpec.h.  Each table starts with
-EFI_TABLE_HEADER: Signature u64, Revision u32, HeaderSize u32, CRC32 u32, Reserved u32.  What follows are pointers and
-UINTNs of the firmware's own word size, each aligned to its size.
 """
 
 from __future__ import annotations

@@ -1,19 +1,12 @@
-"""The processor: loads, stores and fetches, rights, what the TLB remembers, and the page fault.
+"""The processor: loads, stores and fetches, rights, control registers, the TLB, and the page fault.
 
 Looking (`walk`) is silent; an access here is an act.  It goes to the trace, it sets accessed and dirty bits in the
 tables' bytes, and it raises `PageFault` with the error code that the hardware would push.  A translation that was used
 is cached: it serves the next access to its page even where the tables say something else by then.
 
-What an access may do, and the error code of the page fault where it may not (SDM 3A, 4.6 and 4.7, recalled).
-
-The control registers that paging depends on: their bits, the mode they choose, and the values that are refused.
-
-Source: Intel SDM, volume 3A, sections 2.5 and 4.1 (recalled).
-
-The translation lookaside buffer: translations that were used, kept until something makes the processor forget them.
-
-Source: Intel SDM, volume 3A, section 4.10 (recalled).  A real TLB may forget any entry at any time; this one never does
-by itself, so that what *may* happen on a machine surely happens here.  Not modelled: paging-structure caches and PCIDs.
+Source: Intel SDM, volume 3A, sections 2.5 and 4.1 (control registers), 4.6 and 4.7 (rights, error codes), 4.10 (TLB);
+recalled.  A real TLB may forget any entry at any time; this one never does by itself, so that what *may* happen on a
+machine surely happens here.  Not modelled: paging-structure caches and PCIDs.
 """
 
 from __future__ import annotations

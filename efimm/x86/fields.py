@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..machines import size
 from .memory import PAGE_SHIFT, PHYSICAL_BITS
 from .modes import PAE, PCD, PWT, Level, P, PagingMode
 from .pagewalk import Walk
@@ -20,6 +19,14 @@ FLAG, ADDRESS, INDEX, UNREACHED = "flag", "address", "index", "unreached"
 SOFTWARE, IGNORED, RESERVED = "software", "ignored", "reserved"
 _PSE36_TOP = 40
 _Layout = Iterator[tuple[int, int, str, str]]
+
+
+def size(count: int) -> str:
+    """A size in the largest whole unit, as the kernel writes it: 4K, 2M, 1G, 512G."""
+    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
+        if count and count % (1 << shift) == 0:
+            return f"{count >> shift}{unit}"
+    return str(count)
 
 
 @dataclass(frozen=True, slots=True)

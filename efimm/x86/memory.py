@@ -2,13 +2,8 @@
 
 A direct map of 64 TiB by 4 KiB pages takes 128 GiB of page tables.  Nearly all of them hold arithmetic progressions, so
 such tables are kept as a few numbers and answer reads as if the bytes were there: a `TableRun` one progression, a
-`TableArea` (tablearea.py) the thousands of a machine with thousands of nodes.  A written page is simply a frame from
-then on.
-
-Table pages in a row whose entries come from a list of arithmetic progressions: the tables of a whole direct map.
-
-A machine with thousands of nodes has thousands of progressions in its tables.  They are kept as they are; a page is
-computed when somebody looks at it.
+`TableArea` the thousands of a machine with thousands of nodes, each page computed when somebody looks at it.  A written
+page is simply a frame from then on.
 """
 
 from __future__ import annotations

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...machines import size
 from ...text import table, wrapped
 from ...x86 import PAE, TlbEntry, Walk
 from ...x86.cpu import FETCH, WRITE, Request
-from ...x86.fields import Field, address_fields, code_fields, entry_fields, manual_name
+from ...x86.fields import Field, address_fields, code_fields, entry_fields, manual_name, size
 from ...x86.memory import PHYSICAL_BITS
 from ...x86.modes import NX, RW, US, P, pdpte_reserved, reserved_masks
 
