@@ -83,10 +83,10 @@ class Outcome:
             "pointer": self.pointer,
             "cr3": self.linux.call_cr3,
             "verdict": self.verdict,
-            "who": self.who,
             "status": None if self.status is None else int(self.status),
             "fault": fault
             and {"cr2": fault.cr2, "error_code": fault.error_code, "level": fault.level, "index": fault.index},
+            "who": self.who,
         }
 
 

@@ -41,6 +41,7 @@ def test_run_prints_the_contract_as_one_json_object() -> None:
         "verdict",
         "status",
         "fault",
+        "who",
     ]
     assert (found["kernel"], found["arch"], found["ram"], found["verdict"]) == ("3.5", "x86_64", 1 << 40, "page-fault")
     assert found["fault"] == {

@@ -35,13 +35,9 @@ NAMES = (
 CELLS = """
 import efimm
 from dataclasses import replace
-from efimm.course.boxes import predict, ram_slider
+from efimm.course import predict
 from efimm.kernels import v3_5
-from efimm.show.explorer.widget import explorer
-from efimm.show.grid_view import grid_view
-from efimm.show.map_view import map_view
-from efimm.show.tables_view.picture import tables_view
-from efimm.show.timeline_view import timeline
+from efimm.show import explorer, grid_view, map_view, ram_slider, tables_view, timeline_view
 from efimm.machines import data_files
 from efimm.trials import Report, Trial
 NAMES = {names!r}
@@ -52,7 +48,7 @@ ram_slider("1T", kernels=("3.5",))
 ####
 call = efimm.run(efimm.machine("1T"), mine)
 call.trace.printk(NAMES[number])
-timeline(call)
+timeline_view(call)
 ####
 explorer(call, call.fault.cr2)
 ####

@@ -31,8 +31,11 @@ ARGUMENTS = {
     "gauntlet": [],
     "judge": ["--ram", "1"],
     "lab": ["--no-browser", "--port", "0"],
+    "lite": ["--wheels", "not-there"],
     "locks": ["flush"],
     "map": ["intel-brickland-512gib"],
+    "reset": ["04"],
+    "room": ["--site", "not-there"],
     "site": ["-o", "site"],
     "walk": ["0x1000"],
 }

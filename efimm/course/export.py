@@ -184,11 +184,11 @@ def _drawing() -> str:
     return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
-def _live(models: dict[str, Any], drawing: str) -> str:
+def _live(models: dict[str, Any], drawing: str | None = None) -> str:
     """The styles, the states of the widgets, and what draws them."""
     data = json.dumps(models, ensure_ascii=False).replace("<", "\\u003c")  # "<!--<script" would open a comment
     return (
         f"<style>{css()}</style>\n"
         f'<script type="application/json" id="efimm-models">{data}</script>\n'
-        f'<script type="module">{drawing}</script>\n'
+        f'<script type="module">{_drawing() if drawing is None else drawing}</script>\n'
     )
