@@ -17,10 +17,10 @@ from markupsafe import Markup
 
 import efimm
 from efimm.course import notebooks_folder
-from efimm.x86.fields import size
 from efimm.show import picture
 from efimm.show.drawing.styles import css
 from efimm.x86 import LONG4
+from efimm.x86.fields import size
 
 HERE = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
