@@ -222,11 +222,11 @@ from dataclasses import replace
 from efimm.kernels import v3_5
 from efimm.trials import gauntlet
 def loops(*_):
-    os.write(2, b"begun\n")
+    os.write(2, b"begun\\n")
     while True:
         pass
 def loops_in_c(*_):
-    os.write(2, b"begun\n")
+    os.write(2, b"begun\\n")
     sum(range(1 << 60))
 gauntlet(replace(v3_5.KERNEL, memmap_pointer={pointer}), progress=False)
 """
