@@ -255,7 +255,7 @@ def _fault(found: Diagnosis) -> list[str]:
 
 def _fault_shown(found: Diagnosis) -> list[str]:
     """Where the notebooks explain a fault, and the command that shows it in the model."""
-    told = wrap(f"Explained in {found.section}.", COLUMNS) if found.section else []
+    told = wrap(f"Explained in {found.section}", COLUMNS) if found.section else []
     return [*told, "In the model:", *folded(shlex.split(found.command))] if found.command else told
 
 

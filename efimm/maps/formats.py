@@ -164,7 +164,7 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
     boots = Boots()
     for boots.lists.line, line in whole_entries(cleaned(chain(head, lines)), unfinished):
         try:
-            if any(mark in line for mark in oops.MARKS):
+            if oops.concerns(line, boots.oopses):
                 oops.read(line, boots.oopses, boots.lists.line)
             read_line(line, boots)
         except MapError as error:

@@ -40,6 +40,8 @@ MARKS = (
     *("Hardware name: ", "end trace", "Code: ", "</TASK>"),
 )
 
+BEGINNINGS = ("nable to handle", "NULL pointer deref", "caused by firmware", "BUG: KASAN")
+
 _HEX = r"(?:0x)?([0-9a-f]{1,16})"
 _PAGE_FAULT = re.compile(
     r"(?:unable to handle (?:kernel )?(?:paging request|page fault|NULL pointer dereference)|"
@@ -101,6 +103,15 @@ class Oops:
     def note(self, what: str, line: int) -> bool:
         """Whether `what` is told for the first time; its line is kept."""
         return self.lines.setdefault(what, line) == line
+
+
+def concerns(line: str, oopses: list[Oops]) -> bool:
+    """Whether `line` can begin a fault, or belong to the one that is being read: the question asked of every line."""
+    marks = MARKS if oopses and not oopses[-1].ended else BEGINNINGS
+    for mark in marks:  # noqa: SIM110 - every line comes here, and a generator takes three times as long
+        if mark in line:
+            return True
+    return False
 
 
 def read(line: str, oopses: list[Oops], number: int) -> None:

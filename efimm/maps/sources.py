@@ -301,6 +301,7 @@ _LOOKALIKES |= dict.fromkeys((0x200B, 0x200E, 0xFEFF, 0x0D), "")
 _LOOKALIKES |= {0xDC00 + byte: "\ufffd" for byte in range(0x80, 0x100) if byte != 0xA0}
 _QUOTE = re.compile(r"^(?:[>|]\s?)+")
 _STAMP = re.compile(r"^(?:<[0-9]{1,3}>)?\[ *[0-9]+\.[0-9]+\]")
+_ENTRY_STARTS = re.compile(r"BIOS-e820: \[|(?:efi|EFI): mem[0-9]")
 _RUN_TOGETHER = re.compile(r"(?<=\S)(?:\[ *[0-9]+\.[0-9]+\]\s*)?(?=BIOS-e820: \[|(?:efi|EFI): mem[0-9]{2,4}: )")
 
 
@@ -363,7 +364,7 @@ def whole_entries(lines: Iterable[tuple[int, str]], unfinished: Callable[[str], 
         if one is None:
             return
         number, line = one
-        if line.count("BIOS-e820: [") + line.count("fi: mem") + line.count("FI: mem") > 1:
+        if (": [" in line or ": mem" in line) and len(_ENTRY_STARTS.findall(line)) > 1:
             pieces = [piece for piece in _RUN_TOGETHER.split(line) if piece]
             waiting.extendleft((number, piece) for piece in reversed(pieces[1:]))
             line = pieces[0]
