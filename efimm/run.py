@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 from .kernels import KERNELS
 from .linux import Kernel, KernelError, Linux, efi_enter_virtual_mode, virt_efi_get_time
 from .linux import boot as boot_kernel
-from .linux.page_alloc import TablesUsedUp, alloc_pages
+from .linux.page_alloc import TABLE_POOL, TablesUsedUp, alloc_pages
 from .machines import Machine, MachineError
 from .trace import Trace
 from .uefi import EfiStatus, WildCall
 from .uefi.runtime import SIZEOF_EFI_TIME
 from .x86 import Cpu, GeneralProtection, PageFault, Walk
+from .x86.memory import PAGE_SHIFT
 
 Seen = TypeVar("Seen")
 
@@ -150,12 +151,21 @@ def enter(linux: Linux) -> Outcome:
         verdict, trouble, who = "wrong-memory", str(error), _running(linux)
     except (KernelError, MachineError):
         raise
-    except (ValueError, TablesUsedUp) as error:
+    except TablesUsedUp as error:
+        raise (
+            MachineError(str(error)) if _regions_fill_the_pool(linux) else KernelError(linux.kernel, str(error))
+        ) from error
+    except ValueError as error:
         raise KernelError(linux.kernel, str(error)) from error
     except MemoryError as error:
         raise MachineError(str(error)) from error
     array = linux.virt_to_phys(linux.new_memmap) if linux.memmap_count else 0
     return Outcome(verdict, status, fault, array, linux.pointer, linux.trace, linux, trouble, who)
+
+
+def _regions_fill_the_pool(linux: Linux) -> bool:
+    """Whether mapping the runtime regions by 4 KiB pages, as ioremap does, takes more tables than the model keeps."""
+    return sum(md.number_of_pages for md in linux.map.descriptors if md.runtime) >> 9 > TABLE_POOL >> PAGE_SHIFT
 
 
 def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
 from captures import listings
 
 from efimm.x86 import PhysMemory
+
+# Started in the background, as a CI server does, Python and all that it starts ignore Ctrl-C; tests are about that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = 0x1000
 Chain = Callable[..., list[int]]

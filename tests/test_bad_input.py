@@ -22,7 +22,7 @@ from efimm.machines import data_files
 ROOT = Path(__file__).parents[1]
 COUNT = int(os.environ.get("EFIMM_BAD_INPUTS", "2000"))
 # Not drawn: these start servers, kernels or guests, and are run as processes below.
-LEFT_OUT = {"lab", "dashboard", "site", "export", "judge", "doctor"}
+LEFT_OUT = {"lab", "dashboard", "room", "lite", "site", "export", "judge", "doctor"}
 SLOW = {"gauntlet", "locks", "claims", "check", "compare"}  # drawn with what is refused before the work begins
 NUMBERS = ["0", "-1", "1", "1e400", "nan", "inf", "-inf", "0x", "0x8000001000", "9" * 400, "1T", "63T", "64T", "1e9T"]
 WORDS = ["", " ", "-", "--", "x", "\x00", "\x1b[31m", "\u202e", "\udcff", "é" * 300, "../../..", "/", "/dev/null", "."]
