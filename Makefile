@@ -60,8 +60,8 @@ fuzz: .venv/.installed-dev  ## send a minute of damaged bytes to every reader of
 	EFIMM_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/test_fuzz.py
 
 nightly: .venv/.installed-dev  ## every notebook in a browser, every case to real firmware, more questions to a real kernel (an hour)
-	EFIMM_NIGHTLY=1 $(BIN)/python -m pytest tests/test_lite.py tests/test_room.py $(PYTEST_ARGS)
-	EFIMM_JUDGE_ALL=1 EFIMM_VMLINUZ=$${EFIMM_VMLINUZ:-$$(tests/fetch-kernel linux-image-amd64)} $(BIN)/python -m pytest tests/test_judge.py tests/test_judge_linux.py $(PYTEST_ARGS)
+	EFIMM_NIGHTLY=1 $(BIN)/python -m pytest tests/course/test_lite.py tests/room/test_room.py $(PYTEST_ARGS)
+	EFIMM_JUDGE_ALL=1 EFIMM_VMLINUZ=$${EFIMM_VMLINUZ:-$$(tests/fetch-kernel linux-image-amd64)} $(BIN)/python -m pytest tests/judges/test_judge.py tests/judges/test_judge_linux.py $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev  ## check style and types
 	$(BIN)/ruff check

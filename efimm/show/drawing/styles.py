@@ -14,7 +14,7 @@ Declarations = dict[str, str]
 
 STATIC = Path(__file__).parent / "static"
 
-# Each colour in the light and in the dark theme; tests/test_pictures.py computes the contrast of both.
+# Each colour in the light and in the dark theme; tests/show/test_pictures.py computes the contrast of both.
 COLOURS: Mapping[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#15181b"),
     "ink": ("#16191c", "#e9ecef"),

@@ -1,0 +1,156 @@
+"""Every command ends when it is told to, and leaves no process, no folder and no half-written file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from efimm.judges.host import QEMU, find_firmware
+
+ROOT = Path(__file__).parents[2]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+LOOPS = """
+import os
+from dataclasses import replace
+from efimm.kernels.v3_5 import KERNEL as V3_5
+
+def memmap_pointer(linux, new_memmap):
+    open("begun", "w").close()
+    while True:
+        pass
+
+KERNEL = replace(V3_5, name="loops", memmap_pointer=memmap_pointer)
+"""
+NOTEBOOK = """{"cells": [{"cell_type": "code", "id": "a", "execution_count": null, "metadata": {}, "outputs": [],
+ "source": "open('begun', 'w').close()\\nwhile True: pass"}], "metadata": {"kernelspec": {"name": "python3",
+ "display_name": "Python 3", "language": "python"}}, "nbformat": 4, "nbformat_minor": 5}"""
+
+# What is run; each works for minutes, and makes the file "begun" where its work can be seen.
+COMMANDS = {
+    "run": ["run", "--kernel", "loops.py", "--timeout", "300"],
+    "walk": ["walk", "0x1000", "--at-call", "--kernel", "loops.py", "--timeout", "300"],
+    "dump": ["dump", "-o", "out/core.elf", "--at-call", "--kernel", "loops.py", "--timeout", "300"],
+    "compare": ["compare", "--kernel", "loops.py", "--timeout", "300"],
+    "check": ["check", "intel-brickland-512gib", "--kernel", "loops.py", "--timeout", "300"],
+    "gauntlet": ["gauntlet", "--kernel", "loops.py", "--timeout", "300"],
+    "locks": ["locks", "fork", "--history", "a79e53d8"],
+    "map": ["map", "-"],
+    "export": ["export", "loops.ipynb", "-o", "out"],
+    "site": ["site", "-o", "site"],
+    "judge": ["judge", "--ram", "1G", "--timeout", "300"],
+    "judge --all": ["judge", "--all"],
+    "doctor": ["doctor"],
+    "lab": ["lab", "--no-browser", "--port", "0"],
+    "dashboard": ["dashboard", "--no-browser"],
+}
+SEEN = ("run", "walk", "dump", "compare", "check", "gauntlet", "export")  # those that make the file
+
+
+def marked(mark: str) -> dict[int, str]:
+    """The processes that have inherited `mark`, however they have moved since."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (folder / "environ").read_bytes():
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120]
+    return found
+
+
+@contextlib.contextmanager
+def all_ended(mark: str):
+    """However a test goes, nothing runs on after it."""
+    try:
+        yield
+    finally:
+        for number in marked(mark):
+            with contextlib.suppress(OSError):
+                os.kill(number, signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_ignored():
+    """A shell's background job ignores SIGINT, and what nohup runs SIGHUP; and so would all that they start."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS[1:3]}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def place(tmp_path):
+    for name in ("out", "tmp", "home"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "loops.py").write_text(LOOPS)
+    (tmp_path / "loops.ipynb").write_text(NOTEBOOK)
+    for name in ("core.elf", "loops.html"):
+        (tmp_path / "out" / name).write_text("good")
+    return tmp_path
+
+
+def begun(command: str, process: subprocess.Popen[bytes], place: Path) -> None:
+    """Wait until the command is in the middle of its work."""
+    end = time.monotonic() + 150
+    if command not in SEEN:
+        time.sleep(2.5)
+    while command in SEEN and not (place / "begun").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_signal_leaves_nothing(command, sent, place):
+    if command.startswith("judge") and (shutil.which(QEMU) is None or find_firmware() is None):
+        pytest.skip("no QEMU with a firmware here")
+    if command == "dashboard":
+        pytest.importorskip("voila", reason="voila is not installed")
+    mark = f"EFIMM_TEST_MARK={os.getpid()}-{place.name}"
+    home = {"HOME": place / "home", "TMPDIR": place / "tmp", "XDG_CACHE_HOME": place / "home" / "cache"}
+    environment = os.environ | {name: str(path) for name, path in home.items()} | dict([mark.split("=")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "efimm", *COMMANDS[command]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=place,
+        env=environment,
+        start_new_session=True,
+    )
+    with process, all_ended(mark):
+        begun(command, process, place)
+        assert process.poll() is None, "it has ended by itself, and shows nothing"
+        process.send_signal(sent)
+        start = time.monotonic()
+        while left := marked(mark):
+            assert time.monotonic() - start < 20, left
+            time.sleep(0.05)
+        took = time.monotonic() - start
+    expected = {signal.SIGINT: (130, 0, -signal.SIGINT), signal.SIGKILL: (-signal.SIGKILL,)}
+    ends = expected.get(sent, (-signal.SIGTERM, -sent, 0))  # JupyterLab takes SIGHUP for SIGTERM
+    record(command, sent, process.returncode, took, sorted(path.name for path in (place / "tmp").iterdir()))
+    assert process.returncode in ends
+    kept = [path for path in (place / "tmp").iterdir() if sent != signal.SIGKILL]
+    assert kept == [], "folders and files left behind"
+    assert (place / "out" / "core.elf").read_text() == (place / "out" / "loops.html").read_text() == "good"
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["core.elf", "loops.html"]
+    assert [path for path in place.rglob("*.html") if path.parent.name == "site" and not path.read_text()] == []
+
+
+def record(command, sent, status, took, left) -> None:
+    """One line of the matrix, into the file that EFIMM_MATRIX names."""
+    if file := os.environ.get("EFIMM_MATRIX"):
+        with Path(file).open("a") as table:
+            table.write(f"{command:12} {sent.name:8} status {status:4}  {took:5.2f} s  {left}\n")

@@ -1,0 +1,402 @@
+"""Twenty-four changes to kernels and layouts, each with what the kernel's C says must come of it.
+
+`python tests/kernels/mutations.py` prints them, test_mutations.py runs them.  A mutation is a record with one function
+replaced, or one line of the shared code taken away for the moment.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import efimm
+from efimm.kernels import KERNELS, hpa_sync, rhel6, v3_5, v3_14, v4_6, v6_1, v7_3
+from efimm.linux import Kernel, Linux, efi_map, layout
+from efimm.linux.direct_map import arch_add_memory
+from efimm.linux.efi import set_virtual_address_map
+from efimm.linux.layout import PGDIR_SIZE, pgd_index
+from efimm.linux.page_alloc import alloc_pages
+from efimm.linux.pageattr import kernel_map_pages_in_pgd
+from efimm.linux.pgtable import pgd_alloc
+from efimm.linux.setup import do_boot_cpu, write_real_mode_header
+from efimm.scenarios import SCENARIOS, after_kexec
+from efimm.uefi import firmwares
+from efimm.uefi.firmwares import EDK2
+from efimm.x86 import PageTable, walk
+from efimm.x86.modes import NX, RW, D
+
+GIB = 1 << 30
+KASLR = 0xFFFF_8C70_0000_0000
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`look` is run as things are and, inside `change`, as they are made; `expected` are the two answers."""
+
+    what: str
+    why: str
+    look: Callable[[Kernel], object]
+    kernel: Kernel
+    mutant: Kernel
+    expected: tuple[object, object]
+    change: tuple[str, Any] | None = None
+
+    def run(self) -> tuple[object, object]:
+        """The answers before and after."""
+        before = self.look(self.kernel)
+        if self.change is None:
+            return before, self.look(self.mutant)
+        with patch(*self.change):
+            return before, self.look(self.mutant)
+
+
+def verdict(kernel: Kernel, ram: str = "1T", **options: Any) -> str:
+    """Verdict and place of the fault."""
+    found = efimm.run(efimm.machine(ram, **options), kernel)
+    place = f" {found.fault.level}[{found.fault.index}]" if found.fault else ""
+    return f"{found.verdict}{place}"
+
+
+def scenario(name: str) -> Callable[[Kernel], str]:
+    """The verdict in a scenario of the gauntlet."""
+    [chosen] = [one for one in SCENARIOS if one.name == name]
+    return lambda kernel: chosen.run(kernel).verdict
+
+
+def second_processor(kernel: Kernel, **options: Any) -> str:
+    """Whether another processor starts."""
+    try:
+        do_boot_cpu(efimm.boot(efimm.machine("4G", **options), kernel))
+    except efimm.PageFault as fault:
+        return f"page fault in {fault.level}"
+    return "starts"
+
+
+def synced(kernel: Kernel) -> bool:
+    """Whether a process has the slot in which RAM ends that begins in the slot before, 512 GiB earlier."""
+    linux = efimm.boot(efimm.machine("200G"), kernel)
+    process = pgd_alloc(linux, "process")
+    arch_add_memory(linux, 260 * GIB, 512 * GIB)
+    return bool(process.pgd[linux.layout.kernel_pgd_boundary + 1])
+
+
+def across_a_slot(kernel: Kernel) -> bool:
+    """Whether a process has the slot in which RAM of 300 GiB ends that begins at 768 GiB."""
+    linux = efimm.boot(efimm.machine("256G"), kernel)
+    process = pgd_alloc(linux, "process")
+    arch_add_memory(linux, 768 * GIB, 300 * GIB)
+    return bool(process.pgd[linux.layout.kernel_pgd_boundary + 2])
+
+
+def dirty_entries(kernel: Kernel) -> str:
+    """Of the first pages of the firmware's runtime data at their new address, how many are dirty."""
+    linux = efimm.run(efimm.machine("4G"), kernel).linux
+    md = next(md for md in linux.memmap if md.type == 6 and md.runtime)
+    walks = [walk(linux.memory, linux.efi_pgd.pa, md.virtual_start + 4096 * k) for k in range(16)]
+    return f"{sum(bool(found.entries[-1] & D) for found in walks)} of 16"
+
+
+def call_cr3_after_kexec(kernel: Kernel) -> str:
+    """The table on which a kernel started by kexec calls."""
+    linux = after_kexec(efimm.boot(efimm.machine("4G"), kernel)).linux
+    return linux.swapper_pg_dir.name if linux.call_cr3 == linux.swapper_pg_dir.pa else "another"
+
+
+def boot_data(kernel: Kernel) -> str:
+    """A firmware that reads boot data under the kernel's image during the call."""
+
+    def set_virtual_address_map(firmware: Any, cpu: Any, *arguments: int) -> Any:
+        cpu.read(0x90_0000, 8)
+        return firmwares.set_virtual_address_map(firmware, cpu, *arguments)
+
+    return verdict(kernel, "4G", firmware=replace(EDK2, name="mine", set_virtual_address_map=set_virtual_address_map))
+
+
+def direct_map_slots(kernel: Kernel) -> list[int]:
+    """The top-level entries of the direct map of a small machine."""
+    linux = efimm.boot(efimm.machine("4G"), kernel)
+    return [slot for slot in linux.swapper_pg_dir.slots() if slot in linux.layout.region("direct map").slots]
+
+
+def trampoline_at_the_top(linux: Linux) -> None:
+    """hpa's trampoline, with its table where memblock gives a page."""
+    linux.trampoline_pgd = PageTable(linux.memory, linux.memblock.alloc(4096), "trampoline_pgd", linux.trace)
+    hpa_sync.setup_real_mode(linux)
+
+
+def whole_slot_in_the_trampoline(linux: Linux) -> None:
+    """6.1's trampoline without the table of its own that KASLR needs."""
+    write_real_mode_header(linux)
+    for index in (0, *range(pgd_index(linux.layout.page_offset), 512)):
+        source = pgd_index(linux.layout.page_offset) if index == 0 else index
+        linux.trampoline_pgd[index] = linux.swapper_pg_dir[source]
+
+
+@contextmanager
+def next_slot_borrowed(linux: Linux) -> Iterator[None]:
+    """3.5's prelog with the entry beside the right one."""
+    linux.swapper_pg_dir[0] = linux.swapper_pg_dir[273]
+    linux.cpu.flush_tlb_all()
+    yield
+
+
+@contextmanager
+def one_slot_less(linux: Linux) -> Iterator[None]:
+    """Nathan Zimmer's loop, ended one too early, for code that is executable all the same."""
+    efi_map.early_code_mapping_set_exec(linux, executable=True)
+    for index in range((linux.max_pfn << 12) // PGDIR_SIZE):
+        linux.swapper_pg_dir[index] = linux.swapper_pg_dir[272 + index]
+    linux.cpu.flush_tlb_all()
+    yield
+
+
+@contextmanager
+def on_the_trampoline(linux: Linux) -> Iterator[None]:
+    """3.14's SWITCH_PGT without its question for use_pgd."""
+    v3_14.efi_sync_low_kernel_mappings(linux)
+    linux.cpu.write_cr3(linux.trampoline_pgd.pa)
+    yield
+
+
+def without_the_kernel_half(linux: Linux) -> PageTable:
+    """RHEL 6's table with the regions alone."""
+    efi_pgd = PageTable(linux.memory, alloc_pages(linux, 1), "efi_pgd", linux.trace)
+    for md in linux.memmap:
+        if md.runtime:
+            rhel6.map_region(linux, efi_pgd, md)
+    return efi_pgd
+
+
+def forwards(linux: Linux) -> Any:
+    """4.6's regions in the order of the map."""
+    places = [place for place, md in enumerate(linux.memmap) if efi_map.should_map_region(md)]
+    return [efi_map.efi_map_region(linux, place) for place in places]
+
+
+def everything_nx(linux: Linux) -> Any:
+    """6.1's regions, none executable."""
+    places = [place for place, md in enumerate(linux.memmap) if efi_map.should_map_region(md)]
+    return [efi_map.efi_map_region(linux, place, lambda _md: RW | NX) for place in reversed(places)]
+
+
+def kexec_without_1_to_1(linux: Linux) -> Any:
+    """6.1's switch with v4.8's efi_map_region_fixed."""
+    if linux.efi_setup:
+        return efi_map.kexec_enter_virtual_mode(linux, v6_1.region_flags, one_to_one=False)
+    return set_virtual_address_map(linux)
+
+
+def mutated(name: str, **fields: Any) -> tuple[Kernel, Kernel]:
+    """A kernel and its mutant."""
+    return KERNELS[name], replace(KERNELS[name], **fields)
+
+
+def same(name: str) -> tuple[Kernel, Kernel]:
+    """A kernel whose shared code is changed."""
+    return KERNELS[name], KERNELS[name]
+
+
+MOVED_DOWN = replace(
+    layout.V6_1_LAYOUT,
+    page_offset=layout.PAGE_OFFSET,
+    regions=tuple(
+        replace(region, start=layout.PAGE_OFFSET) if region.name == "direct map" else region
+        for region in layout.V6_1_LAYOUT.regions
+        if region.name != "LDT remap"
+    ),
+)
+
+MUTATIONS = (
+    Mutation(
+        "6.1 with 3.5's loop of sync_global_pgds",
+        "fc5f9d5f151c",
+        across_a_slot,
+        *mutated("6.1", sync_global_pgds=v3_5.sync_global_pgds),
+        (True, False),
+    ),
+    Mutation(
+        "3.5's callers pass end - 1",
+        "init_64.c:603, v3.5",
+        synced,
+        *mutated("3.5", sync_global_pgds=v3_14.sync_global_pgds),
+        (True, False),
+    ),
+    Mutation(
+        "4.6 marks boot services as 3.14 does",
+        "quirks.c, v4.8; nothing else lies below 1 GiB",
+        boot_data,
+        *mutated("4.6", efi_reserve_boot_services=v3_14.KERNEL.efi_reserve_boot_services),
+        ("success", "page-fault pud[0]"),
+    ),
+    Mutation(
+        "6.1 without the 1:1 line after kexec",
+        "efi_map_region_fixed, v4.9",
+        scenario("kexec, physical clock"),
+        *mutated("6.1", efi_enter_virtual_mode=kexec_without_1_to_1),
+        ("success", "wrong-memory"),
+    ),
+    Mutation(
+        "3.14 calls on the trampoline after kexec",
+        "SWITCH_PGT asks use_pgd, v3.14",
+        call_cr3_after_kexec,
+        *mutated("3.14", efi_call_virt=on_the_trampoline),
+        ("swapper_pg_dir", "another"),
+    ),
+    Mutation(
+        "hpa's table above 4 GiB",
+        "trampoline_pgd is a u32",
+        verdict,
+        *mutated("hpa-sync", setup_real_mode=trampoline_at_the_top),
+        ("success", "page-fault pgd[511]"),
+    ),
+    Mutation(
+        "and a second processor on it",
+        "movl %eax, %cr3",
+        second_processor,
+        *mutated("hpa-sync", setup_real_mode=trampoline_at_the_top),
+        ("starts", "page fault in pgd"),
+    ),
+    Mutation(
+        "6.1's trampoline under KASLR, slot 0 whole",
+        "init_trampoline, v4.9",
+        partial(second_processor, kaslr=KASLR),
+        *mutated("6.1", setup_real_mode=whole_slot_in_the_trampoline),
+        ("starts", "page fault in pud"),
+    ),
+    Mutation(
+        "regions are not merged",
+        "efi_merge_regions, v4.9",
+        partial(verdict, firmware="contiguous"),
+        *same("3.14"),
+        ("success", "wrong-memory"),
+        ("efimm.linux.efi.merge_regions", lambda _memmap: None),
+    ),
+    Mutation(
+        "4.6 maps regions first to last",
+        "efi_map_next_entry (a5caa209ba9c)",
+        partial(verdict, firmware="properties-table"),
+        *mutated("4.6", efi_map_regions=forwards),
+        ("success", "wrong-memory"),
+    ),
+    Mutation(
+        "6.1 without page 0",
+        "efi_setup_page_tables, v6.1",
+        partial(verdict, firmware="page-0"),
+        *mutated("6.1", efi_setup_page_tables=v4_6.KERNEL.efi_setup_page_tables),
+        ("success", "page-fault pmd[0]"),
+    ),
+    Mutation(
+        "7.3 without the line for the array",
+        "efi_setup_page_tables",
+        verdict,
+        *mutated("7.3", efi_setup_page_tables=lambda *_: None),
+        ("success", "page-fault pgd[2]"),
+    ),
+    Mutation(
+        "6.1's regions none executable",
+        "__map_region: _PAGE_NX unless code",
+        verdict,
+        *mutated("6.1", efi_map_regions=everything_nx),
+        ("success", "page-fault pte[256]"),
+    ),
+    Mutation(
+        "6.12 keeps the D bit",
+        "mask_clr without _PAGE_DIRTY, v6.1",
+        dirty_entries,
+        *mutated("6.12", kernel_map_pages_in_pgd=kernel_map_pages_in_pgd),
+        ("0 of 16", "16 of 16"),
+    ),
+    Mutation(
+        "7.3 leaves LASS on",
+        "efi_disable_lass, v7.2",
+        scenario("LASS, physical clock"),
+        *mutated("7.3", efi_call_virt=v6_1.efi_call),
+        ("success", "wrong-memory"),
+    ),
+    Mutation(
+        "7.3's build has espfix",
+        "CONFIG_X86_16BIT",
+        lambda k: bool(efimm.boot(efimm.machine("4G"), k).swapper_pg_dir[510]),
+        *mutated("7.3", image=replace(v7_3.IMAGE, espfix=True)),
+        (False, True),
+    ),
+    Mutation(
+        "3.8 borrows one slot less",
+        "n_pgds = DIV_ROUND_UP",
+        verdict,
+        *mutated("3.8", efi_call_phys=one_slot_less),
+        ("success", "page-fault pgd[2]"),
+    ),
+    Mutation(
+        "3.5 borrows the next slot",
+        "pgd_offset_k(0x0UL), *pgd_offset_k(vaddress)",
+        partial(verdict, ram="900G", buffer=0x1234_5000),
+        *mutated("3.5", efi_call_phys=next_slot_borrowed),
+        ("success", "page-fault pud[1]"),
+    ),
+    Mutation(
+        "hpa's sync at the kernel's index alone",
+        '"just adding it [...] is insufficient"',
+        verdict,
+        *mutated("hpa-sync", setup_real_mode=v3_5.setup_real_mode, sync_global_pgds=v3_5.sync_global_pgds),
+        ("success", "page-fault pgd[2]"),
+    ),
+    Mutation(
+        "RHEL 6's table without the kernel's half",
+        "efi_pagetable_init",
+        verdict,
+        *mutated("rhel6", efi_alloc_page_tables=without_the_kernel_half),
+        ("success", "wrong-memory"),
+    ),
+    Mutation(
+        "old-map does not make the code executable",
+        "early_code_mapping_set_exec",
+        verdict,
+        *same("old-map"),
+        ("success", "page-fault pte[256]"),
+        ("efimm.kernels.v3_8.early_code_mapping_set_exec", lambda *_args, **_kwargs: None),
+    ),
+    Mutation(
+        "page-table isolation puts no NX",
+        "de53c3786a3c",
+        partial(verdict, kpti=True),
+        *same("old-map"),
+        ("page-fault pte[256]", "success"),
+        ("efimm.kernels.v3_8.set_pgd", lambda _linux, table, index, entry: table.__setitem__(index, entry)),
+    ),
+    Mutation(
+        "6.1's direct map where 3.5 had it",
+        "LDT remap in slot 272 since 4.20 (mm.rst)",
+        direct_map_slots,
+        *mutated("6.1", layout=MOVED_DOWN),
+        ([273], [272]),
+    ),
+    Mutation(
+        "the window for the firmware is 1 MiB",
+        "EFI_VA_END",
+        verdict,
+        *same("6.1"),
+        ("success", "wrong-memory"),
+        ("efimm.linux.efi_map.EFI_VA_END", layout.EFI_VA_START - (1 << 20)),
+    ),
+)
+
+
+def main() -> None:
+    """Print each mutation with what came of it."""
+    for number, each in enumerate(MUTATIONS, 1):
+        before, after = each.run()
+        sign = "as the C says" if (before, after) == each.expected else f"NOT {each.expected}"
+        print(f"{number:>2} {each.what} ({each.why})\n     {before} -> {after}: {sign}")  # noqa: T201 - what the script is for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,453 @@
+"""What people really paste: each kind of log, in each kind of wrapping, with numbers that are invented.
+
+The inputs of `CASES` lie beside the project, with the answers in words; these are the answers in numbers.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import html
+import io
+import json
+import lzma
+import quopri
+import tarfile
+import tracemalloc
+import zipfile
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from efimm.check import check, checked
+from efimm.maps.formats import MapError, Reading, read, read_map
+from efimm.maps.redact import redacted_text
+from efimm.maps.sources import LARGEST_ENCODED
+from efimm.uefi.memmap import E820Entry
+
+CASES = Path(__file__).parents[3] / "shared" / "cases" / "logs"
+GIB = 1 << 30
+LINE = 512 * GIB
+HIT = ["3.5", "3.8-rc"]
+
+LOG = """\
+[    0.000000] Linux version 4.12.0-test (builder@example) (gcc version 7.1.0) #1 SMP
+[    0.000000] Command line: BOOT_IMAGE=/vmlinuz root=/dev/sda2 efi=debug
+[    0.000000] e820: BIOS-provided physical RAM map:
+[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable
+[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x000000006fffffff] usable
+[    0.000000] BIOS-e820: [mem 0x0000000070000000-0x00000000701fffff] reserved
+[    0.000000] BIOS-e820: [mem 0x0000000070200000-0x000000007fffffff] ACPI NVS
+[    0.000000] BIOS-e820: [mem 0x0000000100000000-0x000000d07fffffff] usable
+[    0.000000] efi: EFI v2.60 by Example Vendor
+[    0.000000] efi:  ACPI=0x70200000  SMBIOS=0x70000000
+[    0.000000] DMI: Example Corp. Model 1/Board, BIOS 1.0 01/01/2018
+[    0.000000] e820: last_pfn = 0xd080000 max_arch_pfn = 0x400000000
+"""
+ENTRIES = (
+    E820Entry(0, 0xA0000, 1),
+    E820Entry(0x100000, 0x70000000, 1),
+    E820Entry(0x70000000, 0x70200000, 2),
+    E820Entry(0x70200000, 0x80000000, 4),
+    E820Entry(0x100000000, 0xD080000000, 1),
+)
+
+
+def read_bytes(data: bytes, boot: int | None = None) -> Reading:
+    return read(io.BytesIO(data), boot)
+
+
+def without(word: str, text: str = LOG) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if word not in line)
+
+
+# each case that lies beside the project
+
+# e820 entries, EFI entries, end of RAM, GiB above 512 GiB, who started it, the kernels that are hit
+ANSWERS: dict[str, tuple[int, int, int, float, str, list[str]]] = {
+    "efi-2.3.1-called-bios.txt": (3, 0, 0xC080000000, 258, "UEFI", HIT),
+    "shell-memmap-above-512g.txt": (0, 6, 0xC080000000, 258, "UEFI", HIT),
+    "linux-7.0-words.txt": (7, 0, 0xC080000000, 258, "UEFI", HIT),
+    "hexdump-aer-tlp.txt": (3, 0, 0xC080000000, 258, "UEFI", HIT),
+    "kexec-called-bios.txt": (4, 0, 0xC080000000, 258, "kexec", []),
+    "noefi-on-command-line.txt": (3, 0, 0xC080000000, 258, "UEFI", []),
+    "same-map-twice.txt": (3, 0, 0xC080000000, 258, "UEFI", HIT),
+    "wrapped-by-mailer.txt": (4, 0, 0xC080000000, 258, "UEFI", HIT),
+    "dmesg-json.txt": (5, 6, 0xD080000000, 322, "UEFI", HIT),
+    "nbsp-from-a-browser.txt": (5, 6, 0xD080000000, 322, "UEFI", HIT),
+    "html-br.txt": (5, 6, 0xD080000000, 322, "UEFI", HIT),
+    "boot.log.gz": (5, 6, 0xD080000000, 322, "UEFI", HIT),
+    "iomem-hidden-but-dmesg-there.txt": (3, 0, 0xC080000000, 258, "UEFI", HIT),
+    "two-machines-in-one-mail.txt": (3, 0, 0xC080000000, 258, "UEFI", HIT),
+    "freebsd-sysctl-smap.txt": (4, 0, 0xC080000000, 258, "", HIT),
+    "grub-lsefimmap.txt": (0, 6, 0xC080000000, 258, "UEFI", HIT),
+    "add-efi-memmap.txt": (2, 4, 0xC080000000, 258, "UEFI", []),  # it has no code of the firmware, so none can run
+    "map-and-firmware-fault.txt": (4, 0, 0x280000000, 0, "UEFI", []),
+    "mmio-52.txt": (5, 0, 0xD080000000, 322, "UEFI", HIT),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_each_case_is_answered(name: str) -> None:
+    if not (CASES / name).is_file():
+        pytest.skip(f"the case {name} (../shared/cases/logs) is not here")
+    e820, efi, top, above, starter, hit = ANSWERS[name]
+    found = check(CASES / name)
+
+    assert (len(found.reading.map.e820), len(found.reading.map.descriptors)) == (e820, efi)
+    assert (found.summary()["highest_ram"], found.reading.map.highest_ram) == (top, top)
+    assert found.summary()["above_512_gib"] / GIB == above
+    assert (found.reading.map.booted_by, found.hit) == (starter, hit)
+
+
+def test_the_cases_beside_the_project_all_have_an_answer() -> None:
+    if not CASES.is_dir():
+        pytest.skip("the cases (../shared/cases/logs) are not here")
+    elsewhere = {"EXPECTED.md", "arm64-iomem-and-dmesg.txt", "oops-only.txt"}
+    assert {path.name for path in CASES.iterdir()} == ANSWERS.keys() | elsewhere
+
+
+# who started the machine, and of what architecture it is
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        "efi: EFI v2.3.1 by Example",
+        "efi: ACPI=0x70200000 ACPI 2.0=0x70200014",
+        "Registered efivars operations",
+        "esrt: Reserving ESRT space from 0x000000006c000000 to 0x000000006c000038.",
+        "efifb: probing for efifb",
+        "Console: switching to colour; fb0: EFI VGA frame buffer device",
+        "secureboot: Secure boot enabled",
+        "efi: Remove mem48: MMIO range=[0x80000000-0x8fffffff] (256MB) from e820 map",
+    ],
+)
+def test_every_sign_of_uefi_counts(sign: str) -> None:
+    log = without("efi: ").replace("DMI:", f"{sign}\n[    0.000000] DMI:")
+    assert read_map(without("efi: ")).booted_by == "BIOS"
+    assert read_map(log).booted_by == "UEFI"
+
+
+def test_what_a_bios_machine_prints_too_is_no_sign_of_uefi() -> None:
+    log = (
+        without("efi: ") + "EFI Variables Facility v0.08 2004-May-17\nsecureboot: Secure boot could not be determined\n"
+    )
+    assert read_map(log).booted_by == "BIOS"
+
+
+def test_tables_of_acpi_above_1_mib_are_no_bios() -> None:
+    bios = without("efi: ")
+    assert read_map(bios + "ACPI: RSDP 0x00000000000F05B0 000024 (v02 BOCHS )\n").booted_by == "BIOS"
+    assert read_map(bios + "ACPI: RSDP 000000007c1fe014 00024 (v02 EXMPL)\n").booted_by == "kexec"
+
+
+@pytest.mark.parametrize("option", ["acpi_rsdp=0x7c1fe014", "kexec_jump_back_entry=0x0", "elfcorehdr=867700K"])
+def test_a_kernel_that_kexec_started_is_told_apart(option: str) -> None:
+    found = check(io.BytesIO(LOG.replace("efi=debug", option).encode()))
+    assert (found.booted_by, found.hit) == ("kexec", [])
+    assert "the first kernel's call decides" in " ".join(checked(found, "LOG").split())
+
+
+def test_an_efi_list_of_runtime_regions_alone_is_of_a_second_kernel() -> None:
+    regions = "efi: mem00: type=6, attr=0x800000000000000f, range=[0x0000000070000000-0x0000000070100000) (1MB)\n"
+    assert read_map(LOG + regions).booted_by == "kexec"
+    more = "efi: mem01: type=7, attr=0xf, range=[0x0000000000100000-0x0000000070000000) (1791MB)\n"
+    assert read_map(LOG + regions + more).booted_by == "UEFI"
+
+
+IOMEM = "00001000-0009ffff : System RAM\n00100000-6fffffff : System RAM\n100000000-d07fffffff : System RAM\n"
+OTHERS = {
+    "arm64": "Booting Linux on physical CPU 0x0000000000 [0x481fd010]\nLinux version 5.4.0 (aarch64-linux-gnu-gcc)\n",
+    "s390": "Linux version 5.14.0 (mock@s390x.example) (gcc 11)\nsetup: Linux is running under z/VM\n",
+    "ia64": "Linux version 2.6.32 (x@y)\nefi: EFI v1.10 by HP: SALsystab=0x3fb38000 ACPI 2.0=0x3fb2e000\n",
+    "POWER": "Linux version 5.4.0\nHardware name: IBM pSeries (emulated by qemu) POWER9\n",
+    "RISC-V": "Linux version 6.5.0 (riscv64-linux-gnu-gcc)\nSBI specification v1.0 detected\n",
+}
+
+
+@pytest.mark.parametrize("arch", OTHERS)
+def test_no_answer_for_another_architecture(arch: str) -> None:
+    for text in (OTHERS[arch] + IOMEM, IOMEM + OTHERS[arch]):
+        with pytest.raises(MapError, match="expected the log of an x86 machine"):
+            read(text)
+
+
+def test_a_bare_list_is_answered_for_x86_if_it_is_one() -> None:
+    assert any("if this is one" in note for note in read_map(IOMEM).notes)
+    assert not any("if this is one" in note for note in read_map(IOMEM + "000a0000-000bffff : PCI Bus 0000:00\n").notes)
+    assert not any("if this is one" in note for note in read_map(LOG).notes)
+
+
+# what the command line changes
+
+
+def with_options(words: str) -> str:
+    return without("last_pfn", LOG.replace("efi=debug", words))
+
+
+def test_options_that_forbid_efi_calls() -> None:
+    for words in ("noefi", "efi=noruntime", "efi=debug,noruntime"):
+        found = check(io.BytesIO(with_options(words).encode()))
+        assert (found.hit, found.booted_by) == ([], "UEFI")
+        assert "makes no EFI call in this boot" in found.no_efi_call
+    assert check(io.BytesIO(with_options("efi=debug").encode())).hit == HIT
+
+
+def test_the_old_mapping_is_noted() -> None:
+    assert any("efi=old_map" in note for note in read_map(with_options("efi=old_map")).notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "ram"),
+    [
+        ("mem=4G", ((0, 0xA0000), (0x100000, 0x70000000))),
+        ("mem=6G", ((0, 0xA0000), (0x100000, 0x70000000), (4 * GIB, 6 * GIB))),
+        ("memmap=1G$8G mem=10G", ((0, 0xA0000), (0x100000, 0x70000000), (4 * GIB, 8 * GIB), (9 * GIB, 10 * GIB))),
+        ("memmap=exactmap memmap=640K@0 memmap=1G@1M", ((0, 0xA0000), (0x100000, 0x40100000))),
+        ("memmap=2G!4G mem=8G", ((0, 0xA0000), (0x100000, 0x70000000), (6 * GIB, 8 * GIB))),
+        ("memmap=nonsense mem=nopentium", tuple((e.start, e.end) for e in ENTRIES if e.type == 1)),
+    ],
+)
+def test_options_of_memory_change_the_list_as_the_kernel_does(words: str, ram: tuple[tuple[int, int], ...]) -> None:
+    assert read_map(with_options(words)).ram == ram
+
+
+def test_a_list_of_the_kernels_own_counts_more_than_what_is_worked_out() -> None:
+    found = read_map(with_options("mem=4G") + "user: [mem 0x0000000000100000-0x000000003fffffff] usable\n")
+    assert found.ram == ((0x100000, GIB),)
+
+
+def test_last_pfn_decides_whether_the_options_were_heard() -> None:
+    heard, unheard = (
+        LOG.replace("efi=debug", "mem=4G").replace("0xd080000 max", f"{pfn} max") for pfn in ("0x70000", "0xd080000")
+    )
+    assert read_map(heard).highest_ram == 0x70000000
+    assert read_map(unheard).highest_ram == 0xD080000000
+
+
+def test_a_contradiction_with_last_pfn_is_told() -> None:
+    wrong = LOG.replace("0xd080000 max", "0xe080000 max")
+    assert any("last_pfn = 0xe080000 contradicts" in note for note in read_map(wrong).notes)
+    assert not any("last_pfn" in note for note in read_map(LOG).notes)
+    low = LOG.replace("0xd080000 max", "0x70000 max")  # the second one, of RAM below 4 GiB, in a cut log
+    assert not any("last_pfn" in note for note in read_map(low).notes)
+
+
+# several boots, and damaged lists
+
+OTHER = LOG.replace("0x000000d07fffffff", "0x000000407fffffff").replace("Model 1", "Model 2").replace("0xd08", "0x408")
+
+
+def test_of_different_boots_one_is_chosen() -> None:
+    with pytest.raises(
+        MapError, match=r"<text>:16: a second boot .* --boot N: 1 in lines 4 to 8 .*, 2 in lines 16 to 20"
+    ) as caught:
+        read(LOG + OTHER)
+    assert "\n" not in str(caught.value)
+    assert read(LOG + OTHER, 1).map.title == "Example Corp. Model 1/Board, BIOS 1.0 01/01/2018"
+    assert read(LOG + OTHER, 2).map.highest_ram == 0x4080000000
+    for number in (0, 3, -1):
+        with pytest.raises(MapError, match="expected one of 1 in lines"):
+            read(LOG + OTHER, number)
+
+
+def test_the_same_boot_printed_again_is_one() -> None:
+    assert read_map(LOG + LOG).e820 == ENTRIES
+    half = "".join(LOG.splitlines(keepends=True)[:6])
+    for text in (half + LOG, LOG + half):
+        assert read_map(text).e820 == ENTRIES
+        assert read_map(text).booted_by == "UEFI"
+
+
+def test_a_damaged_list_does_not_spoil_a_good_one() -> None:
+    efi = "efi: mem00: type=7, attr=0xf, range=[0x0000000000100000-0x00000000700000"
+    found = read_map(LOG + efi + "\n")
+    assert (found.e820, found.descriptors) == (ENTRIES, ())
+    assert any("line 13: damaged EFI entry" in note for note in found.notes)
+    with pytest.raises(MapError, match=":5: damaged e820 entry"):
+        read_map(LOG.replace("0x0000000000100000-0x000000006fffffff]", "0x00000000001"))
+
+
+def test_two_lines_that_ran_together_are_two() -> None:
+    together = LOG.replace(
+        "usable\n[    0.000000] BIOS-e820: [mem 0x0000000070000000",
+        "usable[    0.000000] BIOS-e820: [mem 0x0000000070000000",
+    )
+    assert together != LOG
+    assert read_map(together).e820 == ENTRIES
+
+
+# wrappings
+
+
+def mail(body: str, encoding: str, *, attach: bytes = b"", kind: str = "plain") -> bytes:
+    message = EmailMessage()
+    message["From"], message["Subject"] = "someone@example.org", "my log"
+    message.set_content(body, subtype=kind, cte=encoding)
+    if attach:
+        message.add_attachment(attach, maintype="application", subtype="octet-stream", filename="dmesg.gz")
+    return bytes(message)
+
+
+def wrapped(text: str, width: int) -> str:
+    """As a mailer wraps: at the last blank before `width`, each piece with a quote mark."""
+    lines = []
+    for line in text.splitlines():
+        while len(line) > width and " " in line[1:width]:
+            at = line.rindex(" ", 1, width)
+            lines.append("> " + line[:at])
+            line = line[at + 1 :]  # noqa: PLW2901 - the rest is wrapped again
+        lines.append("> " + line)
+    return "\n".join(lines) + "\n"
+
+
+def archived(kind: str) -> bytes:
+    """The log, a picture and a note in an archive."""
+    files = {"dmesg.txt": LOG.encode(), "shot.png": b"\x89PNG\r\n\x1a\n" + bytes(99), "note.txt": b"see dmesg.txt\n"}
+    packed = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return packed.getvalue()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, data in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def as_json(*, pretty: bool = False, as_bytes: bool = False, key: str = "MESSAGE", whole: bool = False) -> bytes:
+    """The log as journalctl, dmesg or a container's runtime write it."""
+    lines = [line if whole else line[15:] for line in LOG.splitlines()]
+    if pretty:
+        return json.dumps({"dmesg": [{"pri": 6, "msg": line} for line in lines]}, indent=3).encode()
+    values = [list(line.encode()) if as_bytes else line + "\n" * whole for line in lines]
+    return "\n".join(json.dumps({"__CURSOR": "s=1", key: value, "PRIORITY": "6"}) for value in values).encode()
+
+
+MBOX = b"From a@b Mon Jan  1 00:00:00 2018\n"
+PACKED = {
+    "gzip": gzip.compress(LOG.encode()),
+    "two gzips in a row": gzip.compress(LOG[:300].encode()) + gzip.compress(LOG[300:].encode()),
+    "xz": lzma.compress(LOG.encode()),
+    "bzip2": bz2.compress(LOG.encode()),
+    "gzip in gzip": gzip.compress(gzip.compress(LOG.encode())),
+    "quoted-printable mail": mail(LOG, "quoted-printable"),
+    "base64 mail": mail(LOG, "base64"),
+    "attached": mail("see the attachment\n", "7bit", attach=gzip.compress(LOG.encode())),
+    "attached and quoted": mail(LOG, "quoted-printable", attach=gzip.compress(LOG.encode())),
+    "HTML mail": mail(f"<html><body><pre>{html.escape(LOG)}</pre></body></html>", "base64", kind="html"),
+    "a tar archive": archived("tar"),
+    "a zip archive": archived("zip"),
+    "packed mail": gzip.compress(mail(LOG, "base64")),
+    "mailbox": MBOX + mail("hello\n", "7bit") + b"\n" + MBOX + mail(LOG, "base64"),
+    "raw quoted-printable": quopri.encodestring(LOG.encode()),
+    "UTF-16": LOG.encode("utf-16"),
+    "UTF-16-LE without a mark": LOG.encode("utf-16-le"),
+    "UTF-16-BE without a mark": LOG.encode("utf-16-be"),
+    "UTF-8 with a mark": b"\xef\xbb\xbf" + LOG.encode(),
+    "CRLF": LOG.replace("\n", "\r\n").encode(),
+    "no-break spaces": LOG.replace(" ", "\xa0").encode(),
+    "no-break spaces of Latin-1": LOG.replace(" ", "\xa0").encode("latin-1"),
+    "a web page": f"<!DOCTYPE html><html><body>{html.escape(LOG).replace(chr(10), '<br>')}</body></html>".encode(),
+    "entities": LOG.replace("[", "&#91;").replace("]", "&#93;").encode(),
+    "wrapped at 72": wrapped(LOG, 72).encode(),
+    "wrapped at 60": wrapped(LOG, 60).encode(),
+    "wrapped at 44": wrapped(LOG, 44).encode(),
+    "dmesg --json": as_json(pretty=True),
+    "journalctl -o json": as_json(),
+    "journalctl -o json, bytes": as_json(as_bytes=True),
+    "docker": as_json(key="log", whole=True),
+    "cut JSON": as_json(pretty=True)[:-60],
+    "CSV": "\n".join(f'6,"{line[15:]}","host"' for line in LOG.splitlines()).encode(),
+    "/dev/kmsg": "\n".join(f"6,{n},0,-;{line[15:]}" for n, line in enumerate(LOG.splitlines())).encode(),
+    "CRI": "\n".join(f"2018-01-01T00:00:00.000000000Z stdout F {line}" for line in LOG.splitlines()).encode(),
+    "a table of Markdown": "\n".join(f"| `{line[15:]}` |" for line in LOG.splitlines()).encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("data", PACKED.values(), ids=PACKED)
+def test_a_log_is_read_in_whatever_it_comes(data: bytes) -> None:
+    found = read_bytes(data).map
+    assert (found.e820, found.booted_by) == (ENTRIES, "UEFI")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"PK\x03\x04" + bytes(200), "damaged archive"),
+        (b"\x28\xb5\x2f\xfd" + bytes(200), "zstdcat"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(200), "a picture"),
+        (bytes(257) + b"ustar" + bytes(250), "damaged archive"),
+        (gzip.compress(LOG.encode())[:-20], "damaged packed file"),
+        (b"\x1f\x8b" + bytes(50), "damaged packed file"),
+        (lzma.compress(LOG.encode())[:-20], "damaged packed file"),
+        (b"BZh91AY&SY" + bytes(50), "damaged packed file"),
+        (b"FreeBSD 13.1-RELEASE amd64\nreal memory = 8589934592\n", "machdep.smap"),
+        (b"OpenBSD 7.4 (GENERIC.MP) #1397\nreal mem = 8486060032\n", "machine memory"),
+        (b"NetBSD 9.3 (GENERIC) #0\ntotal memory = 8191 MB\n", "NetBSD"),
+        (b"[  812.500000] x86: usb 1-1: new device found\n", "journalctl -k -b"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_what_would_help(data: bytes, words: str) -> None:
+    with pytest.raises(MapError) as caught:
+        read_bytes(data)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_what_unpacks_to_too_much_is_refused_in_little_memory() -> None:
+    """A thousandth of its size when packed; 10 GB would take the same path, and no longer."""
+    for pack in (gzip.compress, bz2.compress, lzma.compress):
+        bomb = pack(bytes(LARGEST_ENCODED + 10))
+        tracemalloc.start(1)
+        try:
+            with pytest.raises(MapError, match=f"more than {LARGEST_ENCODED >> 20} MiB"):
+                read_bytes(bomb)
+            assert tracemalloc.get_traced_memory()[1] < 6 * LARGEST_ENCODED
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_mail_of_too_much_is_refused_by_name() -> None:
+    with pytest.raises(MapError, match="packed or encoded"):
+        read_bytes(b"To: b@example.org\nSubject: x\n\n" + bytes(LARGEST_ENCODED))
+
+
+# formats by their heading
+
+
+def test_digits_elsewhere_in_a_log_are_no_memmap() -> None:
+    noise = "pcieport 0000:00:03.0:   TLP Header: 60000008 000000ff 00000001 00000000\n"
+    noise += "00000010 000000ff 00000001 0000000000\n"
+    assert read_map(LOG + noise).notes == read_map(LOG).notes
+    assert read_map(LOG + noise).descriptors == ()
+
+
+def test_a_gap_is_no_entry() -> None:
+    gap = LOG.replace(
+        "BIOS-e820: [mem 0x0000000100000000",
+        "BIOS-e820: [gap 0x80000000-0xffffffff]\nBIOS-e820: [mem 0x0000000100000000",
+    )
+    assert read_map(gap).e820 == ENTRIES
+
+
+# without names
+
+
+def test_a_redacted_log_has_no_names_and_the_same_map() -> None:
+    secrets = ("alice", "bigiron", "52:54:00:12:34:56", "4c4c4544-0042-3010-8054-c7c04f333532", "S3Z8NB0K", "10.1.2.3")
+    log = LOG.replace("builder@example", "alice@bigiron.example.org") + (
+        "Nov 23 02:34:01 bigiron kernel: eth0: 52:54:00:12:34:56 at 10.1.2.3\n"
+        "bigiron again, user alice in /home/alice\nsda: Serial Number: S3Z8NB0K\n"
+        "root=UUID=4c4c4544-0042-3010-8054-c7c04f333532\n"
+    )
+    shown = redacted_text(log)
+
+    assert [word for word in secrets if word in shown] == []
+    assert shown.count("host-1") == 2
+    assert read_map(shown) == read_map(LOG)

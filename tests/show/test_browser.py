@@ -1,0 +1,406 @@
+"""The pictures as a browser draws them: nothing overlaps, nothing is cut, and the slider works in a real JupyterLab."""
+
+import importlib.util
+import json
+import os
+import shutil
+from base64 import b64encode
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import efimm
+from benchmarks.views import lab as views_lab
+from efimm.show import picture
+from efimm.show.drawing.kit import WIDTH
+from efimm.show.drawing.pack import Packer
+from efimm.show.drawing.styles import STATIC, css
+from efimm.show.ram.moments import moments
+from efimm.show.ram.scene import draw
+from efimm.show.ram.slider import STOPS
+from efimm.show.ram.state import describe, state_of
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+KERNELS = ("3.5", "va-patch", "hpa-sync")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no {CHROMIUM}"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
+]
+
+# Texts that overlap each other or leave the picture, and texts below 12 px at the picture's own width.
+COMPLAINTS = """
+(root) => {
+  const svg = root.querySelector("svg.picture"), box = svg.getBoundingClientRect(), wrong = [];
+  const texts = [...svg.querySelectorAll("text")].map((node) => [node.textContent, node.getBoundingClientRect()]);
+  const scale = box.width / svg.viewBox.baseVal.width;
+  texts.forEach(([words, a], k) => {
+    const inside = a.left >= box.left && a.right <= box.right && a.top >= box.top && a.bottom <= box.bottom;
+    if (!inside) wrong.push("cut: " + words);
+    for (const [other, b] of texts.slice(k + 1)) {
+      // A line box is higher than its letters: lines of one paragraph may touch by a pixel.
+      const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (across > 0 && down > 1.5 * scale) wrong.push(`overlap: ${words} / ${other}`);
+    }
+  });
+  for (const node of svg.querySelectorAll("text")) {
+    if (parseFloat(getComputedStyle(node).fontSize) < 12) wrong.push("small: " + node.textContent);
+  }
+  for (const rect of svg.querySelectorAll("rect.slot, rect.gap, rect.console, rect.panel")) {
+    const edge = rect.getBoundingClientRect();
+    for (const [words, a] of texts) {
+      const inside = a.left >= edge.left && a.left < edge.right && a.top + 2 > edge.top && a.bottom - 2 < edge.bottom;
+      if (inside && a.right > edge.right) wrong.push("runs out of its box: " + words);
+    }
+  }
+  return wrong;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def blank_page(chromium, width=1000, scripts=("picture.js", "slider.js", "predict.js")):
+    """A page with the styles and the JavaScript of the widgets, `drawScene` and `widget` within reach."""
+    page = chromium.new_page(viewport={"width": width, "height": 760})
+    page.set_content(f"<!doctype html><style>{css()}</style><body><div class='efimm' id='root'></div></body>")
+    script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in scripts)
+    script = script.replace("export default", "window.widget =")
+    page.add_script_tag(content=script.replace("export function", "window.drawScene = function"), type="module")
+    page.wait_for_function("window.drawScene && window.widget")
+    return page
+
+
+def states():
+    """Every stop with every kernel, both sides of the line where there is RAM, and every moment of three machines."""
+    line = 512 << 30
+    for kernel in KERNELS:
+        for ram in STOPS:
+            for buffer in (None, line - 4096, line):
+                try:
+                    outcome = efimm.run(efimm.machine(ram, buffer=buffer), kernel)
+                except efimm.MachineError:
+                    continue
+                yield f"{kernel} {ram >> 30}G {buffer}", state_of(outcome)
+        for ram in ("1G", "2T", "64T"):
+            outcome = efimm.run(efimm.machine(ram), kernel)
+            for bead in moments(outcome):
+                if bead.index is not None:
+                    yield f"{kernel} {ram} {bead.label}", state_of(outcome, bead)
+        for name in efimm.machines.data_files():
+            yield f"{kernel} {name}", state_of(efimm.run(efimm.machine(map=name), kernel))
+
+
+def test_no_label_overlaps_or_is_cut_at_any_stop(chromium):
+    page = blank_page(chromium)
+    packer = Packer()
+    names, scenes = zip(*((name, packer.pack(draw(state), describe(state))) for name, state in states()), strict=True)
+    page.evaluate("([pools]) => { window.pools = pools; }", [packer.pools(WIDTH)])
+    drawn = f"""
+    (scenes) => scenes.map((scene) => {{
+      const root = document.getElementById("root");
+      root.replaceChildren(drawScene(scene, pools));
+      return ({COMPLAINTS})(root);
+    }})"""
+    found = page.evaluate(drawn, list(scenes))
+    page.close()
+
+    assert len(names) > 200
+    assert {name: wrong for name, wrong in zip(names, found, strict=True) if wrong} == {}
+
+
+def test_the_check_itself_sees_what_is_wrong(chromium):
+    page = blank_page(chromium)
+    bad = """<svg class="picture" viewBox="0 0 960 100" width="960"><text x="10" y="30">one text</text>
+        <text x="20" y="33">another</text><text x="940" y="60">cut off here</text>
+        <text x="9" y="90" style="font-size: 11px">tiny</text></svg>"""
+    page.evaluate("(html) => { document.getElementById('root').innerHTML = html; }", bad)
+    found = page.evaluate(COMPLAINTS, page.query_selector("#root"))
+    page.close()
+
+    assert {complaint.split(":")[0] for complaint in found} == {"overlap", "cut", "small"}
+
+
+def test_python_and_javascript_draw_the_same(chromium):
+    page = blank_page(chromium)
+    outcome = efimm.run(efimm.machine("1T"), "3.5")
+    packer = Packer()
+    state = state_of(outcome)
+    scene = packer.pack(draw(state), describe(state))
+    inner = """(svg) => [...svg.querySelectorAll("rect, path, circle, text")]
+        .map((node) => [node.tagName, node.className.baseVal, node.textContent])"""
+    page.evaluate(
+        "([scene, pools]) => document.getElementById('root').replaceChildren(drawScene(scene, pools))",
+        [scene, packer.pools(WIDTH)],
+    )
+    from_javascript = page.evaluate(f"({inner})(document.querySelector('svg'))")
+    page.evaluate("(html) => { document.getElementById('root').innerHTML = html; }", picture(outcome)._html())
+    from_python = page.evaluate(f"({inner})(document.querySelector('svg'))")
+    page.close()
+
+    assert from_python == from_javascript
+
+
+def test_the_slider_fits_a_narrow_window(chromium):
+    from efimm.show import ram_slider
+
+    page = blank_page(chromium, width=360)
+    page.evaluate(MODEL, plain(ram_slider()))
+    page.locator("svg.picture").wait_for()
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    scrolls = page.evaluate(
+        "(() => { const s = document.querySelector('.scroll'); return s.scrollWidth > s.clientWidth; })()"
+    )
+    page.close()
+
+    assert wide <= 360
+    assert scrolls
+
+
+def test_keys_move_the_slider_and_rewind(chromium):
+    from efimm.show import ram_slider
+
+    page = blank_page(chromium)
+    page.evaluate(MODEL, plain(ram_slider(ram="512G")))
+    page.locator("svg.picture").wait_for()
+    page.locator("input[type=range]").focus()
+    before = page.locator("p.verdict").inner_text()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    after = page.locator("p.verdict").inner_text()
+    page.locator("[data-moment='2']").focus()
+    page.keyboard.press("Enter")
+    asked = page.evaluate("model.traits.moment")
+    page.close()
+
+    assert before.startswith("Page fault")
+    assert after.startswith("Success")
+    assert asked == 2
+
+
+def test_a_line_is_shown_and_restores_the_view(chromium):
+    from efimm.show import ram_slider
+
+    page, slider = blank_page(chromium), ram_slider("513G")
+    page.evaluate(MODEL, plain(slider))
+    page.locator("svg.picture").wait_for()
+    line = page.get_by_label("This view as a line")
+    shown = line.input_value()
+    line.fill("efimm run --kernel va-patch --ram 2T")
+    page.keyboard.press("Enter")
+    restored = page.evaluate("['ram', 'kernel', 'placement'].map((name) => model.get(name))")
+    verdict = page.locator("p.verdict").inner_text()
+    line.fill("efimm run --ram 3T")
+    page.keyboard.press("Enter")
+    refused = page.locator("p.note").inner_text()
+    page.get_by_role("button", name="Projector").click()
+    wide = page.locator(".efimm.projector").bounding_box()
+    complaints = page.evaluate(COMPLAINTS, page.query_selector(".projector"))
+    page.close()
+
+    assert shown == slider.line == "efimm run --kernel 3.5 --ram 513G"
+    assert restored == [2 << 40, "va-patch", "auto"]
+    assert verdict.startswith("Success")
+    assert refused.startswith("This is no line of this view")
+    assert (wide["x"], wide["y"], wide["width"]) == (0, 0, 1000)
+    assert complaints == []
+
+
+def plain(slider):
+    """What the browser gets of a slider, as JSON can carry it."""
+    state = {name: value for name, value in slider.get_state().items() if name in slider.traits(sync=True)}
+    chosen = {name: value for name, value in state.items() if not name.startswith("_") and name != "layout"}
+    coded = {"strips": [b64encode(strip).decode() for strip in slider.strips], "answer": ""}
+    return json.loads(json.dumps({**chosen, **coded}))
+
+
+# The part of a Jupyter widget model that the widget uses.
+MODEL = """
+(traits) => {
+  const view = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  if (traits.strips) Object.assign(traits, { strips: traits.strips.map(view), answer: view(traits.answer) });
+  window.model = {
+    traits, listeners: [],
+    get(key) { return this.traits[key]; },
+    set(key, value) {
+      if (this.traits[key] === value) return;
+      this.traits[key] = value;
+      for (const [names, call] of this.listeners) if (names.split(" ").includes("change:" + key)) call();
+    },
+    on(names, call) { this.listeners.push([names, call]); },
+    off() {},
+    save_changes() {},
+  };
+  widget.render({ model, el: document.body });
+}
+"""
+
+
+# JupyterLab
+
+ALONE = """from efimm.course import predict
+from efimm.show import ram_slider
+display(ram_slider())
+predict("Slot?", 1, {515: "That is the number of GiB."})"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab that shows a copy of notebook 04, or a notebook with the slider alone."""
+    folder = tmp_path_factory.mktemp("lab")
+    source = ROOT / "notebooks" / "04-the-bug.ipynb"
+    target = folder / "story.ipynb"
+    if source.exists():
+        shutil.copy(source, target)
+    else:
+        cell = {"cell_type": "code", "source": ALONE}
+        cell |= {"execution_count": None, "metadata": {}, "outputs": [], "id": "one"}
+        target.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    with jupyterlab(folder) as address:
+        yield f"{address}/doc/tree/story.ipynb"
+
+
+@contextmanager
+def jupyterlab(folder):
+    """A JupyterLab on the notebooks in `folder`; its address."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        pytest.skip("JupyterLab is not installed")
+    with views_lab.jupyterlab(folder) as address:
+        yield address
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_the_slider_in_jupyterlab(chromium, lab, theme):
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+    page.goto(lab)
+    page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')", timeout=90_000)
+    page.evaluate("(theme) => void jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    light = str(theme.endswith("Light")).lower()
+    page.wait_for_function(f"document.body.dataset.jpThemeLight === '{light}'", timeout=30_000)
+    page.wait_for_timeout(1500)
+    views_lab.run_all(page)
+    slider = page.locator(".efimm input[type=range]").first
+    slider.wait_for(timeout=120_000)
+    widget = page.locator(".efimm:has(input[type=range])").first
+    # Lab scrolls to each cell as it runs: only then does the slider stand still.
+    page.wait_for_function(
+        "![...document.querySelectorAll('.jp-InputPrompt')].some((node) => node.textContent.includes('*'))",
+        timeout=120_000,
+    )
+    slider.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.efimm p.verdict').innerText !== ''")
+    first = widget.locator("p.verdict").inner_text(), widget.locator("svg.picture").inner_html()
+
+    verdicts = drag(page, slider)
+
+    last = widget.locator("p.verdict").inner_text(), widget.locator("svg.picture").inner_html()
+    shown = widget.locator("output").inner_text()
+    stop = page.evaluate("(node) => node.getAttribute('aria-valuetext')", slider.element_handle())
+    complaints = page.evaluate(COMPLAINTS, widget.element_handle())
+    rewound = click_bead(page, widget)
+    keyed = press_keys(page, widget, slider)
+    answered = answer(page, "0x7b5")
+    shot = os.environ.get("EFIMM_SCREENSHOTS")
+    if shot:
+        widget.screenshot(path=f"{shot}/lab-{theme.split()[-1].lower()}.png")
+    page.close()
+
+    assert first[0].startswith("Success")
+    assert last[0].startswith("Page fault")
+    assert first[1] != last[1]
+    assert {words.split(":")[0] for words in verdicts} == {"Success", "Page fault"}
+    assert shown == stop
+    assert complaints == []
+    assert "prelog" in rewound
+    assert keyed == (stop, "Success", "moment: array filled")
+    assert answered.startswith("Not yet")
+    assert [problem for problem in problems if not is_labs_own(problem)] == []
+
+
+def drag(page, slider):
+    """Drag the thumb by mouse from left to right across 512 GiB, and stay there; the verdicts on the way."""
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    here = float(slider.evaluate("(node) => node.value / node.max"))
+    page.mouse.move(box["x"] + 8 + here * (box["width"] - 16), y)
+    page.mouse.down()
+    verdicts = []
+    for step in range(1, 13):
+        page.mouse.move(box["x"] + 8 + (here + (0.9 - here) * step / 12) * (box["width"] - 16), y)
+        verdicts.append(page.locator(".efimm p.verdict").first.inner_text())
+    page.mouse.up()
+    return verdicts
+
+
+def click_bead(page, widget):
+    """Rewind to the third moment by a click; the title of the picture then."""
+    before = widget.locator("svg.picture > title").text_content()
+    widget.locator("[data-moment='2']").first.click()
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        title = widget.locator("svg.picture > title").text_content()
+        if title != before:
+            return title
+    return before
+
+
+def press_keys(page, widget, slider):
+    """By keys alone: to the lowest stop and on the beads; the stop before, the verdict, and the end of the title."""
+    before = widget.locator("output").inner_text()
+    slider.focus()
+    page.keyboard.press("Home")
+    verdict = widget.locator("p.verdict").inner_text().split(":")[0]
+    title = widget.locator("svg.picture > title")
+    old = title.text_content()
+    widget.locator("[data-moment='1']").focus()
+    page.keyboard.press("Enter")
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        if title.text_content() != old:
+            break
+    return before, verdict, title.text_content().split("; ")[-1]
+
+
+def answer(page, guess):
+    """What the first prediction box says to `guess`, sent with Enter."""
+    form = page.locator(".efimm form.predict").first
+    form.scroll_into_view_if_needed()
+    form.locator("input").fill(guess)
+    page.keyboard.press("Enter")
+    feedback = page.locator(".efimm p.feedback").first
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        if feedback.inner_text():
+            break
+    return feedback.inner_text()
+
+
+def is_labs_own(problem):
+    """Messages of JupyterLab itself: what it asks its server for and does not find."""
+    return "Failed to load resource" in problem
