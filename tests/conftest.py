@@ -1,31 +1,27 @@
 """What several test files share: page tables written entry by entry, by nobody but the test, and the logs as files."""
 
-from __future__ import annotations
-
 import signal
-from collections.abc import Callable
 
 import pytest
 from captures import listings
 
-from efimm.x86 import PhysMemory
-
-# Started in the background, as a CI server does, Python and all that it starts ignore Ctrl-C; tests are about that.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Started in the background, as a CI server does, Python and all that it starts ignore these; tests are about them.
+for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, name, None)  # Windows has no SIGHUP
+    if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 ROOT = 0x1000
-Chain = Callable[..., list[int]]
 
 
 @pytest.fixture
-def chain() -> Chain:
+def chain():
     """A function that writes one entry of each level for `va`, from the table at `root` down.
 
     Each entry's bits 51..12 say where the next table is.  The result is where the entries were written.
     """
 
-    def write(memory: PhysMemory, va: int, *entries: int, root: int = ROOT) -> list[int]:
+    def write(memory, va, *entries, root=ROOT):
         places = []
         for shift, entry in zip((39, 30, 21, 12), entries, strict=False):
             place = root + 8 * (va >> shift & 511)

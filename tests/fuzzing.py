@@ -4,20 +4,17 @@
 of the readers they reach; test_fuzz.py runs it for a few seconds, `make fuzz` for longer.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 COLUMNS = 72
 LONGEST_MESSAGE = 1000
 
 
-def read_a_map(data: bytes) -> None:
+def read_a_map(data):
     """Bytes as a log: read, told in printable lines of at most 72 columns, and the same when written and read again."""
     from efimm.maps.formats import write_map
     from efimm.text import text
@@ -34,7 +31,7 @@ def read_a_map(data: bytes) -> None:
         assert line.isprintable(), line
 
 
-def check_a_log(data: bytes) -> None:
+def check_a_log(data):
     """Bytes as a log given to `efimm check`: an answer in printable lines, or one line that says what is wrong."""
     from efimm.check import check, checked
     from efimm.machines import MachineError
@@ -48,7 +45,7 @@ def check_a_log(data: bytes) -> None:
     assert all(line.isprintable() and len(line) <= COLUMNS for line in said.splitlines())
 
 
-def redact_a_log(data: bytes) -> None:
+def redact_a_log(data):
     """Bytes as a log to be sent: printable lines, or one line that says what is wrong."""
     from efimm.maps.redact import redacted
     from efimm.uefi import MapError
@@ -59,7 +56,7 @@ def redact_a_log(data: bytes) -> None:
         one_printable_line(error)
 
 
-def read_a_line_of_a_mail(data: bytes) -> None:
+def read_a_line_of_a_mail(data):
     """Bytes as a pasted command: a view that says the same when it is written again."""
     from efimm.machines import MachineError
     from efimm.show.ram.slider import view_of
@@ -72,7 +69,7 @@ def read_a_line_of_a_mail(data: bytes) -> None:
     assert view_of(view.line) == view
 
 
-def read_a_size(data: bytes) -> None:
+def read_a_size(data):
     """Bytes as a RAM size and as an address."""
     from efimm.machines import MachineError, machine, parse_address, parse_size
 
@@ -84,7 +81,7 @@ def read_a_size(data: bytes) -> None:
             one_printable_line(error)
 
 
-def read_an_answer(data: bytes) -> None:
+def read_an_answer(data):
     """Bytes as an answer to a question: never an error, and right only for the right number."""
     from efimm.exercises.answers import Question
     from efimm.machines import number
@@ -93,7 +90,7 @@ def read_an_answer(data: bytes) -> None:
     assert Question("?", 272).check(typed).right == (number(typed) == 272)
 
 
-def read_table_files(data: bytes) -> None:
+def read_table_files(data):
     """Bytes as tables.json, and as tables.npz beside a good one."""
     from efimm.x86 import load_tables
     from efimm.x86.tablefile import TableFileError
@@ -109,7 +106,7 @@ def read_table_files(data: bytes) -> None:
                 one_printable_line(error)
 
 
-def hear_a_witness(data: bytes) -> None:
+def hear_a_witness(data):
     """Bytes as what a guest said on its serial port before it died."""
     from efimm.judges.host import JudgeError
     from efimm.judges.testimony import read_testimony
@@ -120,7 +117,7 @@ def hear_a_witness(data: bytes) -> None:
         one_printable_line(error)
 
 
-def read_a_kernels_file(data: bytes) -> None:
+def read_a_kernels_file(data):
     """Bytes as the file of a kernel."""
     from efimm.judges.host import JudgeError
     from efimm.judges.linux import kernel_file
@@ -133,13 +130,13 @@ def read_a_kernels_file(data: bytes) -> None:
             one_printable_line(error)
 
 
-def one_printable_line(error: Exception) -> None:
+def one_printable_line(error):
     """The message can be shown on a terminal: no line break, no escape sequence, and it comes to an end."""
     assert str(error).isprintable(), repr(str(error))
     assert len(str(error)) < LONGEST_MESSAGE, len(str(error))
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
+TARGETS = {
     target.__name__: target
     for target in (
         read_a_map,
@@ -155,7 +152,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 }
 
 
-def main() -> None:
+def main():
     import atheris
 
     target = TARGETS[sys.argv[1]]

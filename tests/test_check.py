@@ -1,7 +1,5 @@
 """`efimm check`, and what else is about one's own machine: real logs, contradictions, garbage, own kernels."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -9,8 +7,6 @@ import re
 import subprocess
 import sys
 import tracemalloc
-from pathlib import Path
-from typing import Any
 
 import pytest
 from captures import INDEX, listings, text_of
@@ -24,11 +20,11 @@ GIB = 1 << 30
 TYPE_WORDS = {"usable": 1, "reserved": 2, "ACPI data": 3, "ACPI NVS": 4, "unusable": 5, "persistent (type 7)": 7}
 
 
-def command(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def command(*words, stdin=b""):
     return subprocess.run([sys.executable, "-m", "efimm", *words], input=stdin, capture_output=True, check=False)
 
 
-def index_rows() -> list[tuple[str, float, int, tuple[int, int]]]:
+def index_rows():
     """Of each log in the index: its name, GiB usable, top of RAM (0: not told), entries of EFI and of e820."""
     return [
         (row["log"], float(row["usable_gib"]), int(row["top"] or "0", 16), (int(row["efi"]), int(row["e820"])))
@@ -36,14 +32,12 @@ def index_rows() -> list[tuple[str, float, int, tuple[int, int]]]:
     ]
 
 
-def test_the_index_was_read() -> None:
+def test_the_index_was_read():
     assert len(index_rows()) == 21
 
 
 @pytest.mark.parametrize(("name", "usable", "top", "entries"), index_rows(), ids=[row[0][:40] for row in index_rows()])
-def test_every_log_holds_what_the_index_says(
-    logs: Path, name: str, usable: float, top: int, entries: tuple[int, int]
-) -> None:
+def test_every_log_holds_what_the_index_says(logs, name, usable, top, entries):
     found = read(logs / name)
     ram = sum(e.end - e.start for e in found.map.e820 if e.type == 1) / GIB
 
@@ -54,7 +48,7 @@ def test_every_log_holds_what_the_index_says(
 
 
 @pytest.mark.parametrize("name", [row[0] for row in index_rows()], ids=str)
-def test_each_entry_has_the_type_that_its_line_says(logs: Path, name: str) -> None:
+def test_each_entry_has_the_type_that_its_line_says(logs, name):
     """Read a second time by one plain pattern, which knows the forms of these few logs only."""
     text = listings()[name]
     lines = re.findall(r"(?<!user: )BIOS-e820: \[mem 0x(\w+)-0x(\w+)\] (.+)", text)
@@ -65,15 +59,15 @@ def test_each_entry_has_the_type_that_its_line_says(logs: Path, name: str) -> No
     assert expected == [(entry.start, entry.end, entry.type) for entry in read_map(logs / name).e820]
 
 
-def kind(words: str) -> int:
+def kind(words):
     words = words.strip()
     if words in TYPE_WORDS:
         return TYPE_WORDS[words]
-    return int(re.fullmatch(r"type (\d+)", words)[1])  # type: ignore[index] # or the test has met a new word
+    return int(re.fullmatch(r"type (\d+)", words)[1])
 
 
 @pytest.mark.parametrize("name", sorted(listings()), ids=lambda name: name[:40])
-def test_each_log_is_checked_in_72_columns_or_refused(logs: Path, name: str) -> None:
+def test_each_log_is_checked_in_72_columns_or_refused(logs, name):
     log = logs / name
     found = check(log)
     text = checked(found, str(log))
@@ -91,7 +85,7 @@ def test_each_log_is_checked_in_72_columns_or_refused(logs: Path, name: str) -> 
     assert found.no_efi_call == "" or not found.hit
 
 
-def test_the_verdicts_are_those_of_runs() -> None:
+def test_the_verdicts_are_those_of_runs():
     found = check("hp-superdome2-3tib")
     for each in found.kernels:
         assert each.outcome is not None
@@ -113,7 +107,7 @@ efi: mem02: type=6, attr=0x800000000000000f, range=[0x000000003f000000-0x0000000
 """
 
 
-def test_a_contradiction_is_named_with_both_sides() -> None:
+def test_a_contradiction_is_named_with_both_sides():
     found = check(io.BytesIO((BIG + EFI).encode()))
 
     (one,) = found.contradictions
@@ -123,13 +117,13 @@ def test_a_contradiction_is_named_with_both_sides() -> None:
     assert "0x3f000000" in checked(found, "log")
 
 
-def test_lists_that_agree_have_no_contradiction() -> None:
+def test_lists_that_agree_have_no_contradiction():
     agreeing = BIG.replace("3fffffff", "3effffff") + "BIOS-e820: [mem 0x3f000000-0x3fffffff] reserved\n"
 
     assert not check(io.BytesIO((agreeing + EFI).encode())).contradictions
 
 
-def test_a_machine_started_by_a_bios_makes_no_efi_call() -> None:
+def test_a_machine_started_by_a_bios_makes_no_efi_call():
     log = f"Linux version 3.5.0\n{BIG}DMI: Somebody Board/X, BIOS 1\n"
     found = command("check", "-", stdin=log.encode()).stdout.decode()
 
@@ -140,7 +134,7 @@ def test_a_machine_started_by_a_bios_makes_no_efi_call() -> None:
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e<script>alert(1)</script>\x9b31m"
 
 
-def test_what_a_log_says_never_reaches_the_terminal_as_it_is() -> None:
+def test_what_a_log_says_never_reaches_the_terminal_as_it_is():
     log = f"DMI: {HOSTILE}/Board, BIOS {HOSTILE}\nLinux version {HOSTILE}\n{BIG}"
     for words in (["check", "-"], ["map", "-"], ["run", "--map", "-"], ["run", "--explain", "--map", "-"]):
         shown = command(*words, stdin=log.encode())
@@ -149,7 +143,7 @@ def test_what_a_log_says_never_reaches_the_terminal_as_it_is() -> None:
         assert [char for char in out if not char.isprintable() and char != "\n"] == []
 
 
-def test_the_name_of_a_file_never_reaches_the_terminal_as_it_is(tmp_path: Path) -> None:
+def test_the_name_of_a_file_never_reaches_the_terminal_as_it_is(tmp_path):
     log = tmp_path / f"{HOSTILE.replace('/', '_')}.txt"
     log.write_text(BIG + "BIOS-e820: [mem 0xzz] usable\n")
     for words in (["check", str(log)], ["map", str(log)], ["run", "--map", str(log)]):
@@ -162,14 +156,14 @@ def test_the_name_of_a_file_never_reaches_the_terminal_as_it_is(tmp_path: Path) 
 class Garbage(io.RawIOBase):
     """As many bytes as are asked for, never all at once; `size` bytes in all."""
 
-    def __init__(self, piece: bytes, size: int) -> None:
+    def __init__(self, piece, size):
         super().__init__()
         self.piece, self.left, self.place = piece, size, 0
 
-    def readable(self) -> bool:
+    def readable(self):
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer):
         part = self.piece[self.place : self.place + min(len(buffer), self.left)]
         self.place = (self.place + len(part)) % len(self.piece)
         self.left -= len(part)
@@ -178,7 +172,7 @@ class Garbage(io.RawIOBase):
 
 
 @pytest.mark.parametrize("piece", [b"\x00", b"\xff\xfe", b"[    1.0] usb 1-1: new device\n" * 99, bytes(range(256))])
-def test_a_hundred_megabytes_of_garbage_need_no_memory(piece: bytes) -> None:
+def test_a_hundred_megabytes_of_garbage_need_no_memory(piece):
     tracemalloc.start(1)
     try:
         with pytest.raises(MapError, match="expected"):
@@ -196,7 +190,7 @@ KERNEL = replace(V3_5, name="mine", order=99, title="my fix", efi_call_phys=V3_8
 """
 
 
-def test_a_kernel_in_a_file_is_run_and_said_to_be_executed(tmp_path: Path) -> None:
+def test_a_kernel_in_a_file_is_run_and_said_to_be_executed(tmp_path):
     file = tmp_path / "my_fix.py"
     file.write_text(MINE)
     ran = command("run", "--kernel", str(file), "--json")
@@ -215,7 +209,7 @@ def test_a_kernel_in_a_file_is_run_and_said_to_be_executed(tmp_path: Path) -> No
         (MINE.replace("V3_8.efi_call_phys)", "lambda linux: 1 / 0)"), "ZeroDivisionError"),
     ],
 )
-def test_a_mistake_in_the_file_is_told_with_its_line(tmp_path: Path, source: str, expected: str) -> None:
+def test_a_mistake_in_the_file_is_told_with_its_line(tmp_path, source, expected):
     file = tmp_path / "my_fix.py"
     file.write_text(source)
     ran = command("run", "--kernel", str(file))
@@ -227,7 +221,7 @@ def test_a_mistake_in_the_file_is_told_with_its_line(tmp_path: Path, source: str
 
 @pytest.mark.parametrize("kernel", efimm.KERNELS)
 @pytest.mark.parametrize("arch", ["x86_64", "i386"])
-def test_an_explanation_names_every_entry_of_the_walk(kernel: str, arch: str) -> None:
+def test_an_explanation_names_every_entry_of_the_walk(kernel, arch):
     if not efimm.KERNELS[kernel].has_build_for(arch):
         pytest.skip(f"the suite has no {arch} build of {kernel}")
     ram = "1T" if arch == "x86_64" else "4G"

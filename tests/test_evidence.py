@@ -4,11 +4,8 @@ The logs are of Linux 3.5.0, 3.6.5 and 3.8.13 on OVMF in QEMU (November 2026).  
 memory map of a log and nothing else, or, where a log's array lay at an unusual place, that address too.
 """
 
-from __future__ import annotations
-
 import csv
 import re
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,7 +13,7 @@ import pytest
 from captures import BOOTS, opened, text_of
 
 import efimm
-from efimm.uefi import EfiMemoryDescriptor, EfiStatus, MemoryMap, read_map
+from efimm.uefi import EfiMemoryDescriptor, EfiStatus, read_map
 
 OOPS_3_5 = "2-linux-3.5.0-buffer-above-512G.log"
 OOPS_3_6 = "linux-3.6.5-buffer-above-512g-oops.log"
@@ -40,26 +37,26 @@ LOGS = {
 }
 
 
-def printed(name: str) -> str:
+def printed(name):
     return text_of(BOOTS / name)
 
 
-def memory_map(name: str) -> MemoryMap:
+def memory_map(name):
     return read_map(opened(BOOTS / name))
 
 
-def number(pattern: str, text: str, base: int = 0) -> int:
+def number(pattern, text, base=0):
     found = re.search(pattern, text)
     assert found, f"no {pattern} in the log"
     return int(found[1], base)
 
 
-def outcome(name: str) -> efimm.Outcome:
+def outcome(name):
     array = number(r"new_memmap va=\w+ pa=(0x\w+)", printed(name))
     return efimm.run(efimm.machine(map=memory_map(name), buffer=array), LOGS[name])
 
 
-def monitor_entry(text: str, pa: int) -> int:
+def monitor_entry(text, pa):
     """The 64-bit word at `pa` in the output of the monitor's xp command."""
     for line in text.splitlines():
         if found := re.match(r"([0-9a-f]{16}): (0x\w+)(?: (0x\w+))?", line):
@@ -70,7 +67,7 @@ def monitor_entry(text: str, pa: int) -> int:
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_the_verdict_is_that_of_the_real_boot(name: str) -> None:
+def test_the_verdict_is_that_of_the_real_boot(name):
     text = printed(name)
     faulted = "BUG: unable to handle kernel paging request" in text
     survived = "No init found" in text
@@ -80,12 +77,12 @@ def test_the_verdict_is_that_of_the_real_boot(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_as_many_descriptors_are_passed_as_the_real_kernel_printed(name: str) -> None:
+def test_as_many_descriptors_are_passed_as_the_real_kernel_printed(name):
     assert number(r"new_memmap .* count=(\d+)", printed(name)) == outcome(name).linux.memmap_count
 
 
 @pytest.mark.parametrize("name", [OOPS_3_5, OOPS_3_6])
-def test_the_fault_is_the_one_in_the_oops(name: str) -> None:
+def test_the_fault_is_the_one_in_the_oops(name):
     text, found = printed(name), outcome(name)
     assert found.fault is not None
 
@@ -97,7 +94,7 @@ def test_the_fault_is_the_one_in_the_oops(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [OOPS_3_5, OOPS_3_6])
-def test_the_console_of_the_oops_reads_the_same(name: str) -> None:
+def test_the_console_of_the_oops_reads_the_same(name):
     text = printed(name)
     for line in outcome(name).trace.console:
         if line.startswith(("BUG:", "PGD", "Oops:", "Kernel panic")):
@@ -105,10 +102,10 @@ def test_the_console_of_the_oops_reads_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_the_direct_map_grows_in_the_steps_that_the_console_prints(name: str) -> None:
+def test_the_direct_map_grows_in_the_steps_that_the_console_prints(name):
     """Of 3.6.5, but for the line on its highest RAM: it leaves out the hole above 4 GiB, which 3.5 maps."""
 
-    def steps(lines: list[str]) -> list[str]:
+    def steps(lines):
         wanted = [line for line in lines if re.match(r"init_memory_mapping: | \[mem .*\] page ", line)]
         return [line for line in wanted if "0x81ffffffff" not in line or "3.6.5" not in name]
 
@@ -116,15 +113,15 @@ def test_the_direct_map_grows_in_the_steps_that_the_console_prints(name: str) ->
 
 
 @pytest.mark.parametrize("name", [name for name in LOGS if "3.6.5" not in name])
-def test_the_page_tables_come_from_the_same_memory(name: str) -> None:
-    def tables(lines: list[str]) -> list[str]:
+def test_the_page_tables_come_from_the_same_memory(name):
+    def tables(lines):
         return [line for line in lines if line.startswith("kernel direct mapping tables")]
 
     assert tables(printed(name).splitlines()) == tables(outcome(name).trace.console)
 
 
 @pytest.mark.parametrize("name", [name for name in LOGS if name != PLAIN_3_5])
-def test_the_default_placement_is_where_the_real_array_lay(name: str) -> None:
+def test_the_default_placement_is_where_the_real_array_lay(name):
     """All but the 2 GiB guest, whose array came from free crumbs at the bottom of its only zone (see page_alloc.py)."""
     placed = efimm.run(efimm.machine(map=memory_map(name)), LOGS[name])
 
@@ -132,19 +129,19 @@ def test_the_default_placement_is_where_the_real_array_lay(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in LOGS if "3.5.0" in name or name == NATHAN_3_8])
-def test_the_slots_before_the_prelog_hold_what_was_printed(name: str) -> None:
+def test_the_slots_before_the_prelog_hold_what_was_printed(name):
     linux = efimm.boot(efimm.machine(map=memory_map(name)), LOGS[name])
     for slot, value in re.findall(r"\[(\d+)\]=(0x\w+)", printed(name)):
         assert int(value, 16) == linux.swapper_pg_dir[int(slot)], f"slot {slot}"
 
 
-def test_the_slots_of_3_6_have_the_same_flags() -> None:
+def test_the_slots_of_3_6_have_the_same_flags():
     linux = outcome(OOPS_3_6).linux
 
     assert [linux.swapper_pg_dir[slot] & 0xFFF for slot in (0, 1, 272, 273)] == [0x063, 0, 0x063, 0x067]
 
 
-def test_the_firmware_gets_the_same_descriptors_in_the_same_order() -> None:
+def test_the_firmware_gets_the_same_descriptors_in_the_same_order():
     found = outcome(OOPS_3_5)
     memory, linux = found.linux.memory, found.linux
     rows = list(csv.DictReader(printed("svam-table-3.5.0.tsv").splitlines(), delimiter="\t"))
@@ -158,7 +155,7 @@ def test_the_firmware_gets_the_same_descriptors_in_the_same_order() -> None:
     assert expected == array
 
 
-def test_the_table_at_the_call_has_the_entries_that_the_monitor_showed() -> None:
+def test_the_table_at_the_call_has_the_entries_that_the_monitor_showed():
     """The CPU stopped at the call's entry.  After a fault nothing is undone, so this is the model's end state, too."""
     monitor = printed("2c-at-SVAM-entry-monitor.txt")
     found = outcome(OOPS_3_5)
@@ -175,7 +172,7 @@ def test_the_table_at_the_call_has_the_entries_that_the_monitor_showed() -> None
 
 
 @pytest.mark.parametrize("va", [0x80F8838000, 0x7FFFFFFFFF, 0x8000000000, 0x6FAE0234])
-def test_addresses_translate_as_the_monitor_said_at_the_call(va: int) -> None:
+def test_addresses_translate_as_the_monitor_said_at_the_call(va):
     monitor = printed("2c-at-SVAM-entry-monitor.txt")
     answer = re.search(rf"gva2gpa {va:#x}\n(.*)", monitor)
     assert answer
@@ -184,7 +181,7 @@ def test_addresses_translate_as_the_monitor_said_at_the_call(va: int) -> None:
     assert expected == outcome(OOPS_3_5).linux.cpu.walk(va).pa
 
 
-def test_lower_tables_hold_what_the_monitor_showed_at_the_fault() -> None:
+def test_lower_tables_hold_what_the_monitor_showed_at_the_fault():
     """The first GiB by 2 MiB and executable, the rest of low RAM in a table from the early block, 1 GiB pages above."""
     monitor = printed("2-at-fault-monitor.txt")
     memory = outcome(OOPS_3_5).linux.memory
@@ -193,7 +190,7 @@ def test_lower_tables_hold_what_the_monitor_showed_at_the_fault() -> None:
             assert monitor_entry(monitor, pa) == memory.read_u64(pa), hex(pa)
 
 
-def test_after_the_fault_the_firmware_has_committed_and_nothing_is_converted() -> None:
+def test_after_the_fault_the_firmware_has_committed_and_nothing_is_converted():
     linux = outcome(OOPS_3_5).linux
     layout = linux.firmware.layout
     virtual_mode, at_runtime = linux.memory.read(layout.variables, 2)
@@ -209,12 +206,12 @@ def test_after_the_fault_the_firmware_has_committed_and_nothing_is_converted() -
     assert EfiStatus.EFI_UNSUPPORTED == again
 
 
-def at_the_call(name: str) -> efimm.Linux:
+def at_the_call(name):
     """The kernel of a log, stopped where the firmware is entered, with the memory as the kernel prepared it."""
     kernel = efimm.KERNELS[LOGS[name]]
 
     @contextmanager
-    def stop(linux: efimm.Linux) -> Iterator[None]:
+    def stop(linux):
         with kernel.efi_call_phys(linux):
             raise InterruptedError
             yield
@@ -226,7 +223,7 @@ def at_the_call(name: str) -> efimm.Linux:
     return linux
 
 
-def leaves(linux: efimm.Linux, table: int, shift: int = 39, va: int = 0) -> Iterator[tuple[int, int]]:
+def leaves(linux, table, shift=39, va=0):
     """(first, end) of every page under `table`, in order, with addresses made canonical."""
     for index in range(512):
         entry = int.from_bytes(linux.memory.read(table + 8 * index, 8), "little")
@@ -238,8 +235,8 @@ def leaves(linux: efimm.Linux, table: int, shift: int = 39, va: int = 0) -> Iter
             yield from leaves(linux, entry & 0x000F_FFFF_FFFF_F000, shift - 9, start)
 
 
-def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
+def joined(ranges):
+    found = []
     for start, end in ranges:
         if found and found[-1][1] == start:
             found[-1] = found[-1][0], end
@@ -257,13 +254,13 @@ AT_THE_CALL = {
 FIXMAP = 0xFFFF_FFFF_FF00_0000  # the fixmap and the vsyscall page lie above, which the model lacks
 
 
-def ranges_shown(monitor: str) -> list[tuple[int, int]]:
+def ranges_shown(monitor):
     """What `info mem` lists, below the fixmap."""
     shown = re.findall(r"^([0-9a-f]{16})-([0-9a-f]{16}) ", monitor, re.MULTILINE)
     return [(int(start, 16), int(end, 16)) for start, end in shown if int(start, 16) < FIXMAP]
 
 
-def words_shown(monitor: str) -> dict[int, int]:
+def words_shown(monitor):
     """Every 64-bit word of physical memory in the monitor's text."""
     words = {}
     for line in monitor.splitlines():
@@ -274,7 +271,7 @@ def words_shown(monitor: str) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("name", AT_THE_CALL)
-def test_all_that_the_monitor_showed_at_the_call_is_mapped_and_no_more(name: str) -> None:
+def test_all_that_the_monitor_showed_at_the_call_is_mapped_and_no_more(name):
     monitor, linux = printed(AT_THE_CALL[name]), at_the_call(name)
     expected = ranges_shown(monitor)
 
@@ -288,7 +285,7 @@ def test_all_that_the_monitor_showed_at_the_call_is_mapped_and_no_more(name: str
 
 
 @pytest.mark.parametrize("name", AT_THE_CALL)
-def test_registers_and_memory_at_the_call_are_those_that_the_monitor_showed(name: str) -> None:
+def test_registers_and_memory_at_the_call_are_those_that_the_monitor_showed(name):
     """Slots, the words of the array, addresses asked for, and the arguments in RCX, RDX, R8 and R9."""
     monitor, linux = printed(AT_THE_CALL[name]), at_the_call(name)
     words = words_shown(monitor)
@@ -302,7 +299,7 @@ def test_registers_and_memory_at_the_call_are_those_that_the_monitor_showed(name
     assert given == [48 * linux.memmap_count, linux.machine.descriptor_size, 1, linux.pointer]
 
 
-def test_after_the_fault_the_tables_are_still_those_of_the_call() -> None:
+def test_after_the_fault_the_tables_are_still_those_of_the_call():
     monitor, linux = printed("2-at-fault-monitor.txt"), outcome(OOPS_3_5).linux
 
     assert ranges_shown(monitor) == joined(leaves(linux, linux.cpu.cr3))
@@ -311,14 +308,14 @@ def test_after_the_fault_the_tables_are_still_those_of_the_call() -> None:
     assert {} == {hex(pa): hex(word) for pa, word in words.items() if word != linux.memory.read_u64(pa)}
 
 
-def test_nathans_loop_gives_the_slots_back() -> None:
+def test_nathans_loop_gives_the_slots_back():
     found = outcome(NATHAN_3_8)
 
     assert [] == [slot for slot in found.linux.swapper_pg_dir.slots() if slot < 256]
 
 
 @pytest.mark.parametrize("name", [VA_3_5, VA_3_6, NATHAN_3_8, EXACT_3_8])
-def test_after_a_success_the_same_pointers_of_the_firmware_are_virtual(name: str) -> None:
+def test_after_a_success_the_same_pointers_of_the_firmware_are_virtual(name):
     """Which words of the two tables the monitor showed as kernel addresses after Robin Holt's patch.
 
     Twelve services are, SetVirtualAddressMap and ConvertPointer are not; of the system table the vendor's name, the
@@ -339,12 +336,12 @@ def test_after_a_success_the_same_pointers_of_the_firmware_are_virtual(name: str
         assert all(in_runtime_region(linux, pointer - 0xFFFF_8800_0000_0000) for pointer in ours.values())
 
 
-def in_runtime_region(linux: efimm.Linux, pa: int) -> bool:
+def in_runtime_region(linux, pa):
     return any(md.runtime and md.physical_start <= pa < md.end for md in linux.map.descriptors)
 
 
 @pytest.mark.parametrize(("name", "monitor"), [(VA_3_5, "3-after-monitor.txt"), (LOW_3_5, "1-after-monitor.txt")])
-def test_after_a_success_the_slots_are_as_before(name: str, monitor: str) -> None:
+def test_after_a_success_the_slots_are_as_before(name, monitor):
     linux = outcome(name).linux
     shown = {
         pa: word for pa, word in words_shown(printed(monitor)).items() if pa >> 12 == linux.swapper_pg_dir.pa >> 12

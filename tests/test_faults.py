@@ -4,11 +4,8 @@ The addresses, error codes and entries are those that other patterns found in pu
 they come from); the words around them here are the kernel's, and the rest is invented.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,14 +14,13 @@ from efimm.check import check
 from efimm.diagnosis import diagnose
 from efimm.maps.boots import NoMapError
 from efimm.maps.formats import MapError, read
-from efimm.maps.oops import Oops
 
 PUBLIC = json.loads((Path(__file__).parent / "public-logs.json").read_text(encoding="utf-8"))["oopses"]
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "logs"
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-def old(address: int, code: int, entries: list[int]) -> str:
+def old(address, code, entries):
     """As 2.6.32 to 4.10 print it: four levels."""
     names = ("PGD", "PUD", "PMD", "PTE")
     kept = entries if len(entries) < 2 else [entries[0], *entries[2:]]  # without P4D, which repeats PGD
@@ -38,7 +34,7 @@ def old(address: int, code: int, entries: list[int]) -> str:
     )
 
 
-def new(address: int, code: int, entries: list[int]) -> str:
+def new(address, code, entries):
     """As 5.1 and later print it."""
     walk = " ".join(
         f"{name} {entry:x}" for name, entry in zip(("PGD", "P4D", "PUD", "PMD", "PTE"), entries, strict=False)
@@ -54,13 +50,13 @@ def new(address: int, code: int, entries: list[int]) -> str:
     )
 
 
-def faults(text: str) -> tuple[Oops, ...]:
+def faults(text):
     with pytest.raises(NoMapError) as caught:
         read(text)
     return caught.value.oopses
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_of_them():
     assert len({row["address"] for row in PUBLIC if row["efi"]}) >= 20
 
 
@@ -68,7 +64,7 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize(
     "row", [row for row in PUBLIC if row["error_code"] is not None], ids=lambda row: f"{row['address']:#x}"
 )
-def test_a_public_fault_is_read_number_by_number(row: dict[str, Any], form: Any) -> None:
+def test_a_public_fault_is_read_number_by_number(row, form):
     if row["address"] < 0x20 and form is old:
         row = row | {"address": 0x1000}
     (one,) = faults(form(row["address"], row["error_code"], row["entries"]))
@@ -86,7 +82,7 @@ def test_a_public_fault_is_read_number_by_number(row: dict[str, Any], form: Any)
     assert all(each["lines"] and set(each["lines"]) <= set(lines) for each in found["findings"])
 
 
-def test_the_bug_of_2012_is_told_by_call_chain_and_fingerprint() -> None:
+def test_the_bug_of_2012_is_told_by_call_chain_and_fingerprint():
     log = old(0xC63F438020, 0, [0])
     (one,) = faults(log)
     found = diagnose(one)
@@ -104,7 +100,7 @@ def test_the_bug_of_2012_is_told_by_call_chain_and_fingerprint() -> None:
         assert diagnose(faults(other)[0]).cause == "none of these"
 
 
-def test_the_command_shows_the_same_fault_in_the_model() -> None:
+def test_the_command_shows_the_same_fault_in_the_model():
     words = diagnose(faults(old(0xC63F438020, 0, [0]))[0]).command.split()
     ram, place = words[words.index("--ram") + 1], words[words.index("--buffer") + 1]
     fault = efimm.run(efimm.machine(ram, buffer=place), "3.5").fault
@@ -137,7 +133,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("cause", KINDS)
-def test_each_cause_is_told_from_the_others(cause: str) -> None:
+def test_each_cause_is_told_from_the_others(cause):
     options, log = KINDS[cause]
     log = log.replace("RIP: 0010:efivar_entry_list+0x12/0x34", "RIP: 0010:0x6bd41a10").replace(
         "6.12.0-test", "5.4.0-test"
@@ -147,7 +143,7 @@ def test_each_cause_is_told_from_the_others(cause: str) -> None:
     assert diagnose(one, found.map, found.command_line).cause == cause
 
 
-def test_a_fault_outside_efi_is_none_of_them() -> None:
+def test_a_fault_outside_efi_is_none_of_them():
     (one,) = faults(
         new(0xFFFFA8DE001640E0, 2, [0x100000067, 0x100000067, 0x1001DF067, 0]).replace("efivar_entry_list", "memcpy")
     )
@@ -156,13 +152,13 @@ def test_a_fault_outside_efi_is_none_of_them() -> None:
     assert any("nothing in it names EFI" in each.says for each in found.findings)
 
 
-def test_the_region_is_that_of_the_logs_own_map() -> None:
+def test_the_region_is_that_of_the_logs_own_map():
     found = read(MAP + FIRMWARE.format(0x67001000))
     says = " ".join(each.says for each in diagnose(found.oopses[0], found.map).findings)
     assert "reserved (0x67000000 to 0x70000000)" in says
 
 
-def test_an_oops_of_arm64_is_none_of_x86() -> None:
+def test_an_oops_of_arm64_is_none_of_x86():
     with pytest.raises(MapError):
         read("Unable to handle kernel paging request at virtual address ffff8000dd1393ff\nMem abort info:\n")
 
@@ -179,7 +175,7 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_real_fault_is_answered(name: str) -> None:
+def test_a_real_fault_is_answered(name):
     path = next((folder / name for folder in (DATA, CASES) if (folder / name).is_file()), None)
     if path is None:
         pytest.skip(f"{name} (../shared) is not here")

@@ -1,7 +1,5 @@
 """A good file stays good until the new one is complete, and a foreign folder stays as it is."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat
@@ -22,7 +20,7 @@ def good(tmp_path):
     return tmp_path / "file"
 
 
-def alone(path: Path) -> bool:
+def alone(path):
     return [each.name for each in path.parent.iterdir()] == [path.name]
 
 
@@ -41,7 +39,7 @@ def test_what_goes_wrong_leaves_the_good_file_and_nothing_beside_it(good, error,
     if named:  # a file system, or a system, that has no files without a name
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
 
-    def fails() -> None:
+    def fails():
         with replacing(good) as file:
             file.write(b"half")
             raise error
@@ -125,9 +123,9 @@ def test_a_foreign_folder_is_refused_and_stays_as_it_is(tmp_path):
 def test_a_truncated_witness_is_found_and_built_anew(tmp_path, monkeypatch):
     build = pytest.importorskip("efimm.judges.build")
     image = b"MZ" + bytes(58) + (64).to_bytes(4, "little") + b"PE\0\0" + bytes(200)
-    made: list[int] = []
+    made = []
 
-    def _build(_arch: str, folder: Path) -> Path:
+    def _build(_arch, folder):
         made.append(1)
         (folder / "witness.efi").write_bytes(build._for_firmware(image))
         return folder / "witness.efi"

@@ -1,7 +1,5 @@
 """Every reader of text against damaged bytes: by Hypothesis, and by atheris, which watches the code that they reach."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import subprocess
@@ -52,7 +50,7 @@ SEEDS = [
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> bytes:
+def damaged(draw):
     """A seed, or two, with some bytes replaced, cut out, repeated or put in."""
     data = bytearray(b"".join(draw(st.lists(st.sampled_from(SEEDS), min_size=1, max_size=2))))
     for _ in range(draw(st.integers(0, 4))):
@@ -65,19 +63,19 @@ def damaged(draw: st.DrawFn) -> bytes:
 @pytest.mark.parametrize("name", TARGETS)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.one_of(damaged(), st.binary(max_size=200), st.text(max_size=100).map(str.encode)))
-def test_damaged_text_is_read_or_refused_in_one_line(name: str, data: bytes) -> None:
+def test_damaged_text_is_read_or_refused_in_one_line(name, data):
     TARGETS[name](data)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_the_seeds_themselves_are_read_or_refused(name: str) -> None:
+def test_the_seeds_themselves_are_read_or_refused(name):
     for seed in SEEDS:
         TARGETS[name](seed)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 @pytest.mark.parametrize("name", TARGETS)
-def test_bytes_that_are_chosen_by_the_code_they_reach_find_nothing_either(name: str, tmp_path: Path) -> None:
+def test_bytes_that_are_chosen_by_the_code_they_reach_find_nothing_either(name, tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(SEEDS):

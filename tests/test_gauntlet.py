@@ -1,7 +1,5 @@
 """The gauntlet: any kernel record through every scenario, on any executor."""
 
-from __future__ import annotations
-
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +15,7 @@ from efimm.trials import Trial, gauntlet, try_scenario
 FEW = tuple(scenario for scenario in SCENARIOS if scenario.name in {"4G of RAM", "1T of RAM", "i386"})
 
 
-def verdicts(report) -> dict[str, str]:
+def verdicts(report):
     return {trial.scenario: trial.verdict for trial in report.trials}
 
 
@@ -108,7 +106,7 @@ def test_the_support_table_says_what_the_reports_say():
     assert max(map(len, lines)) <= 72
 
 
-def ends(scenario: str) -> dict[str, str]:
+def ends(scenario):
     """The verdict of every kernel in one scenario."""
     [chosen] = [one for one in SCENARIOS if one.name == scenario]
     return {name: try_scenario(kernel, chosen).verdict for name, kernel in efimm.KERNELS.items()}

@@ -1,5 +1,6 @@
 """What is written twice is the same in both places, and what is agreed about the files is so."""
 
+import ast
 import json
 import re
 import runpy
@@ -25,7 +26,7 @@ CONDA_NAME = {"matplotlib": "matplotlib-base"}
 MAX_CELL_LINES = 12
 
 
-def tracked_notebooks() -> list[Path]:
+def tracked_notebooks():
     """The notebooks git knows; where there is no git, those there are."""
     if shutil.which("git") and (ROOT / ".git").exists():
         names = subprocess.run(
@@ -35,7 +36,7 @@ def tracked_notebooks() -> list[Path]:
     return sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def specifiers(requirements) -> dict[str, SpecifierSet]:
+def specifiers(requirements):
     return {requirement.name: requirement.specifier for requirement in map(Requirement, requirements)}
 
 
@@ -138,7 +139,7 @@ def test_a_page_names_no_file_that_has_moved(path):
 # commands
 
 
-def make_targets(text: str) -> list[str]:
+def make_targets(text):
     return re.findall(r"^ *make (\w+)\s*$", text, re.MULTILINE)
 
 
@@ -207,3 +208,11 @@ def test_the_hook_refuses_a_message(tmp_path):
     assert subprocess.run([*hook, tmp_path / "good"], check=False).returncode == 0
     refused = subprocess.run([*hook, tmp_path / "bad"], check=False, capture_output=True, text=True)
     assert (refused.returncode, refused.stderr) == (1, f"{tmp_path / 'bad'}: expected a body that says why\n")
+
+
+def test_no_test_is_typed():
+    """Tests are all typed or none; a class's fields are, since that is how Python spells them."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            typed = getattr(node, "returns", None) or (isinstance(node, ast.arg) and node.annotation)
+            assert not typed, f"{path.name}:{node.lineno}"

@@ -103,13 +103,13 @@ MAY_ALSO_IMPORT = {
 }
 
 
-def may_also_import(module: str) -> set[str]:
+def may_also_import(module):
     """What the list allows to `module`, or to the package it stands in."""
     parts = module.split(".")
     return set().union(*(MAY_ALSO_IMPORT.get(".".join(parts[:count]), set()) for count in range(1, len(parts) + 1)))
 
 
-def module_name(path: Path) -> str:
+def module_name(path):
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -117,11 +117,11 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def layer_of(module: str) -> str:
+def layer_of(module):
     return f"{module}.".split(".")[1]
 
 
-def imports(module: str, source: str, is_package: bool) -> set[str]:
+def imports(module, source, is_package):
     """The modules that `source` imports, wherever in the file; `from . import x` means x where x is a module."""
     found = set()
     for node in ast.walk(ast.parse(source)):
@@ -138,7 +138,7 @@ def imports(module: str, source: str, is_package: bool) -> set[str]:
     return found
 
 
-def complaints(module: str, imported: set[str]) -> list[str]:
+def complaints(module, imported):
     """What is wrong with `module` importing these."""
     wrong = []
     for other in sorted(imported):
@@ -197,7 +197,7 @@ VIEWS = {
 ROOMS_WITH_VIEWS = {"efimm.cli", "efimm.course", "efimm.dashboard"}  # beside the facade, efimm.show
 
 
-def view_of(module: str) -> str:
+def view_of(module):
     """The view that a module belongs to, "" for none."""
     return next((view for view in VIEWS if f"{module}.".startswith(f"{view}.")), "")
 

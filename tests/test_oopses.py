@@ -4,22 +4,19 @@ From the log come the array's address, the machine's peculiarity and nothing els
 code and the level at which the walk ends are the model's.
 """
 
-from __future__ import annotations
-
 import re
 
 from captures import listings
 
 import efimm
 from efimm.run import enter
-from efimm.x86 import Cpu
 from efimm.x86.modes import NX, P
 
 IBM = "oops-ibm-x3850-x5-efi-call4-kmemcheck-linux-3.11.txt"
 HUAWEI = "oops-huawei-fusionserver-9032-efi-call4-old-map-nx-linux-3.10.txt"
 
 
-def read(name: str) -> tuple[dict[str, int], dict[str, int]]:
+def read(name):
     """The registers of an oops, and its page-table line, as numbers."""
     log = listings()[name]
     numbers = {key: int(value, 16) for key, value in re.findall(r"\b(R\w\w|CR2|Oops): ([0-9a-f]{4,16})\b", log)}
@@ -35,7 +32,7 @@ def test_ibm_x3850_the_array_was_hidden_by_kmemcheck():
     array = said["RCX"]
     linux = efimm.boot(efimm.machine("256G", page_size="4K", buffer=array), "3.8")
 
-    def hide(cpu: Cpu) -> None:
+    def hide(cpu):
         leaf = cpu.walk(linux.phys_to_virt(array)).last
         assert leaf is not None
         cpu.memory.write_u64(leaf.pa, leaf.entry & ~P)

@@ -1,7 +1,5 @@
 """Robin's three policies: what each maps, against the memory map itself; and that a policy can fail."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -15,7 +13,7 @@ MACHINES = ("1T", "hp-superdome2-3tib", "amd-ethanol-x-1tib")
 GIB = 1 << 30
 
 
-def made(name: str) -> efimm.Machine:
+def made(name):
     return efimm.machine(name) if name == "1T" else efimm.machine(map=name)
 
 

@@ -1,7 +1,5 @@
 """Public addresses stand in one place, `[project.urls]`; while it is empty, nothing claims that there is one."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path
@@ -15,7 +13,7 @@ URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["pro
 NAMES = {"Homepage", "Source"}  # the site with Lite, and the repository
 
 
-def complaints(readme: str, urls: dict[str, str]) -> list[str]:
+def complaints(readme, urls):
     """What in the README does not go with the addresses there are."""
     badges = re.findall(r"!\[[^]]*\]\((https?://[^)]+)\)", readme)
     installs = re.findall(r"(?:pip|pipx|uv tool) install efimm\b", readme)

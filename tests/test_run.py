@@ -1,10 +1,7 @@
 """The story's outcomes, over RAM sizes, placements, kernels, page sizes and real machines."""
 
-from __future__ import annotations
-
 import tracemalloc
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,22 +9,22 @@ import efimm
 from efimm.linux.layout import pgd_index
 from efimm.linux.pgtable import pgd_alloc
 from efimm.machines import PAGE_SIZES, data_files
-from efimm.trace import Enter, EntryWrite, Fault, Leave, LoadCr3, writes
+from efimm.trace import Enter, Fault, Leave, LoadCr3, writes
 from efimm.uefi import EfiStatus
 
 LINE = 512 << 30
 SIZES = ("1G", "2G", "3G", "64G", "256G", "511G", "512G", "513G", "768G", "1T", "2T", "16T", "64T")
 
 
-def outcome(kernel: str = "3.5", ram: str = "1T", buffer: int | None = None, page_size: str = "1G") -> efimm.Outcome:
+def outcome(kernel="3.5", ram="1T", buffer=None, page_size="1G"):
     return efimm.run(efimm.machine(ram, buffer=buffer, page_size=page_size), kernel)
 
 
-def writes_to_slot_0(found: efimm.Outcome) -> list[EntryWrite]:
+def writes_to_slot_0(found):
     return [write for write in writes(found.trace.events, "swapper_pg_dir") if write.index == 0]
 
 
-def known_failures() -> list[object]:
+def known_failures():
     """Each kernel on each RAM size; where the kernel's own record names a bug that shows there, failing is expected."""
     cases = []
     for name, kernel in efimm.KERNELS.items():
@@ -40,17 +37,17 @@ def known_failures() -> list[object]:
 
 
 @pytest.mark.parametrize(("kernel", "ram"), known_failures())
-def test_the_call_succeeds_at_every_ram_size(kernel: str, ram: str) -> None:
+def test_the_call_succeeds_at_every_ram_size(kernel, ram):
     assert outcome(kernel, ram).verdict == "success"
 
 
 @pytest.mark.parametrize("kernel", efimm.KERNELS)
-def test_known_bugs_show_as_their_record_says(kernel: str) -> None:
+def test_known_bugs_show_as_their_record_says(kernel):
     for bug in efimm.KERNELS[kernel].known_bugs:
         assert bug.verdict == outcome(kernel, bug.ram, bug.buffer).verdict
 
 
-def test_256_gib_is_safe_and_1_tib_is_not() -> None:
+def test_256_gib_is_safe_and_1_tib_is_not():
     assert outcome(ram="256G").verdict == "success"
     found = outcome(ram="1T")
     assert found.fault is not None
@@ -69,7 +66,7 @@ def test_256_gib_is_safe_and_1_tib_is_not() -> None:
         (0x7FFFFFFF80, 0x8000000000),  # the third descriptor's Attribute lies exactly on the line
     ],
 )
-def test_the_line_is_at_512_gib_to_the_byte(buffer: int, cr2: int | None) -> None:
+def test_the_line_is_at_512_gib_to_the_byte(buffer, cr2):
     found = outcome(buffer=buffer)
 
     assert cr2 == (found.fault.cr2 if found.fault else None)
@@ -78,7 +75,7 @@ def test_the_line_is_at_512_gib_to_the_byte(buffer: int, cr2: int | None) -> Non
 
 @pytest.mark.parametrize("page_size", PAGE_SIZES)
 @pytest.mark.parametrize("kernel", efimm.KERNELS)
-def test_64_tib_works_in_every_page_size_and_in_little_memory(kernel: str, page_size: str) -> None:
+def test_64_tib_works_in_every_page_size_and_in_little_memory(kernel, page_size):
     tracemalloc.start()
     try:
         found = outcome(kernel, "64T", page_size=page_size)
@@ -91,7 +88,7 @@ def test_64_tib_works_in_every_page_size_and_in_little_memory(kernel: str, page_
 
 
 @pytest.mark.parametrize("kernel", ["va-patch", "hpa-sync"])
-def test_after_a_success_a_second_call_is_unsupported(kernel: str) -> None:
+def test_after_a_success_a_second_call_is_unsupported(kernel):
     linux = outcome(kernel).linux
     with linux.kernel.efi_call_phys(linux):
         address = linux.firmware.service("SetVirtualAddressMap")
@@ -100,7 +97,7 @@ def test_after_a_success_a_second_call_is_unsupported(kernel: str) -> None:
     assert EfiStatus.EFI_UNSUPPORTED == status
 
 
-def test_a_readable_but_wrong_array_is_a_silent_failure() -> None:
+def test_a_readable_but_wrong_array_is_a_silent_failure():
     """The pointer leads to RAM that holds zeros: EFI_SUCCESS, nothing converted, and the next call finds no code."""
     lost = replace(efimm.KERNELS["3.5"], name="lost", memmap_pointer=lambda _linux, _va: 0x4000_0000)
     found = efimm.run(efimm.machine("4G"), lost)
@@ -109,7 +106,7 @@ def test_a_readable_but_wrong_array_is_a_silent_failure() -> None:
     assert found.verdict == "wrong-memory"
 
 
-def test_a_pointer_that_is_not_canonical_is_no_page_fault() -> None:
+def test_a_pointer_that_is_not_canonical_is_no_page_fault():
     lost = replace(efimm.KERNELS["3.5"], name="lost", memmap_pointer=lambda _linux, _va: 1 << 60)
     found = efimm.run(efimm.machine("4G"), lost)
 
@@ -117,14 +114,14 @@ def test_a_pointer_that_is_not_canonical_is_no_page_fault() -> None:
     assert "general protection fault" in found.trace.console[-1]
 
 
-def test_3_5_borrows_slot_0_and_gives_it_back_only_after_a_success() -> None:
+def test_3_5_borrows_slot_0_and_gives_it_back_only_after_a_success():
     slot_272 = 0x1196063
 
     assert [(0, slot_272), (slot_272, 0)] == [(w.old, w.new) for w in writes_to_slot_0(outcome(ram="256G"))]
     assert [(0, slot_272)] == [(w.old, w.new) for w in writes_to_slot_0(outcome(ram="1T"))]
 
 
-def test_the_firmware_commits_before_it_touches_the_array() -> None:
+def test_the_firmware_commits_before_it_touches_the_array():
     events = outcome().trace.events
     commit = next(k for k, e in enumerate(events) if isinstance(e, Leave) and e.step.startswith("commit"))
     fault = next(k for k, e in enumerate(events) if isinstance(e, Fault))
@@ -132,7 +129,7 @@ def test_the_firmware_commits_before_it_touches_the_array() -> None:
     assert commit < fault
 
 
-def test_hpa_sync_runs_the_call_on_the_trampolines_table_below_4_gib() -> None:
+def test_hpa_sync_runs_the_call_on_the_trampolines_table_below_4_gib():
     found = outcome("hpa-sync")
     call = found.trace.events.index(Enter("firmware", "SetVirtualAddressMap"))
     loads = [e.new for e in found.trace.events[:call] if isinstance(e, LoadCr3)]
@@ -142,7 +139,7 @@ def test_hpa_sync_runs_the_call_on_the_trampolines_table_below_4_gib() -> None:
     assert [] == writes_to_slot_0(found)
 
 
-def test_hpa_sync_writes_new_slots_at_both_indices_and_3_5_at_none() -> None:
+def test_hpa_sync_writes_new_slots_at_both_indices_and_3_5_at_none():
     for kernel, expected in (("hpa-sync", {0, 1, 272, 273}), ("3.5", {0})):
         linux = efimm.boot(efimm.machine("1000G"), kernel)
         slots = set(linux.trampoline_pgd.slots())
@@ -150,7 +147,7 @@ def test_hpa_sync_writes_new_slots_at_both_indices_and_3_5_at_none() -> None:
         assert expected == {slot for slot in slots if slot < 274}, kernel
 
 
-def test_a_process_on_pgd_list_gets_new_kernel_slots_and_the_3_5_trampoline_does_not() -> None:
+def test_a_process_on_pgd_list_gets_new_kernel_slots_and_the_3_5_trampoline_does_not():
     from efimm.linux.direct_map import init_memory_mapping
 
     linux = efimm.boot(efimm.machine("256G"), "3.5")
@@ -161,7 +158,7 @@ def test_a_process_on_pgd_list_gets_new_kernel_slots_and_the_3_5_trampoline_does
     assert linux.trampoline_pgd[274] == 0 == linux.trampoline_pgd[2]
 
 
-def test_differs_from_names_the_functions_that_differ() -> None:
+def test_differs_from_names_the_functions_that_differ():
     v3_5, va_patch, hpa_sync = (efimm.KERNELS[name] for name in ("3.5", "va-patch", "hpa-sync"))
 
     assert va_patch.differs_from(v3_5) == ["memmap_pointer", "i386.memmap_pointer"]
@@ -173,14 +170,14 @@ def test_differs_from_names_the_functions_that_differ() -> None:
 
 @pytest.mark.parametrize("name", data_files())
 @pytest.mark.parametrize("kernel", efimm.KERNELS)
-def test_every_machine_in_data_boots_every_kernel(name: str, kernel: str) -> None:
+def test_every_machine_in_data_boots_every_kernel(name, kernel):
     found = efimm.run(efimm.machine(map=name), kernel)
     above = found.buffer_pa >= LINE
 
     assert found.verdict == ("page-fault" if above and efimm.KERNELS[kernel].known_bugs else "success")
 
 
-def test_every_log_is_either_booted_or_refused_in_one_line(logs: Path) -> None:
+def test_every_log_is_either_booted_or_refused_in_one_line(logs):
     """What becomes of the call is decided by where the array lies and which slots are filled: nothing else fails."""
     refused = {}
     for log in sorted(logs.iterdir()):
@@ -195,12 +192,12 @@ def test_every_log_is_either_booted_or_refused_in_one_line(logs: Path) -> None:
     assert len(refused) < len(list(logs.iterdir())) / 3  # oopses, and a few that list no RAM
 
 
-def test_the_3_tib_superdome_meets_the_bug_and_the_laptop_does_not() -> None:
+def test_the_3_tib_superdome_meets_the_bug_and_the_laptop_does_not():
     assert efimm.run(efimm.machine(map="hp-superdome2-3tib"), "3.5").verdict == "page-fault"
     assert efimm.run(efimm.machine(map="thinkpad-x240-8gib"), "3.5").verdict == "success"
 
 
-def test_device_regions_get_addresses_in_the_vmalloc_area() -> None:
+def test_device_regions_get_addresses_in_the_vmalloc_area():
     """The Superdome has 17 runtime regions of 512 MiB each at almost 16 TiB; RAM ends at 3 TiB."""
     linux = efimm.run(efimm.machine(map="hp-superdome2-3tib"), "hpa-sync").linux
     devices = [md for md in linux.memmap if md.type == 11 and md.runtime and md.physical_start > 1 << 43]
@@ -226,14 +223,14 @@ def test_device_regions_get_addresses_in_the_vmalloc_area() -> None:
         {"map": "no-such-file"},
     ],
 )
-def test_a_machine_that_cannot_be_is_refused_in_one_line(bad: dict[str, object]) -> None:
+def test_a_machine_that_cannot_be_is_refused_in_one_line(bad):
     with pytest.raises(ValueError, match=r"expected|no such") as caught:
-        efimm.machine(**bad)  # type: ignore[arg-type]  # wrong arguments are the point
+        efimm.machine(**bad)
 
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("buffer", [0x1195000, 0x99000, 0x8000001004, 0x9000000000])
-def test_an_array_where_the_kernel_could_not_have_it_is_refused(buffer: int) -> None:
+def test_an_array_where_the_kernel_could_not_have_it_is_refused(buffer):
     with pytest.raises(efimm.MachineError, match=f"buffer {buffer:#x}"):
         efimm.run(efimm.machine("560G", buffer=buffer), "3.5")

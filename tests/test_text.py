@@ -1,7 +1,5 @@
 """Stories as text: whole outputs, read by a person before they were put here."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -11,7 +9,7 @@ from efimm.linux.page_alloc import another_node
 from efimm.text import story, text
 
 
-def test_the_prelog_and_the_fault_of_3_5_read_as_a_story() -> None:
+def test_the_prelog_and_the_fault_of_3_5_read_as_a_story():
     linux = efimm.boot(efimm.machine("1T", buffer=0x8000001000), "3.5")
     message = re.escape("page fault at 0x8000001020: pgd[1] not present (error code 0x0)")
     with linux.trace.record() as events, pytest.raises(efimm.PageFault, match=message):
@@ -51,14 +49,14 @@ never came to its end: SetVirtualAddressMap
 never came to its end: efi_enter_virtual_mode"""
 
 
-def test_every_form_of_text_fits_into_72_columns() -> None:
+def test_every_form_of_text_fits_into_72_columns():
     found = efimm.run(efimm.machine("1T"), "hpa-sync")
     for what in (found, found.trace, found.linux.cpu.walk(0x1234), found.linux.map):
         assert [] == [line for line in text(what).splitlines() if len(line) > 72]
 
 
 @pytest.mark.parametrize(("ram", "kernel"), [("1T", "3.5"), ("300G", "7.3"), ("32T", "3.8")])
-def test_where_the_arrays_place_is_inferred_another_node_is_named_that_works(ram: str, kernel: str) -> None:
+def test_where_the_arrays_place_is_inferred_another_node_is_named_that_works(ram, kernel):
     """On a machine of one node it is measured; a place that was chosen is told as it is."""
     found = efimm.run(efimm.machine(ram), kernel)
     words = " ".join(efimm.text(found).split())
@@ -71,7 +69,7 @@ def test_where_the_arrays_place_is_inferred_another_node_is_named_that_works(ram
     assert "inferred" not in efimm.text(efimm.run(efimm.machine("4G"), kernel))
 
 
-def test_on_the_other_side_of_the_line_where_there_is_one() -> None:
+def test_on_the_other_side_of_the_line_where_there_is_one():
     linux = efimm.run(efimm.machine("1T"), "3.5").linux
 
     assert another_node(linux) < 512 << 30 < linux.virt_to_phys(linux.new_memmap)

@@ -1,7 +1,5 @@
 """Trials are bounded: whatever a reader's kernel does costs its own cells, and an end of the asker ends everything."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os
@@ -17,7 +15,6 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-import efimm
 from efimm import workers
 from efimm.kernels import v3_5
 from efimm.scenarios import SCENARIOS
@@ -232,7 +229,7 @@ gauntlet(replace(v3_5.KERNEL, memmap_pointer={pointer}), progress=False)
 """
 
 
-def children(pid: int) -> set[int]:
+def children(pid):
     """The processes below `pid`, from /proc."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -242,7 +239,7 @@ def children(pid: int) -> set[int]:
     return found
 
 
-def alive(pid: int) -> bool:
+def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -293,7 +290,7 @@ def mutates_the_trace(*given):
             each.__dict__.clear()
 
 
-def ruined(draw: random.Random) -> efimm.Kernel:
+def ruined(draw):
     functions = [field.name for field in fields(v3_5.KERNEL) if callable(getattr(v3_5.KERNEL, field.name))]
     chosen = draw.sample(functions, draw.choice([1, 1, 1, 2, 5]))
     return replace(v3_5.KERNEL, name="ruined", **{name: draw.choice((*RUIN, mutates_the_trace)) for name in chosen})

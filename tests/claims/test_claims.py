@@ -1,7 +1,5 @@
 """The thread's claims: quoted as they stand in the messages, tried by running, and able to come out otherwise."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
@@ -12,7 +10,6 @@ import efimm
 from efimm import locks
 from efimm.claims import CLAIMS, overview, report
 from efimm.claims.pointer import not_mapped_to_itself
-from efimm.linux import Linux
 from efimm.linux.setup import write_real_mode_header
 from efimm.linux.state import Mm
 
@@ -42,7 +39,7 @@ def test_a_claim_is_tried_and_told_in_72_columns(claim):
         assert max(map(len, text.splitlines())) <= 72
 
 
-def listed(linux: Linux) -> None:
+def listed(linux):
     """The trampoline with everything, and on the list."""
     HPA_SYNC.setup_real_mode(linux)
     linux.pgd_list.add(Mm(linux.trampoline_pgd, linux.pgd_list.make_lock("a lock", linux.trace)))

@@ -15,19 +15,19 @@ if not THREAD.exists():
     pytest.skip(NO_THREAD, allow_module_level=True)
 
 
-def plain(text: str) -> str:
+def plain(text):
     """`text` in one line, without the marks of quotation and emphasis."""
     return re.sub(r"\s+", " ", text.replace("\n> ", " ").replace("\\_", "_").replace("*", ""))
 
 
-def messages() -> dict[str, str]:
+def messages():
     """The own text of each message, by its date."""
     parts = re.split(r"^(2012-06-\d\d [\d:]+)$", THREAD.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     own = ("\n".join(line for line in body.splitlines() if not line.startswith(">")) for body in parts[1::2])
     return dict(zip(parts[::2], map(plain, own), strict=True))
 
 
-def cells() -> list[tuple[str, str]]:
+def cells():
     """(notebook, text) of every markdown cell."""
     return [
         (path.name, "".join(cell["source"]))
@@ -37,13 +37,13 @@ def cells() -> list[tuple[str, str]]:
     ]
 
 
-def pieces(quote: str) -> list[str]:
+def pieces(quote):
     """The parts of a quote between the places where something is left out."""
     parts = re.split(r"\s*\[(?:\.\.\.|…)\]\s*", plain(quote))
     return [part.strip(" .,;:?!").lower() for part in parts]
 
 
-def block_quotes() -> list[tuple[str, str]]:
+def block_quotes():
     return [
         (name, "\n".join(quote.splitlines()))
         for name, text in cells()

@@ -4,8 +4,6 @@ Drawn argument lists run in this process by click's runner; a few run as process
 as they should be.  EFIMM_BAD_INPUTS sets how many are drawn (2,000 else); a nightly run draws more.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import subprocess
@@ -45,7 +43,7 @@ def strange(tmp_path_factory):
     return folder
 
 
-def drawn(draw: random.Random, strange: Path) -> list[str]:
+def drawn(draw, strange):
     """One command line, most of it nonsense."""
     name = draw.choice(sorted(set(COMMANDS) - LEFT_OUT))
     command = cli.get_command(click.Context(cli), name)
@@ -83,12 +81,12 @@ def test_drawn_command_lines_are_answered_or_refused_in_one_line(part, strange, 
     assert [path.name for path in tmp_path.iterdir() if path.suffix not in ("", ".elf")] == []
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+def run(*arguments):
     command = [sys.executable, "-m", "efimm", *arguments]
     return subprocess.run(command, check=False, timeout=120, cwd=ROOT, capture_output=True)
 
 
-def shell(line: str) -> subprocess.CompletedProcess[bytes]:
+def shell(line):
     line = line.replace("efimm", f"{sys.executable} -m efimm", 1)
     return subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=120, cwd=ROOT)
 
@@ -96,7 +94,7 @@ def shell(line: str) -> subprocess.CompletedProcess[bytes]:
 posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's streams")
 
 
-def is_one_line(said: bytes) -> None:
+def is_one_line(said):
     assert b"Traceback" not in said, said.decode(errors="replace")
     assert len([line for line in said.decode(errors="replace").splitlines() if line.startswith("efimm: ")]) >= 1, said
 

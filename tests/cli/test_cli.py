@@ -1,7 +1,5 @@
 """The `efimm` command as a user sees it: real processes, their output and exit status."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -15,19 +13,19 @@ from efimm.machines import data_files
 ROOT = Path(__file__).parents[2]
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "efimm", *arguments], capture_output=True, text=True, cwd=ROOT, check=False, timeout=60
     )
 
 
-def answer(*arguments: str) -> str:
+def answer(*arguments):
     done = command(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def test_run_prints_the_contract_as_one_json_object() -> None:
+def test_run_prints_the_contract_as_one_json_object():
     found = json.loads(answer("run", "--kernel", "3.5", "--ram", "1T", "--json"))
 
     assert list(found) == [
@@ -64,7 +62,7 @@ def test_run_prints_the_contract_as_one_json_object() -> None:
         (["--map", "hp-superdome2-3tib"], "page-fault"),
     ],
 )
-def test_run_answers_the_questions_of_the_story(arguments: list[str], verdict: str) -> None:
+def test_run_answers_the_questions_of_the_story(arguments, verdict):
     assert verdict == json.loads(answer("run", *arguments, "--json"))["verdict"]
 
 
@@ -87,7 +85,7 @@ def test_run_answers_the_questions_of_the_story(arguments: list[str], verdict: s
         ["run", "--help"],
     ],
 )
-def test_text_fits_into_72_columns(arguments: list[str]) -> None:
+def test_text_fits_into_72_columns(arguments):
     assert [] == [line for line in answer(*arguments).splitlines() if len(line) > 72]
 
 
@@ -122,7 +120,7 @@ def test_text_fits_into_72_columns(arguments: list[str]) -> None:
         ["run", "--frobnicate"],
     ],
 )
-def test_bad_input_gets_one_line_and_exit_status_2(arguments: list[str]) -> None:
+def test_bad_input_gets_one_line_and_exit_status_2(arguments):
     done = command(*arguments)
 
     assert (2, "") == (done.returncode, done.stdout)
@@ -130,7 +128,7 @@ def test_bad_input_gets_one_line_and_exit_status_2(arguments: list[str]) -> None
     assert done.stderr.startswith("efimm: ")
 
 
-def test_a_truncated_log_is_refused_with_its_file_and_line(tmp_path: Path) -> None:
+def test_a_truncated_log_is_refused_with_its_file_and_line(tmp_path):
     log = tmp_path / "boot.log"
     log.write_text("BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable\nBIOS-e820: [mem 0x00000000001\n")
     done = command("run", "--map", str(log))
@@ -140,20 +138,20 @@ def test_a_truncated_log_is_refused_with_its_file_and_line(tmp_path: Path) -> No
     assert "expected" in done.stderr
 
 
-def test_map_prints_counts_and_the_top_of_ram() -> None:
+def test_map_prints_counts_and_the_top_of_ram():
     found = json.loads(answer("map", "hp-superdome2-3tib", "--json"))
 
     assert (50, 32, 0x320_0000_0000) == (len(found["descriptors"]), len(found["e820"]), found["highest_ram"])
 
 
-def test_walk_shows_the_identity_map_that_exists_only_during_the_call() -> None:
+def test_walk_shows_the_identity_map_that_exists_only_during_the_call():
     assert "no translation" in answer("walk", "0x1234000")
     assert "-> 0x1234000, 2M page" in answer("walk", "0x1234000", "--at-call")
     assert "not present: pgd[1]" in answer("walk", "0x8000001000", "--at-call")
     assert "-> 0x8000001000, 1G page" in answer("walk", "0x8000001000", "--at-call", "--kernel", "hpa-sync")
 
 
-def test_walk_goes_through_the_saved_tables_of_a_real_kernel() -> None:
+def test_walk_goes_through_the_saved_tables_of_a_real_kernel():
     # The EFI descriptor array of that boot lay at 0x80001d8000, and 6.1 maps its pages one to one.
     saved = ["walk", "0x80001d8000", "--tables", "debian-6.1-600g", "--root"]
     assert "-> 0x80001d8000, 4K page" in answer(*saved, "efi_mm.pgd")
@@ -161,7 +159,7 @@ def test_walk_goes_through_the_saved_tables_of_a_real_kernel() -> None:
     assert answer(*saved, "0x80001be000") == answer(*saved, "efi_mm.pgd")
 
 
-def test_dump_writes_an_elf_core_at_either_moment(tmp_path: Path) -> None:
+def test_dump_writes_an_elf_core_at_either_moment(tmp_path):
     before, during = tmp_path / "before.elf", tmp_path / "during.elf"
     assert "drgn -c" in answer("dump", "-o", str(before))
     answer("dump", "-o", str(during), "--at-call")
@@ -169,7 +167,7 @@ def test_dump_writes_an_elf_core_at_either_moment(tmp_path: Path) -> None:
     assert before.read_bytes() != during.read_bytes()
 
 
-def test_the_gauntlet_is_the_same_as_text_and_as_data() -> None:
+def test_the_gauntlet_is_the_same_as_text_and_as_data():
     found = json.loads(answer("gauntlet", "--kernel", "va-patch", "--json"))
     text = answer("gauntlet", "--kernel", "va-patch")
 
@@ -177,13 +175,13 @@ def test_the_gauntlet_is_the_same_as_text_and_as_data() -> None:
     assert all(trial["scenario"] in text and trial["verdict"] in text for trial in found["trials"])
 
 
-def test_locks_prints_the_schedule_of_a_deadlock_or_that_there_is_none() -> None:
+def test_locks_prints_the_schedule_of_a_deadlock_or_that_there_is_none():
     assert "DEADLOCK" in answer("locks", "flush")
     assert "Nothing bad can happen" in answer("locks", "flush", "--history", "3.5")
     assert "CRASH" in answer("locks", "exec", "--history", "617d34d9^", "--xen")
 
 
-def test_compare_runs_every_kernel() -> None:
+def test_compare_runs_every_kernel():
     found = json.loads(answer("compare", "--json"))
 
     assert list(efimm.KERNELS) == list(found)
@@ -192,7 +190,7 @@ def test_compare_runs_every_kernel() -> None:
     assert found["3.5"]["verdict"] == "page-fault"
 
 
-def test_compare_says_which_kernels_have_no_such_build() -> None:
+def test_compare_says_which_kernels_have_no_such_build():
     options = ("compare", "--ram", "4G", "--arch", "i386")
     found = json.loads(answer(*options, "--json"))
 
@@ -201,7 +199,7 @@ def test_compare_says_which_kernels_have_no_such_build() -> None:
     assert "rhel6      the suite has no i386 build of it" in answer(*options).splitlines()
 
 
-def test_the_text_of_a_fault_is_what_a_mail_would_quote() -> None:
+def test_the_text_of_a_fault_is_what_a_mail_would_quote():
     text = answer("run", "--buffer", "0x8000001000")
 
     assert "pgd[1]  0x0000000000000000" in text

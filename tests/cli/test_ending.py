@@ -1,7 +1,5 @@
 """Every command ends when it is told to, and leaves no process, no folder and no half-written file."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -56,7 +54,7 @@ COMMANDS = {
 SEEN = ("run", "walk", "dump", "compare", "check", "gauntlet", "export")  # those that make the file
 
 
-def marked(mark: str) -> dict[int, str]:
+def marked(mark):
     """The processes that have inherited `mark`, however they have moved since."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -67,7 +65,7 @@ def marked(mark: str) -> dict[int, str]:
 
 
 @contextlib.contextmanager
-def all_ended(mark: str):
+def all_ended(mark):
     """However a test goes, nothing runs on after it."""
     try:
         yield
@@ -98,7 +96,7 @@ def place(tmp_path):
     return tmp_path
 
 
-def begun(command: str, process: subprocess.Popen[bytes], place: Path) -> None:
+def begun(command, process, place):
     """Wait until the command is in the middle of its work."""
     end = time.monotonic() + 150
     if command not in SEEN:
@@ -149,7 +147,7 @@ def test_a_signal_leaves_nothing(command, sent, place):
     assert [path for path in place.rglob("*.html") if path.parent.name == "site" and not path.read_text()] == []
 
 
-def record(command, sent, status, took, left) -> None:
+def record(command, sent, status, took, left):
     """One line of the matrix, into the file that EFIMM_MATRIX names."""
     if file := os.environ.get("EFIMM_MATRIX"):
         with Path(file).open("a") as table:

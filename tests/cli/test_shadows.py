@@ -1,7 +1,5 @@
 """Nothing is imported from where one happens to stand: a folder full of traps, and every command started in it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Notebooks as web pages: in a browser without a network, with sliders that move and nothing that axe objects to."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

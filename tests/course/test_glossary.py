@@ -19,7 +19,7 @@ TWO_IN_ONE = {
 NO_PROSE = r'```.*?```|^(?:#|\||>)[^\n]*$|`[^`]*`|\[[^\]]*\]\([^)]*\)|"[^"]*"'
 
 
-def markdown(path: Path) -> list[str]:
+def markdown(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
 
@@ -27,7 +27,7 @@ def markdown(path: Path) -> list[str]:
 TERMS = re.findall(r"^### (.+)$", "\n".join(markdown(NOTEBOOKS / "glossary.ipynb")), re.MULTILINE)
 
 
-def first_use(text: str, term: str) -> int | None:
+def first_use(text, term):
     """Where the term first stands in running text without a link."""
     prose = re.sub(NO_PROSE, lambda found: " " * len(found[0]), text, flags=re.MULTILINE | re.DOTALL)
     forms = "|".join(map(re.escape, TWO_IN_ONE.get(term, (term,))))

@@ -1,7 +1,5 @@
 """Names that want to be more than names, through every view, text and page: a browser shows them, and obeys none."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
@@ -123,7 +121,7 @@ def test_a_table_on_the_site_shows_them_as_they_are():
     assert not re.search(r"<(script|img|svg|a href=.?javascript)", html)
 
 
-def nbformat_html(markdown: str) -> str:
+def nbformat_html(markdown):
     from nbconvert.filters import markdown2html_mistune
 
     return markdown2html_mistune(markdown)

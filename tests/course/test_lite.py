@@ -3,8 +3,6 @@
 `make test` runs notebook 06, which needs most of a browser; `make nightly` runs all of them.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

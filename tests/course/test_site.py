@@ -1,10 +1,7 @@
 """The site: every link leads somewhere, nothing is asked of the network, and it says what the series says."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
@@ -23,10 +20,10 @@ __all__ = ["chromium"]
 class Anchors(HTMLParser):
     """The targets and the links of a page."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
-        self.targets: set[str] = set()
-        self.links: set[str] = set()
+        self.targets = set()
+        self.links = set()
 
     def handle_starttag(self, tag, attributes):
         named = dict(attributes)
@@ -35,7 +32,7 @@ class Anchors(HTMLParser):
             self.links.add(named["href"])
 
 
-def read(path: Path) -> Anchors:
+def read(path):
     found = Anchors()
     found.feed(path.read_text(encoding="utf-8"))
     return found

@@ -1,7 +1,5 @@
 """The reader's copy of the notebooks: made, renewed where it was not touched, kept where it was."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

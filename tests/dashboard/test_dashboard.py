@@ -1,7 +1,5 @@
 """`efimm dashboard`: a Voila page that loads nothing from elsewhere, and a server that answers nobody else."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import json
@@ -20,7 +18,7 @@ from test_browser import chromium, pytestmark
 __all__ = ["chromium", "pytestmark"]  # a fixture and the marks of this module: pytest finds them by name
 
 
-def free_port() -> int:
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -87,7 +85,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def asked(address: str, **headers: str):
+def asked(address, **headers):
     """The status and the headers of an answer, whatever it is."""
     opener = urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({}))
     try:
@@ -120,7 +118,7 @@ def test_every_answer_forbids_frames_and_guesses(dashboard):
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def websocket(address: str, kernel: str, **headers: str) -> int:
+def websocket(address, kernel, **headers):
     """The status with which a websocket to a kernel is answered."""
     host, port = re.fullmatch(r"http://([\d.]+):(\d+)/", address).groups()
     given = {

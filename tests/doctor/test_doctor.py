@@ -1,7 +1,5 @@
 """The set-up check: it finds what is missing, says what to do, and needs neither the network nor what is optional."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

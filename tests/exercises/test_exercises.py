@@ -19,12 +19,12 @@ SEEDS = range(40)
 MOST_OF_ONE_ANSWER = len(SEEDS) // 4
 
 
-def code_of(path: Path) -> str:
+def code_of(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
-def notebook(name: str) -> Path:
+def notebook(name):
     (found,) = NOTEBOOKS.glob(f"{name[:2]}-*.ipynb")
     return found
 

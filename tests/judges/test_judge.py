@@ -4,14 +4,11 @@ The tests below "on real firmware" boot it, and are skipped where QEMU, OVMF or 
 is expected outright, it was measured with another program on the same firmware (our own runs, November 2026).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +22,8 @@ from efimm import judges
 from efimm.judges import build, guest, handover, request, session, testimony
 from efimm.judges.cases import CONTROLS, WRONG_GIB, entry_changed
 from efimm.judges.handover import hand_over
-from efimm.judges.judgement import Judgement, answered, fits
+from efimm.judges.judgement import answered, fits
 from efimm.judges.tables import memory_of
-from efimm.linux import Linux
 from efimm.machines import answers_file
 from efimm.run import Outcome
 from efimm.uefi import EfiMemoryType, EfiStatus
@@ -67,7 +63,7 @@ def pointers_slot_missing(handover):
 MISSING_SLOT = replace(SUCCESS_HIGH, name="the pointer's slot missing", broken=pointers_slot_missing)
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "efimm", "judge", *arguments],
         capture_output=True,
@@ -115,7 +111,7 @@ def test_a_call_without_paging_hands_over_the_tables_that_wait_below_cr3():
 
 
 def test_a_kernel_that_never_switches_is_asked_about_its_other_calls(monkeypatch):
-    def only_get_time(linux: Linux) -> Outcome:
+    def only_get_time(linux):
         with linux.kernel.efi_call_phys(linux), suppress(PageFault):  # what comes of the call is not the point here
             linux.firmware.call(linux.cpu, linux.firmware.service("GetTime"), 0x2000, 0)
         return Outcome("success", None, None, 0, 0, linux.trace, linux)
@@ -306,7 +302,7 @@ def test_an_answer_to_another_question_is_refused(no_qemu):
 
 
 def test_without_qemu_answers_are_the_recorded_ones_and_say_so(no_qemu):
-    heard: list[str] = []
+    heard = []
     name = "va-patch, i386"
     found = judges.answers(name, progress=heard.append)[name]
 
@@ -377,7 +373,7 @@ def test_bad_input_gets_one_line_and_exit_status_2(arguments):
 
 
 @pytest.fixture(scope="module")
-def firmware(tmp_path_factory) -> Iterator[None]:
+def firmware(tmp_path_factory):
     """Both firmwares and all tools, or a skip that says what is missing; built and learnt afresh, beside the user's."""
     try:
         for arch in ("x86_64", "i386"):
@@ -390,7 +386,7 @@ def firmware(tmp_path_factory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def judged(firmware) -> dict[str, Judgement]:
+def judged(firmware):
     """Every case that is asked here, put to the firmware once; and further tables that are broken on purpose."""
     wanted = [*ASKED.values(), WRONG_RIGHT, MISSING_SLOT]
     return {case.name: judgement for case, judgement in judges.ask_all(wanted)}
@@ -439,7 +435,7 @@ def test_the_firmware_answers_as_it_did_before(judged, name, verdict, fault):
 @pytest.mark.firmware
 @pytest.mark.slow
 def test_the_array_lies_where_the_names_say(judged):
-    def last_byte(name: str) -> int:
+    def last_byte(name):
         handover = (judged.get(name) or judges.recall(BY_NAME[name])).question.handover
         return handover.array_pa + len(handover.array) - 1
 

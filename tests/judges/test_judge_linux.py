@@ -4,8 +4,6 @@ The tests "on a real kernel" boot one in QEMU: the one that EFIMM_VMLINUZ names,
 where there is neither, or no QEMU or OVMF.  The recorded runs are our own, of November 2026.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

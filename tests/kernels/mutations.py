@@ -7,7 +7,7 @@ replaced, or one line of the shared code taken away for the moment.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import efimm
 from efimm.kernels import KERNELS, hpa_sync, rhel6, v3_5, v3_14, v4_6, v6_1, v7_3
-from efimm.linux import Kernel, Linux, efi_map, layout
+from efimm.linux import Kernel, efi_map, layout
 from efimm.linux.direct_map import arch_add_memory
 from efimm.linux.efi import set_virtual_address_map
 from efimm.linux.layout import PGDIR_SIZE, pgd_index
@@ -49,7 +49,7 @@ class Mutation:
     expected: tuple[object, object]
     change: tuple[str, Any] | None = None
 
-    def run(self) -> tuple[object, object]:
+    def run(self):
         """The answers before and after."""
         before = self.look(self.kernel)
         if self.change is None:
@@ -58,20 +58,20 @@ class Mutation:
             return before, self.look(self.mutant)
 
 
-def verdict(kernel: Kernel, ram: str = "1T", **options: Any) -> str:
+def verdict(kernel, ram="1T", **options):
     """Verdict and place of the fault."""
     found = efimm.run(efimm.machine(ram, **options), kernel)
     place = f" {found.fault.level}[{found.fault.index}]" if found.fault else ""
     return f"{found.verdict}{place}"
 
 
-def scenario(name: str) -> Callable[[Kernel], str]:
+def scenario(name):
     """The verdict in a scenario of the gauntlet."""
     [chosen] = [one for one in SCENARIOS if one.name == name]
     return lambda kernel: chosen.run(kernel).verdict
 
 
-def second_processor(kernel: Kernel, **options: Any) -> str:
+def second_processor(kernel, **options):
     """Whether another processor starts."""
     try:
         do_boot_cpu(efimm.boot(efimm.machine("4G", **options), kernel))
@@ -80,7 +80,7 @@ def second_processor(kernel: Kernel, **options: Any) -> str:
     return "starts"
 
 
-def synced(kernel: Kernel) -> bool:
+def synced(kernel):
     """Whether a process has the slot in which RAM ends that begins in the slot before, 512 GiB earlier."""
     linux = efimm.boot(efimm.machine("200G"), kernel)
     process = pgd_alloc(linux, "process")
@@ -88,7 +88,7 @@ def synced(kernel: Kernel) -> bool:
     return bool(process.pgd[linux.layout.kernel_pgd_boundary + 1])
 
 
-def across_a_slot(kernel: Kernel) -> bool:
+def across_a_slot(kernel):
     """Whether a process has the slot in which RAM of 300 GiB ends that begins at 768 GiB."""
     linux = efimm.boot(efimm.machine("256G"), kernel)
     process = pgd_alloc(linux, "process")
@@ -96,7 +96,7 @@ def across_a_slot(kernel: Kernel) -> bool:
     return bool(process.pgd[linux.layout.kernel_pgd_boundary + 2])
 
 
-def dirty_entries(kernel: Kernel) -> str:
+def dirty_entries(kernel):
     """Of the first pages of the firmware's runtime data at their new address, how many are dirty."""
     linux = efimm.run(efimm.machine("4G"), kernel).linux
     md = next(md for md in linux.memmap if md.type == 6 and md.runtime)
@@ -104,35 +104,35 @@ def dirty_entries(kernel: Kernel) -> str:
     return f"{sum(bool(found.entries[-1] & D) for found in walks)} of 16"
 
 
-def call_cr3_after_kexec(kernel: Kernel) -> str:
+def call_cr3_after_kexec(kernel):
     """The table on which a kernel started by kexec calls."""
     linux = after_kexec(efimm.boot(efimm.machine("4G"), kernel)).linux
     return linux.swapper_pg_dir.name if linux.call_cr3 == linux.swapper_pg_dir.pa else "another"
 
 
-def boot_data(kernel: Kernel) -> str:
+def boot_data(kernel):
     """A firmware that reads boot data under the kernel's image during the call."""
 
-    def set_virtual_address_map(firmware: Any, cpu: Any, *arguments: int) -> Any:
+    def set_virtual_address_map(firmware, cpu, *arguments):
         cpu.read(0x90_0000, 8)
         return firmwares.set_virtual_address_map(firmware, cpu, *arguments)
 
     return verdict(kernel, "4G", firmware=replace(EDK2, name="mine", set_virtual_address_map=set_virtual_address_map))
 
 
-def direct_map_slots(kernel: Kernel) -> list[int]:
+def direct_map_slots(kernel):
     """The top-level entries of the direct map of a small machine."""
     linux = efimm.boot(efimm.machine("4G"), kernel)
     return [slot for slot in linux.swapper_pg_dir.slots() if slot in linux.layout.region("direct map").slots]
 
 
-def trampoline_at_the_top(linux: Linux) -> None:
+def trampoline_at_the_top(linux):
     """hpa's trampoline, with its table where memblock gives a page."""
     linux.trampoline_pgd = PageTable(linux.memory, linux.memblock.alloc(4096), "trampoline_pgd", linux.trace)
     hpa_sync.setup_real_mode(linux)
 
 
-def whole_slot_in_the_trampoline(linux: Linux) -> None:
+def whole_slot_in_the_trampoline(linux):
     """6.1's trampoline without the table of its own that KASLR needs."""
     write_real_mode_header(linux)
     for index in (0, *range(pgd_index(linux.layout.page_offset), 512)):
@@ -141,7 +141,7 @@ def whole_slot_in_the_trampoline(linux: Linux) -> None:
 
 
 @contextmanager
-def next_slot_borrowed(linux: Linux) -> Iterator[None]:
+def next_slot_borrowed(linux):
     """3.5's prelog with the entry beside the right one."""
     linux.swapper_pg_dir[0] = linux.swapper_pg_dir[273]
     linux.cpu.flush_tlb_all()
@@ -149,7 +149,7 @@ def next_slot_borrowed(linux: Linux) -> Iterator[None]:
 
 
 @contextmanager
-def one_slot_less(linux: Linux) -> Iterator[None]:
+def one_slot_less(linux):
     """Nathan Zimmer's loop, ended one too early, for code that is executable all the same."""
     efi_map.early_code_mapping_set_exec(linux, executable=True)
     for index in range((linux.max_pfn << 12) // PGDIR_SIZE):
@@ -159,14 +159,14 @@ def one_slot_less(linux: Linux) -> Iterator[None]:
 
 
 @contextmanager
-def on_the_trampoline(linux: Linux) -> Iterator[None]:
+def on_the_trampoline(linux):
     """3.14's SWITCH_PGT without its question for use_pgd."""
     v3_14.efi_sync_low_kernel_mappings(linux)
     linux.cpu.write_cr3(linux.trampoline_pgd.pa)
     yield
 
 
-def without_the_kernel_half(linux: Linux) -> PageTable:
+def without_the_kernel_half(linux):
     """RHEL 6's table with the regions alone."""
     efi_pgd = PageTable(linux.memory, alloc_pages(linux, 1), "efi_pgd", linux.trace)
     for md in linux.memmap:
@@ -175,31 +175,31 @@ def without_the_kernel_half(linux: Linux) -> PageTable:
     return efi_pgd
 
 
-def forwards(linux: Linux) -> Any:
+def forwards(linux):
     """4.6's regions in the order of the map."""
     places = [place for place, md in enumerate(linux.memmap) if efi_map.should_map_region(md)]
     return [efi_map.efi_map_region(linux, place) for place in places]
 
 
-def everything_nx(linux: Linux) -> Any:
+def everything_nx(linux):
     """6.1's regions, none executable."""
     places = [place for place, md in enumerate(linux.memmap) if efi_map.should_map_region(md)]
     return [efi_map.efi_map_region(linux, place, lambda _md: RW | NX) for place in reversed(places)]
 
 
-def kexec_without_1_to_1(linux: Linux) -> Any:
+def kexec_without_1_to_1(linux):
     """6.1's switch with v4.8's efi_map_region_fixed."""
     if linux.efi_setup:
         return efi_map.kexec_enter_virtual_mode(linux, v6_1.region_flags, one_to_one=False)
     return set_virtual_address_map(linux)
 
 
-def mutated(name: str, **fields: Any) -> tuple[Kernel, Kernel]:
+def mutated(name, **fields):
     """A kernel and its mutant."""
     return KERNELS[name], replace(KERNELS[name], **fields)
 
 
-def same(name: str) -> tuple[Kernel, Kernel]:
+def same(name):
     """A kernel whose shared code is changed."""
     return KERNELS[name], KERNELS[name]
 
@@ -390,7 +390,7 @@ MUTATIONS = (
 )
 
 
-def main() -> None:
+def main():
     """Print each mutation with what came of it."""
     for number, each in enumerate(MUTATIONS, 1):
         before, after = each.run()

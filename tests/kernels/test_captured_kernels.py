@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -52,7 +51,7 @@ class Leaf(NamedTuple):
 
 
 @cache
-def captured(name: str) -> tuple[dict[str, int], dict[int, list[int]]]:
+def captured(name):
     """The roots of a capture, and its table pages by frame number."""
     facts = json.loads(text_of(TABLES / name / "tables.json"))
     with np.load(TABLES / name / "tables.npz") as file:
@@ -61,25 +60,25 @@ def captured(name: str) -> tuple[dict[str, int], dict[int, list[int]]]:
 
 
 @cache
-def modelled(name: str) -> efimm.Outcome:
+def modelled(name):
     array = json.loads(text_of(TABLES / name / "tables.json"))["efi_memmap"]["phys_map"]
     return efimm.run(
         efimm.machine(map=read_map(opened(TABLES / name / "dmesg.txt")), buffer=int(array, 16)), KERNELS[name]
     )
 
 
-def real_table(name: str, root: str) -> list[int]:
+def real_table(name, root):
     roots, pages = captured(name)
     return pages[roots[root] >> 12]
 
 
-def model_table(name: str, root: str) -> list[int]:
+def model_table(name, root):
     table = getattr(modelled(name).linux, ROOTS[root])
     return [int(entry) for entry in table]
 
 
-def leaves(read: Callable[[int], list[int]], table: list[int], indexes: Iterable[int]) -> Iterator[Leaf]:
-    def below(entries: list[int], shift: int, va: int) -> Iterator[Leaf]:
+def leaves(read, table, indexes):
+    def below(entries, shift, va):
         for index, entry in enumerate(entries):
             start = va + (index << shift)
             if entry & P and (shift == 12 or entry & PS):
@@ -92,24 +91,24 @@ def leaves(read: Callable[[int], list[int]], table: list[int], indexes: Iterable
             yield from below(read(table[index] & ADDRESS), 30, index << 39)
 
 
-def real_leaves(name: str, root: str, indexes: Iterable[int]) -> list[Leaf]:
+def real_leaves(name, root, indexes):
     pages = captured(name)[1]
     return [*leaves(lambda pa: pages[pa >> 12], real_table(name, root), indexes)]
 
 
-def model_leaves(name: str, root: str, indexes: Iterable[int]) -> list[Leaf]:
+def model_leaves(name, root, indexes):
     memory = modelled(name).linux.memory
 
-    def read(pa: int) -> list[int]:
+    def read(pa):
         data = memory.read(pa, 4096)
         return [int.from_bytes(data[at : at + 8], "little") for at in range(0, 4096, 8)]
 
     return [*leaves(read, model_table(name, root), indexes)]
 
 
-def covered(found: Iterable[Leaf]) -> list[tuple[int, int, int]]:
+def covered(found):
     """(va, end, pa) of what is mapped without a break, whatever the sizes and rights of its pages."""
-    ranges: list[tuple[int, int, int]] = []
+    ranges = []
     for leaf in found:
         if ranges and ranges[-1][1] == leaf.va and leaf.pa - leaf.va == ranges[-1][2] - ranges[-1][0]:
             ranges[-1] = ranges[-1][0], leaf.va + leaf.size, ranges[-1][2]
@@ -118,27 +117,27 @@ def covered(found: Iterable[Leaf]) -> list[tuple[int, int, int]]:
     return ranges
 
 
-def descriptors(name: str) -> list[EfiMemoryDescriptor]:
+def descriptors(name):
     rows = list(csv.DictReader(text_of(TABLES / name / "efi_memmap.csv").splitlines()))
     keys = ("type", "phys", "virt", "pages", "attribute")
     return [EfiMemoryDescriptor(*(int(row[key], 0) for key in keys)) for row in rows]
 
 
-def passed(name: str) -> list[EfiMemoryDescriptor]:
+def passed(name):
     found = modelled(name)
     places = range(found.buffer_pa, found.buffer_pa + 48 * found.linux.memmap_count, 48)
     return [EfiMemoryDescriptor.unpack(found.linux.memory.read(pa, 48)) for pa in places]
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_every_region_has_the_virtual_address_that_the_real_kernel_gave_it(name: str) -> None:
+def test_every_region_has_the_virtual_address_that_the_real_kernel_gave_it(name):
     real, model = descriptors(name), passed(name)
     assert len(real) > 100
     assert real == model
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_the_next_address_is_where_the_real_kernels_variable_stands(name: str) -> None:
+def test_the_next_address_is_where_the_real_kernels_variable_stands(name):
     variables = json.loads(text_of(TABLES / name / "tables.json"))["variables"]
 
     assert int(variables["efi_va"], 16) == modelled(name).linux.efi_va
@@ -147,8 +146,8 @@ def test_the_next_address_is_where_the_real_kernels_variable_stands(name: str) -
 
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("name", CAPTURES)
-def test_the_same_top_level_slots_are_filled_with_the_same_flags(name: str, root: str) -> None:
-    def flags(table: list[int]) -> dict[int, int]:
+def test_the_same_top_level_slots_are_filled_with_the_same_flags(name, root):
+    def flags(table):
         return {index: entry & ~ADDRESS for index, entry in enumerate(table) if entry}
 
     assert flags(real_table(name, root)) == flags(model_table(name, root))
@@ -156,7 +155,7 @@ def test_the_same_top_level_slots_are_filled_with_the_same_flags(name: str, root
 
 @pytest.mark.parametrize("read", [real_table, model_table])
 @pytest.mark.parametrize("name", CAPTURES)
-def test_what_the_tables_share_they_share_in_both(name: str, read: Callable[[str, str], list[int]]) -> None:
+def test_what_the_tables_share_they_share_in_both(name, read):
     init, efi, trampoline = (read(name, root) for root in ROOTS)
 
     assert trampoline[0] == trampoline[273] == init[273] != 0
@@ -167,7 +166,7 @@ def test_what_the_tables_share_they_share_in_both(name: str, read: Callable[[str
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_the_efi_table_has_a_page_of_its_own_in_slot_511_with_the_same_entries(name: str) -> None:
+def test_the_efi_table_has_a_page_of_its_own_in_slot_511_with_the_same_entries(name):
     pages = captured(name)[1]
     real = {k: entry for k, entry in enumerate(pages[real_table(name, "efi_mm.pgd")[511] >> 12 & 2**40 - 1]) if entry}
     linux = modelled(name).linux
@@ -183,14 +182,14 @@ def test_the_efi_table_has_a_page_of_its_own_in_slot_511_with_the_same_entries(n
 WHERE = {"1:1": (range(256), 0), "the window below -4 GiB": ([511], 0xFFEF_0000_0000)}
 
 
-def efi_leaves(read: Callable[..., list[Leaf]], name: str, where: str) -> list[Leaf]:
+def efi_leaves(read, name, where):
     indexes, low = WHERE[where]
     return [leaf for leaf in read(name, "efi_mm.pgd", indexes) if low <= leaf.va < 0xFFFF_0000_0000]
 
 
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("name", CAPTURES)
-def test_every_page_that_the_firmware_sees_is_the_same(name: str, where: str) -> None:
+def test_every_page_that_the_firmware_sees_is_the_same(name, where):
     """Address, frame, size and rights; runtime code's are those that the memory attributes table names."""
     real, model = (efi_leaves(read, name, where) for read in (real_leaves, model_leaves))
     rights = [[leaf._replace(rights=leaf.rights & ~DIRTY) for leaf in found] for found in (real, model)]
@@ -203,7 +202,7 @@ def test_every_page_that_the_firmware_sees_is_the_same(name: str, where: str) ->
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_the_d_bits_of_the_1_to_1_map_are_the_same(name: str) -> None:
+def test_the_d_bits_of_the_1_to_1_map_are_the_same(name):
     """In 6.1 every entry is made dirty; since then none is, and the memory attributes table clears what was written."""
     real, model = (efi_leaves(read, name, "1:1") for read in (real_leaves, model_leaves))
 
@@ -212,7 +211,7 @@ def test_the_d_bits_of_the_1_to_1_map_are_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_in_the_window_a_d_bit_tells_what_the_real_firmware_wrote_later(name: str) -> None:
+def test_in_the_window_a_d_bit_tells_what_the_real_firmware_wrote_later(name):
     data = [md for md in descriptors(name) if md.type == 6 and md.runtime]
     real, model = (efi_leaves(read, name, "the window below -4 GiB") for read in (real_leaves, model_leaves))
     written = [one for one, other in zip(real, model, strict=True) if one != other]
@@ -223,13 +222,13 @@ def test_in_the_window_a_d_bit_tells_what_the_real_firmware_wrote_later(name: st
 
 
 @pytest.mark.parametrize("kernel", ["6.12", "7.3"])
-def test_in_the_call_itself_the_firmware_writes_through_the_1_to_1_map_alone(kernel: str) -> None:
+def test_in_the_call_itself_the_firmware_writes_through_the_1_to_1_map_alone(kernel):
     """Without a memory attributes table the D bits stay as the call has left them."""
     found = efimm.run(efimm.machine("4G"), kernel)
     memory, root = found.linux.memory, found.linux.efi_pgd.pa
     regions = [md for md in found.linux.memmap if md.runtime and md.type in (5, 6)]
 
-    def dirty(va: int, pages: int) -> list[int]:
+    def dirty(va, pages):
         walks = [efimm.x86.walk(memory, root, va + 4096 * page) for page in range(pages)]
         return [walk.va for walk in walks if walk.entries[-1] & DIRTY]
 
@@ -240,7 +239,7 @@ def test_in_the_call_itself_the_firmware_writes_through_the_1_to_1_map_alone(ker
 
 
 @pytest.mark.parametrize("name", HIGH)
-def test_robins_case_slot_1_of_the_efi_table_maps_the_pages_of_the_array_and_nothing_else(name: str) -> None:
+def test_robins_case_slot_1_of_the_efi_table_maps_the_pages_of_the_array_and_nothing_else(name):
     real, model = (read(name, "efi_mm.pgd", [1]) for read in (real_leaves, model_leaves))
     array = modelled(name).buffer_pa
     dirty = DIRTY if KERNELS[name] == "6.1" else 0
@@ -252,7 +251,7 @@ def test_robins_case_slot_1_of_the_efi_table_maps_the_pages_of_the_array_and_not
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_the_direct_map_covers_the_same_memory(name: str) -> None:
+def test_the_direct_map_covers_the_same_memory(name):
     """Not with the same pages: see DIFFERENCES.  The real ones are never larger."""
     slots = range(273, 402)
     real, model = (read(name, "init_top_pgt", slots) for read in (real_leaves, model_leaves))
@@ -264,7 +263,7 @@ def test_the_direct_map_covers_the_same_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_the_trampolines_1_to_1_map_is_the_direct_map_from_0(name: str) -> None:
+def test_the_trampolines_1_to_1_map_is_the_direct_map_from_0(name):
     for read in (real_leaves, model_leaves):
         low = read(name, "trampoline_pgd", [0])
         assert [leaf._replace(va=leaf.va + (273 << 39)) for leaf in low] == read(name, "trampoline_pgd", [273])
@@ -272,7 +271,7 @@ def test_the_trampolines_1_to_1_map_is_the_direct_map_from_0(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HIGH)
-def test_the_oracle_of_qemu_agrees_with_the_model_on_what_the_firmware_sees(name: str) -> None:
+def test_the_oracle_of_qemu_agrees_with_the_model_on_what_the_firmware_sees(name):
     """QEMU's own walker on the real tables (its gva2gpa), the model's on its own: addresses of the firmware's half."""
     linux = modelled(name).linux
     oracle = csv.DictReader(text_of(TABLES / name / "oracle.csv").splitlines())
@@ -291,14 +290,14 @@ def test_the_oracle_of_qemu_agrees_with_the_model_on_what_the_firmware_sees(name
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_the_verdict_is_what_happened(name: str) -> None:
+def test_the_verdict_is_what_happened(name):
     """The real kernels went on with their runtime services."""
     assert modelled(name).verdict == "success"
     assert "Unable to switch EFI" not in text_of(TABLES / name / "dmesg.txt")
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_a_builds_addresses_are_read_off_the_tables_of_its_boot(name: str) -> None:
+def test_a_builds_addresses_are_read_off_the_tables_of_its_boot(name):
     """So another build, or one that KASLR has moved, takes the place of the record's own."""
     record = efimm.KERNELS[KERNELS[name]]
     memory, roots, _mode = efimm.x86.load_tables(TABLES / name)
@@ -306,7 +305,7 @@ def test_a_builds_addresses_are_read_off_the_tables_of_its_boot(name: str) -> No
     assert record.image == record.image.in_tables(memory, roots["init_top_pgt"], record.layout.phys_base)
 
 
-def test_kaslr_moves_the_three_areas_where_it_is_told() -> None:
+def test_kaslr_moves_the_three_areas_where_it_is_told():
     """The bases of a boot of 6.1 with KASLR (its direct map in slot 280), the other two made up."""
     bases = 0xFFFF_8C70_0000_0000, 0xFFFF_A1B4_C000_0000, 0xFFFF_D5E0_4000_0000
     machine = efimm.machine("4G", kaslr=",".join(map(hex, bases)))
@@ -326,6 +325,6 @@ def test_kaslr_moves_the_three_areas_where_it_is_told() -> None:
 @pytest.mark.parametrize(
     "bases", ["0xffff8c7000000000,0xffffa1b4c0000000", "0xffff8c7000000000,0xffff8c7000000000,0xffffd5e040000000"]
 )
-def test_areas_that_cannot_be_are_refused(bases: str) -> None:
+def test_areas_that_cannot_be_are_refused(bases):
     with pytest.raises(efimm.MachineError):
         efimm.run(efimm.machine("4G", kaslr=bases), "7.3")

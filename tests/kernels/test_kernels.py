@@ -4,8 +4,6 @@ The rows of the oracle table of the reference facts (section 11) that concern x8
 arithmetic on addresses, or what a source of that kernel says.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import pairwise
 
@@ -71,16 +69,16 @@ CHANGES = {
 }
 
 
-def outcome(kernel: str | efimm.Kernel, ram: str = "1T", **options: object) -> efimm.Outcome:
-    return efimm.run(efimm.machine(ram, **options), kernel)  # type: ignore[arg-type]  # passed on as they are
+def outcome(kernel, ram="1T", **options):
+    return efimm.run(efimm.machine(ram, **options), kernel)
 
 
 @pytest.mark.parametrize(("new", "old"), CHANGES)
-def test_a_kernel_differs_in_exactly_the_functions_that_its_history_names(new: str, old: str) -> None:
+def test_a_kernel_differs_in_exactly_the_functions_that_its_history_names(new, old):
     assert CHANGES[new, old] == efimm.KERNELS[new].differs_from(efimm.KERNELS[old])
 
 
-def test_kernels_stand_in_the_order_of_their_dates() -> None:
+def test_kernels_stand_in_the_order_of_their_dates():
     orders = [kernel.order for kernel in efimm.KERNELS.values()]
 
     assert sorted(set(orders)) == orders
@@ -90,7 +88,7 @@ def test_kernels_stand_in_the_order_of_their_dates() -> None:
 
 
 @pytest.mark.parametrize(("ram", "slots"), [("1G", 1), ("509G", 1), ("512G", 2), ("1T", 3), ("1500G", 3), ("64T", 128)])
-def test_nathans_loop_borrows_a_slot_for_every_512_gib_that_ram_reaches(ram: str, slots: int) -> None:
+def test_nathans_loop_borrows_a_slot_for_every_512_gib_that_ram_reaches(ram, slots):
     found = outcome("3.8", ram)
     low = [w for w in writes(found.trace.events, "swapper_pg_dir") if w.index < 256]
 
@@ -101,11 +99,11 @@ def test_nathans_loop_borrows_a_slot_for_every_512_gib_that_ram_reaches(ram: str
 
 
 @pytest.mark.parametrize("buffer", [0x12345000, 0x7FFFFFF000, 0x7FFFFFFF80, 0x8000001000, 0xFFFFFFF000, 0x10000000000])
-def test_nathans_loop_reaches_every_byte_of_ram(buffer: int) -> None:
+def test_nathans_loop_reaches_every_byte_of_ram(buffer):
     assert outcome("3.8", "2T", buffer=buffer).verdict == "success"
 
 
-def test_nathans_loop_ends_where_ram_ends() -> None:
+def test_nathans_loop_ends_where_ram_ends():
     """A runtime device above all RAM has a kernel address, and no identity map during the call."""
     machine = efimm.machine(map="hp-superdome2-3tib")
     device = next(md.physical_start for md in machine.map.descriptors if md.physical_start > 1 << 43)
@@ -115,7 +113,7 @@ def test_nathans_loop_ends_where_ram_ends() -> None:
     assert (None, "pgd", device >> 39, 0) == (walk.pa, walk.last.level.name, walk.last.index, walk.last.entry)
 
 
-def test_in_3_8_a_hole_above_4_gib_is_not_mapped_and_in_3_5_it_is() -> None:
+def test_in_3_8_a_hole_above_4_gib_is_not_mapped_and_in_3_5_it_is():
     """The machine of the evidence: RAM below 2 GiB and from 512 GiB on, the rest of e820 reserved."""
     machine, hole = efimm.machine(map="qemu-ovmf-514gib-linux-3.5"), 0x40_0000_0000
 
@@ -123,7 +121,7 @@ def test_in_3_8_a_hole_above_4_gib_is_not_mapped_and_in_3_5_it_is() -> None:
     assert walk_at_call(machine, "3.8", hole).pa is None
 
 
-def test_the_loop_writes_nothing_but_the_top_level() -> None:
+def test_the_loop_writes_nothing_but_the_top_level():
     """It costs no table: every slot it fills leads to a table that the direct map has."""
     linux = efimm.boot(efimm.machine("2T"), "3.8")
     direct = {index - 272: entry for index, entry in linux.swapper_pg_dir.slots().items() if 272 <= index < 400}
@@ -145,7 +143,7 @@ OWN_TABLE = ("3.14", "4.6", "6.1", "6.12", "7.3")
 
 @pytest.mark.parametrize("buffer", [0x12345000, 0x7FFFFFF000, 0x8000001000, 0xFFFFF000000, None])
 @pytest.mark.parametrize("kernel", OWN_TABLE)
-def test_the_array_is_mapped_for_the_call_wherever_it_lies(kernel: str, buffer: int | None) -> None:
+def test_the_array_is_mapped_for_the_call_wherever_it_lies(kernel, buffer):
     found = outcome(kernel, "32T", buffer=buffer)
 
     assert found.verdict == "success"
@@ -153,7 +151,7 @@ def test_the_array_is_mapped_for_the_call_wherever_it_lies(kernel: str, buffer: 
 
 
 @pytest.mark.parametrize("kernel", OWN_TABLE)
-def test_no_more_than_the_array_is_identity_mapped_above_512_gib(kernel: str) -> None:
+def test_no_more_than_the_array_is_identity_mapped_above_512_gib(kernel):
     """113 descriptors of 48 bytes grow through 2 and 4 pages: 4 pages are mapped, executable nowhere."""
     machine = efimm.machine(map="qemu-ovmf-514gib-linux-3.5")
     found = efimm.run(machine, kernel)
@@ -164,7 +162,7 @@ def test_no_more_than_the_array_is_identity_mapped_above_512_gib(kernel: str) ->
     assert not any(walk.executable for walk in reached if walk.pa is not None)
 
 
-def regions_of(linux: efimm.Linux) -> list[efimm.uefi.EfiMemoryDescriptor]:
+def regions_of(linux):
     """The descriptors of the array, in its order."""
     pa = linux.new_memmap - linux.layout.page_offset
     count = range(linux.memmap_count)
@@ -173,7 +171,7 @@ def regions_of(linux: efimm.Linux) -> list[efimm.uefi.EfiMemoryDescriptor]:
 
 @pytest.mark.parametrize("kernel", OWN_TABLE)
 @pytest.mark.parametrize("name", ["ovmf-vm-12gib", "hp-superdome2-3tib", "dell-r630-64gib"])
-def test_regions_lie_below_minus_4_gib_and_keep_their_offset_in_2_mib(kernel: str, name: str) -> None:
+def test_regions_lie_below_minus_4_gib_and_keep_their_offset_in_2_mib(kernel, name):
     regions = regions_of(efimm.run(efimm.machine(map=name), kernel).linux)
     starts = [md.virtual_start for md in regions]
 
@@ -187,7 +185,7 @@ def test_regions_lie_below_minus_4_gib_and_keep_their_offset_in_2_mib(kernel: st
 
 
 @pytest.mark.parametrize(("kernel", "reverse"), [("3.14", False), ("4.6", True), ("6.1", True)])
-def test_since_4_4_the_order_in_memory_is_kept(kernel: str, reverse: bool) -> None:
+def test_since_4_4_the_order_in_memory_is_kept(kernel, reverse):
     """The firmware's parts keep their order when the last region gets the highest address (a5caa209ba9c)."""
     starts = [md.physical_start for md in regions_of(outcome(kernel, "4G").linux)]
 
@@ -195,7 +193,7 @@ def test_since_4_4_the_order_in_memory_is_kept(kernel: str, reverse: bool) -> No
 
 
 @pytest.mark.parametrize("kernel", OWN_TABLE)
-def test_firmware_runs_on_its_table_in_every_call_and_the_kernel_on_its_own_in_between(kernel: str) -> None:
+def test_firmware_runs_on_its_table_in_every_call_and_the_kernel_on_its_own_in_between(kernel):
     found = outcome(kernel, "1T")
     linux = found.linux
     loads = [event.new for event in found.trace.events if isinstance(event, LoadCr3)]
@@ -209,7 +207,7 @@ def test_firmware_runs_on_its_table_in_every_call_and_the_kernel_on_its_own_in_b
 
 
 @pytest.mark.parametrize("kernel", OWN_TABLE)
-def test_firmware_that_keeps_a_physical_address_still_finds_it_in_a_later_call(kernel: str) -> None:
+def test_firmware_that_keeps_a_physical_address_still_finds_it_in_a_later_call(kernel):
     """The 1:1 map stays, for firmware that touches a device by its physical address after the switch (185034e72d59)."""
     linux = outcome(kernel, "1T").linux
     place = linux.firmware.layout.runtime_table
@@ -218,12 +216,12 @@ def test_firmware_that_keeps_a_physical_address_still_finds_it_in_a_later_call(k
     assert linux.cpu.walk(place).pa is None
 
 
-def kernels_view(linux: efimm.Linux, pa: int) -> efimm.x86.Walk:
+def kernels_view(linux, pa):
     """What the kernel's own table has for physical address `pa` in the direct map."""
     return efimm.x86.walk(linux.memory, linux.swapper_pg_dir.pa, linux.layout.phys_to_virt(pa))
 
 
-def test_in_3_14_what_is_mapped_for_the_firmware_leaks_into_the_kernel_and_in_4_6_it_does_not() -> None:
+def test_in_3_14_what_is_mapped_for_the_firmware_leaks_into_the_kernel_and_in_4_6_it_does_not():
     """trampoline_pgd shares slot 0 with the direct map and slot 511 with kernel text: writable and executable pages."""
     for kernel, leaks in (("3.14", True), ("4.6", False), ("6.1", False)):
         linux = outcome(kernel, "1T").linux
@@ -235,7 +233,7 @@ def test_in_3_14_what_is_mapped_for_the_firmware_leaks_into_the_kernel_and_in_4_
         assert [leaks, leaks] == [walk.pa is not None and walk.writable and walk.executable for walk in (window, low)]
 
 
-def test_in_3_14_the_kernels_own_view_of_boot_services_becomes_executable() -> None:
+def test_in_3_14_the_kernels_own_view_of_boot_services_becomes_executable():
     """They are RAM and so in the direct map: mapping them 1:1 changes those very entries."""
     for kernel, executable in (("3.14", True), ("4.6", False)):
         linux = outcome(kernel, "4G").linux
@@ -244,7 +242,7 @@ def test_in_3_14_the_kernels_own_view_of_boot_services_becomes_executable() -> N
         assert (boot_code.physical_start, executable) == (view.pa, view.executable), kernel
 
 
-def test_clearing_the_arrays_1_to_1_map_in_3_14_would_take_it_from_the_kernel() -> None:
+def test_clearing_the_arrays_1_to_1_map_in_3_14_would_take_it_from_the_kernel():
     """Why efi_enter_virtual_mode does not: one entry serves both."""
     for kernel, same in (("3.14", True), ("4.6", False)):
         linux = outcome(kernel, "4G", buffer=0x5000_0000).linux
@@ -253,7 +251,7 @@ def test_clearing_the_arrays_1_to_1_map_in_3_14_would_take_it_from_the_kernel() 
         assert same == ((mine.table, mine.index) == (kernels.table, kernels.index)), kernel
 
 
-def test_in_3_14_a_high_array_gets_a_slot_of_its_own_and_nothing_leaks() -> None:
+def test_in_3_14_a_high_array_gets_a_slot_of_its_own_and_nothing_leaks():
     linux = outcome("3.14", "1T", buffer=0x8000001000).linux
     tables = [entry & 0x000F_FFFF_FFFF_F000 for entry in linux.swapper_pg_dir.slots().values()]
 
@@ -261,13 +259,13 @@ def test_in_3_14_a_high_array_gets_a_slot_of_its_own_and_nothing_leaks() -> None
 
 
 @pytest.mark.parametrize("kernel", OWN_TABLE)
-def test_a_hole_and_reserved_memory_are_not_in_the_direct_map(kernel: str) -> None:
+def test_a_hole_and_reserved_memory_are_not_in_the_direct_map(kernel):
     linux = efimm.boot(efimm.machine(map="qemu-ovmf-514gib-linux-3.5"), kernel)
     for pa, mapped in ((0xA0000, True), (0x806000, False), (0x6EEA0000, False), (1 << 32, False), (LINE, True)):
         assert (kernels_view(linux, pa).pa == pa) == mapped, hex(pa)
 
 
-def test_slots_of_a_table_that_4_6_shares_follow_the_kernel_at_the_next_call() -> None:
+def test_slots_of_a_table_that_4_6_shares_follow_the_kernel_at_the_next_call():
     linux = outcome("4.6", "4G").linux
     pa = 8 * LINE
     assert init_memory_mapping(linux, pa, pa + GIB)
@@ -277,7 +275,7 @@ def test_slots_of_a_table_that_4_6_shares_follow_the_kernel_at_the_next_call() -
     assert linux.efi_pgd[280] == linux.swapper_pg_dir[280] != 0
 
 
-def test_6_1_makes_all_slots_of_vmalloc_at_once() -> None:
+def test_6_1_makes_all_slots_of_vmalloc_at_once():
     linux = efimm.boot(efimm.machine("4G"), "6.1")
 
     assert set(range(402, 466)) <= set(linux.swapper_pg_dir.slots())
@@ -286,7 +284,7 @@ def test_6_1_makes_all_slots_of_vmalloc_at_once() -> None:
     }
 
 
-def test_a_device_of_more_than_the_window_gets_no_address() -> None:
+def test_a_device_of_more_than_the_window_gets_no_address():
     """64 GiB: the region is passed with virtual address 0, and what lies below it in the window has none either."""
     small = efimm.machine("4G").map
     device = efimm.uefi.EfiMemoryDescriptor(11, 1 << 44, 0, 64 * GIB >> 12, 1 << 63 | 1)
@@ -298,7 +296,7 @@ def test_a_device_of_more_than_the_window_gets_no_address() -> None:
 
 
 @pytest.mark.parametrize(("kernel", "who"), [("4.6", "kernel"), ("6.1", "firmware")])
-def test_when_the_last_region_uses_the_window_up_the_first_later_call_goes_wrong(kernel: str, who: str) -> None:
+def test_when_the_last_region_uses_the_window_up_the_first_later_call_goes_wrong(kernel, who):
     """From the last region to the first: no other has an address; get_systab_virt_addr computes with 0 all the same.
 
     4.6's kernel reads the system table at an offset of 0; 6.1 has mapped page 0, and calls what it finds there.
@@ -312,7 +310,7 @@ def test_when_the_last_region_uses_the_window_up_the_first_later_call_goes_wrong
     assert found.linux.efi_systab < 4096
 
 
-def test_a_device_of_more_than_a_gib_gets_entries_with_reserved_bits() -> None:
+def test_a_device_of_more_than_a_gib_gets_entries_with_reserved_bits():
     """1 GiB pages are chosen by the virtual address; the physical one keeps only its offset in 2 MiB."""
     small = efimm.machine("4G").map
     device = efimm.uefi.EfiMemoryDescriptor(11, (1 << 44) + (2 << 20), 0, 3 * GIB >> 12, 1 << 63 | 1)
@@ -327,11 +325,11 @@ def test_a_device_of_more_than_a_gib_gets_entries_with_reserved_bits() -> None:
 # after kexec
 
 
-def kexec(kernel: str, *, hand_on: bool = True) -> tuple[efimm.Linux, efimm.Outcome]:
+def kexec(kernel, *, hand_on=True):
     """The first kernel, and what became of the second one."""
-    firsts: list[efimm.Linux] = []
+    firsts = []
 
-    def efi_runtime_map(linux: efimm.Linux) -> tuple[efimm.uefi.EfiMemoryDescriptor, ...]:
+    def efi_runtime_map(linux):
         firsts.append(linux)
         return efimm.KERNELS[kernel].efi_runtime_map(linux) if hand_on else ()
 
@@ -341,7 +339,7 @@ def kexec(kernel: str, *, hand_on: bool = True) -> tuple[efimm.Linux, efimm.Outc
 
 
 @pytest.mark.parametrize("kernel", OWN_TABLE)
-def test_after_kexec_the_regions_are_where_the_kernel_before_had_them(kernel: str) -> None:
+def test_after_kexec_the_regions_are_where_the_kernel_before_had_them(kernel):
     """1fec0533693c; before it, and when nothing is handed on, the firmware is asked again, and refuses."""
     first, found = kexec(kernel)
     second = found.linux
@@ -352,7 +350,7 @@ def test_after_kexec_the_regions_are_where_the_kernel_before_had_them(kernel: st
     assert kexec(kernel, hand_on=False)[1].status == 1 << 63 | 3
 
 
-def test_after_kexec_hpas_offset_needs_nothing_to_be_told() -> None:
+def test_after_kexec_hpas_offset_needs_nothing_to_be_told():
     """The firmware's own table shows that it has switched, and every address is 2^46 above the physical one."""
     first, found = kexec("hpa-offset", hand_on=False)
     runtime = [md for md in first.memmap if md.runtime]
@@ -364,7 +362,7 @@ def test_after_kexec_hpas_offset_needs_nothing_to_be_told() -> None:
 
 
 @pytest.mark.parametrize("kernel", ["3.5", "va-patch", "hpa-sync", "3.8"])
-def test_after_kexec_the_others_ask_again_and_are_refused(kernel: str) -> None:
+def test_after_kexec_the_others_ask_again_and_are_refused(kernel):
     assert kexec(kernel)[1].status == 1 << 63 | 3
 
 
@@ -376,9 +374,7 @@ SHIFTED, BY_A_GIB, ALIGNED = 0xFFFF_8C70_0000_0000, 0xFFFF_8880_4000_0000, 0xFFF
 
 @pytest.mark.parametrize("buffer", [0x12345000, 0x8000001000, 0xFFF0000000])
 @pytest.mark.parametrize(("page_offset", "shift"), [(SHIFTED, 448 * GIB), (BY_A_GIB, GIB), (ALIGNED, 0), (None, 0)])
-def test_a_slot_copied_whole_shifts_by_what_page_offset_has_beyond_a_slot(
-    page_offset: int | None, shift: int, buffer: int
-) -> None:
+def test_a_slot_copied_whole_shifts_by_what_page_offset_has_beyond_a_slot(page_offset, shift, buffer):
     """No fault says so where there is RAM: the processor finds other memory (trap 18 of the reference facts)."""
     machine = efimm.machine("1T", kaslr=page_offset, buffer=buffer)
     found = walk_at_call(machine, "old-map", buffer)
@@ -389,11 +385,11 @@ def test_a_slot_copied_whole_shifts_by_what_page_offset_has_beyond_a_slot(
 
 @pytest.mark.parametrize("page_offset", [SHIFTED, BY_A_GIB, ALIGNED])
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.3"])
-def test_a_table_of_the_firmwares_own_does_not_mind_where_the_direct_map_is(kernel: str, page_offset: int) -> None:
+def test_a_table_of_the_firmwares_own_does_not_mind_where_the_direct_map_is(kernel, page_offset):
     assert outcome(kernel, kaslr=page_offset, buffer=0x8000001000).verdict == "success"
 
 
-def test_with_kaslr_6_1s_trampoline_has_a_1_to_1_map_of_one_gib() -> None:
+def test_with_kaslr_6_1s_trampoline_has_a_1_to_1_map_of_one_gib():
     """As in the capture with KASLR: slot 0 leads to a page of its own, whose only entry is the direct map's."""
     linux = efimm.boot(efimm.machine("4G", kaslr=SHIFTED), "6.1")
     table, kernels = linux.trampoline_pgd[0].address, linux.swapper_pg_dir[280].address
@@ -407,24 +403,24 @@ def test_with_kaslr_6_1s_trampoline_has_a_1_to_1_map_of_one_gib() -> None:
 
 
 @pytest.mark.parametrize("kernel", ["3.5", "3.14", "4.6"])
-def test_a_kernel_older_than_4_8_cannot_move_its_direct_map(kernel: str) -> None:
+def test_a_kernel_older_than_4_8_cannot_move_its_direct_map(kernel):
     with pytest.raises(efimm.MachineError, match="does not move its direct map"):
         outcome(kernel, kaslr=ALIGNED)
 
 
 @pytest.mark.parametrize("options", [{"kaslr": 0xFFFF_8880_0000_1000}, {"kaslr": 1 << 40}, {"kaslr": "here"}])
-def test_a_place_that_kaslr_does_not_choose_is_refused(options: dict[str, object]) -> None:
+def test_a_place_that_kaslr_does_not_choose_is_refused(options):
     with pytest.raises(efimm.MachineError):
         outcome("6.1", **options)
 
 
 @pytest.mark.parametrize("options", [{"kaslr": ALIGNED}, {"kpti": True}])
-def test_i386_has_neither_here(options: dict[str, object]) -> None:
+def test_i386_has_neither_here(options):
     with pytest.raises(efimm.MachineError, match="x86_64"):
         outcome("4.6", "4G", arch="i386", **options)
 
 
-def test_kpti_forbids_execution_through_a_borrowed_slot_that_user_mode_may_use() -> None:
+def test_kpti_forbids_execution_through_a_borrowed_slot_that_user_mode_may_use():
     """4.15's old_map broke on it (de53c3786a3c): the entry has US, so it gets NX, and the firmware cannot run."""
     assert outcome("old-map").verdict == "success"
     found = outcome("old-map", kpti=True)
@@ -437,7 +433,7 @@ def test_kpti_forbids_execution_through_a_borrowed_slot_that_user_mode_may_use()
     assert not linux.swapper_pg_dir[272] >> 63
 
 
-def test_kpti_leaves_3_8_alone_whose_first_slot_is_the_kernels_only() -> None:
+def test_kpti_leaves_3_8_alone_whose_first_slot_is_the_kernels_only():
     """Static slot 272 has no US; the slots that were made later have, and need not be executable for an array."""
     linux = efimm.boot(efimm.machine("1T", kpti=True, buffer=0x8000001000), "3.8")
     slots = [linux.swapper_pg_dir[index] & 4 for index in (272, 273)]
@@ -450,5 +446,5 @@ def test_kpti_leaves_3_8_alone_whose_first_slot_is_the_kernels_only() -> None:
 
 
 @pytest.mark.parametrize("kernel", ["4.6", "6.1"])
-def test_kpti_does_not_touch_a_table_of_the_firmwares_own(kernel: str) -> None:
+def test_kpti_does_not_touch_a_table_of_the_firmwares_own(kernel):
     assert outcome(kernel, kpti=True).verdict == "success"

@@ -3,8 +3,6 @@
 Each expected value follows from the lines that are named, in the version that is named.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -35,7 +33,7 @@ GIB = 1 << 30
 
 
 @pytest.mark.parametrize(("kernel", "reached"), [("3.5", False), ("3.14", False), ("4.6", False), ("6.1", True)])
-def test_memory_added_across_a_slots_end_reaches_a_process_since_fc5f9d5f151c(kernel: str, reached: bool) -> None:
+def test_memory_added_across_a_slots_end_reaches_a_process_since_fc5f9d5f151c(kernel, reached):
     """300 GiB at 768 GiB: the loop that adds PGDIR_SIZE looks at 768 and 1280, ALIGN(addr + 1) at 768 and 1024."""
     linux = efimm.boot(efimm.machine("256G"), kernel)
     process = pgd_alloc(linux, "process")
@@ -51,7 +49,7 @@ def test_memory_added_across_a_slots_end_reaches_a_process_since_fc5f9d5f151c(ke
 
 
 @pytest.mark.parametrize(("kernel", "reached"), [("3.5", True), ("3.8", True), ("3.14", False)])
-def test_until_3_8_the_callers_pass_the_exclusive_end_and_the_loop_looks_there_too(kernel: str, reached: bool) -> None:
+def test_until_3_8_the_callers_pass_the_exclusive_end_and_the_loop_looks_there_too(kernel, reached):
     """512 GiB at 260 end at 772: `sync_global_pgds(addr, end)` looks at 260 and 772, with `end - 1` at 260 alone."""
     linux = efimm.boot(efimm.machine("200G"), kernel)
     process = pgd_alloc(linux, "process")
@@ -62,7 +60,7 @@ def test_until_3_8_the_callers_pass_the_exclusive_end_and_the_loop_looks_there_t
     assert bool(process.pgd[slot]) == reached
 
 
-def test_with_ram_that_ends_512_gib_after_4_gib_the_merge_window_of_3_8_syncs_the_last_slot() -> None:
+def test_with_ram_that_ends_512_gib_after_4_gib_the_merge_window_of_3_8_syncs_the_last_slot():
     """4 and 516 GiB: the second is the exclusive end, and lies in the slot that is new."""
     found = efimm.run(efimm.machine("514G", buffer=0x1234_5000), "3.8-rc")
 
@@ -74,10 +72,10 @@ def test_with_ram_that_ends_512_gib_after_4_gib_the_merge_window_of_3_8_syncs_th
 # efi_reserve_boot_services (arch/x86/platform/efi/efi.c, later quirks.c)
 
 
-def reads_in_the_switch(address: int) -> efimm.uefi.runtime.FirmwareKind:
+def reads_in_the_switch(address):
     """edk2, but SetVirtualAddressMap looks at `address` first, as code of a boot driver may that was notified."""
 
-    def set_virtual_address_map(firmware, cpu, *arguments):  # type: ignore[no-untyped-def]
+    def set_virtual_address_map(firmware, cpu, *arguments):
         cpu.read(address, 8)
         return firmwares.set_virtual_address_map(firmware, cpu, *arguments)
 
@@ -87,7 +85,7 @@ def reads_in_the_switch(address: int) -> efimm.uefi.runtime.FirmwareKind:
 BOOT_DATA_UNDER_THE_KERNEL = 0x90_0000  # 9 to 21 MiB, and the kernel's image begins at 16 MiB
 
 
-def test_boot_data_that_is_not_ours_to_free_is_mapped_since_4_6() -> None:
+def test_boot_data_that_is_not_ours_to_free_is_mapped_since_4_6():
     """`md->attribute |= EFI_MEMORY_RUNTIME`, and so should_map_region; before, `md->num_pages = 0`."""
     machine = efimm.machine("4G", firmware=reads_in_the_switch(BOOT_DATA_UNDER_THE_KERNEL))
     found = efimm.run(machine, "4.6")
@@ -97,7 +95,7 @@ def test_boot_data_that_is_not_ours_to_free_is_mapped_since_4_6() -> None:
     assert (True, 0xC00) == (region.runtime, region.number_of_pages)
 
 
-def test_3_14_marks_it_with_no_pages_and_the_direct_map_has_it_all_the_same() -> None:
+def test_3_14_marks_it_with_no_pages_and_the_direct_map_has_it_all_the_same():
     """trampoline_pgd[0] is the direct map's first slot: what 4.5's own table lacked, 3.14's had by accident."""
     machine = efimm.machine("4G", firmware=reads_in_the_switch(BOOT_DATA_UNDER_THE_KERNEL))
     found = efimm.run(machine, "3.14")
@@ -117,14 +115,14 @@ def test_3_14_marks_it_with_no_pages_and_the_direct_map_has_it_all_the_same() ->
         ("6.1", "physical-clock", "success"),
     ],
 )
-def test_after_kexec_the_1_to_1_map_is_back_since_4_9(kernel: str, firmware: str, verdict: str) -> None:
+def test_after_kexec_the_1_to_1_map_is_back_since_4_9(kernel, firmware, verdict):
     """`__map_region(md, md->phys_addr)` is in v4.9's efi_map_region_fixed; v3.14.1, v4.4 and v4.8-rc8 lack it."""
     first = efimm.boot(efimm.machine("4G", firmware=firmware), kernel)
 
     assert verdict == after_kexec(first).verdict
 
 
-def test_after_kexec_3_14_calls_on_the_kernels_own_table() -> None:
+def test_after_kexec_3_14_calls_on_the_kernels_own_table():
     """`efi_scratch.use_pgd` is set in efi_setup_page_tables alone, which 3.14 passes by when it was kexec'd."""
     first = efimm.boot(efimm.machine("4G"), "3.14")
     found = after_kexec(first)
@@ -136,13 +134,13 @@ def test_after_kexec_3_14_calls_on_the_kernels_own_table() -> None:
 # Whose fault it is
 
 
-def with_a_hole_in_the_direct_map(linux: efimm.linux.Linux) -> None:
+def with_a_hole_in_the_direct_map(linux):
     """3.5's direct map without the upper half of the RAM."""
     linux.max_low_pfn_mapped = init_memory_mapping(linux, 0, linux.max_low_pfn << 12, one_block_3_5)
     linux.max_pfn_mapped = init_memory_mapping(linux, 1 << 32, linux.max_pfn << 11, one_block_3_5)
 
 
-def test_a_fault_of_the_kernels_own_store_is_told_as_the_kernels() -> None:
+def test_a_fault_of_the_kernels_own_store_is_told_as_the_kernels():
     """The array's memory has no kernel address here: filling it faults before any firmware is called."""
     kernel = replace(efimm.KERNELS["3.5"], init_mem_mapping=with_a_hole_in_the_direct_map)
     found = efimm.run(efimm.machine("256G", buffer=200 * GIB), kernel)
@@ -166,18 +164,18 @@ def test_a_fault_of_the_kernels_own_store_is_told_as_the_kernels() -> None:
         ("3.5", {"ram": "4G", "firmware": "physical-clock"}, "firmware"),
     ],
 )
-def test_who_is_the_firmware_where_it_faults_or_refuses(kernel: str, options: dict[str, str], who: str | None) -> None:
+def test_who_is_the_firmware_where_it_faults_or_refuses(kernel, options, who):
     assert who == efimm.run(efimm.machine(**options), kernel).who
 
 
 # real_mode_header->trampoline_pgd is a u32 (arch/x86/include/asm/realmode.h)
 
 
-def with_the_trampolines_table_high(kernel: str) -> efimm.Kernel:
+def with_the_trampolines_table_high(kernel):
     """The kernel with trampoline_pgd where memblock gives a page: at the top of RAM."""
     record = efimm.KERNELS[kernel]
 
-    def setup_real_mode(linux: efimm.linux.Linux) -> None:
+    def setup_real_mode(linux):
         linux.trampoline_pgd = PageTable(linux.memory, linux.memblock.alloc(4096), "trampoline_pgd", linux.trace)
         record.setup_real_mode(linux)
 
@@ -185,7 +183,7 @@ def with_the_trampolines_table_high(kernel: str) -> efimm.Kernel:
 
 
 @pytest.mark.parametrize("kernel", efimm.KERNELS)
-def test_another_processor_starts_on_the_trampolines_table(kernel: str) -> None:
+def test_another_processor_starts_on_the_trampolines_table(kernel):
     linux = efimm.boot(efimm.machine("1T"), kernel)
     cpu = do_boot_cpu(linux)
 
@@ -194,7 +192,7 @@ def test_another_processor_starts_on_the_trampolines_table(kernel: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["3.5", "hpa-sync", "3.14", "6.1"])
-def test_above_4_gib_the_address_is_cut_and_the_processor_walks_something_else(kernel: str) -> None:
+def test_above_4_gib_the_address_is_cut_and_the_processor_walks_something_else(kernel):
     linux = efimm.boot(efimm.machine("1T"), with_the_trampolines_table_high(kernel))
     pa = linux.trampoline_pgd.pa
     assert pa > 1 << 32
@@ -205,7 +203,7 @@ def test_above_4_gib_the_address_is_cut_and_the_processor_walks_something_else(k
 
 
 @pytest.mark.parametrize("kernel", ["hpa-sync", "3.14"])
-def test_and_so_does_the_call_on_that_table(kernel: str) -> None:
+def test_and_so_does_the_call_on_that_table(kernel):
     """The processor cannot even store the return address: the fault is the kernel's, and no firmware was entered."""
     found = efimm.run(efimm.machine("1T"), with_the_trampolines_table_high(kernel))
 
@@ -224,13 +222,13 @@ def test_and_so_does_the_call_on_that_table(kernel: str) -> None:
         ("1T", 0xFFFF_FFC0_0000_0000, "expected an address between"),
     ],
 )
-def test_a_direct_map_that_has_no_room_where_kaslr_would_put_it(ram: str, page_offset: int, said: str) -> None:
+def test_a_direct_map_that_has_no_room_where_kaslr_would_put_it(ram, page_offset, said):
     with pytest.raises(efimm.MachineError, match=said) as caught:
         efimm.run(efimm.machine(ram, kaslr=page_offset), "6.1")
     assert "\n" not in str(caught.value)
 
 
-def test_a_machine_without_ram_below_4_gib_is_refused_in_a_line() -> None:
+def test_a_machine_without_ram_below_4_gib_is_refused_in_a_line():
     """The real-mode blob needs RAM below 1 MiB, and 3.5's image RAM below 512 GiB."""
     small = efimm.machine("4G").map
     high = replace(small, e820=(E820Entry(1 << 39, (1 << 39) + 4 * GIB, E820Type.RAM),))
@@ -239,7 +237,7 @@ def test_a_machine_without_ram_below_4_gib_is_refused_in_a_line() -> None:
         efimm.run(efimm.machine(map=high), "3.5")
 
 
-def too_many_tables(linux: efimm.linux.Linux) -> PageTable:
+def too_many_tables(linux):
     """One after the other, without end."""
     while True:
         alloc_pages(linux, 1000)
@@ -260,7 +258,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_kernel_that_gives_what_cannot_be_is_broken_and_not_the_machine(what: str) -> None:
+def test_a_kernel_that_gives_what_cannot_be_is_broken_and_not_the_machine(what):
     mine = replace(efimm.KERNELS["3.8"], name="mine", **BROKEN[what])
     with pytest.raises(KernelError) as caught:
         efimm.run(efimm.machine("4G"), mine)
@@ -271,7 +269,7 @@ def test_a_kernel_that_gives_what_cannot_be_is_broken_and_not_the_machine(what: 
     assert ("broken", "kernel 'mine': ") == (trial.verdict, trial.reason[:15])
 
 
-def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
+def test_the_command_says_so_in_one_line(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from dataclasses import replace\nfrom efimm.kernels import v3_8\n"
         "KERNEL = replace(v3_8.KERNEL, name='mine', memmap_pointer=lambda linux, va: None)\n"

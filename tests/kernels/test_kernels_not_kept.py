@@ -3,8 +3,6 @@
 What is expected follows from the code that each kernel's module names, and from arithmetic on addresses.
 """
 
-from __future__ import annotations
-
 import pytest
 
 import efimm
@@ -18,18 +16,18 @@ PCD, NX = 1 << 4, 1 << 63
 RUNTIME_CODE = 5
 
 
-def outcome(kernel: str, ram: str = "1T", **options: object) -> efimm.Outcome:
-    return efimm.run(efimm.machine(ram, **options), kernel)  # type: ignore[arg-type]  # passed on as they are
+def outcome(kernel, ram="1T", **options):
+    return efimm.run(efimm.machine(ram, **options), kernel)
 
 
-def runtime_regions(linux: efimm.Linux) -> list[EfiMemoryDescriptor]:
+def runtime_regions(linux):
     return [md for md in linux.memmap if md.runtime]
 
 
 # rhel6
 
 
-def test_rhel6_never_asks_the_firmware_to_switch_and_its_tables_stay_physical() -> None:
+def test_rhel6_never_asks_the_firmware_to_switch_and_its_tables_stay_physical():
     found = outcome("rhel6")
     services = [event.step for event in found.trace.events if isinstance(event, Enter) and event.actor == "firmware"]
     table = found.linux.firmware.layout.runtime_table
@@ -41,7 +39,7 @@ def test_rhel6_never_asks_the_firmware_to_switch_and_its_tables_stay_physical() 
 
 
 @pytest.mark.parametrize("name", ["ovmf-vm-12gib", "hp-superdome2-3tib", "dell-r630-64gib"])
-def test_rhel6s_table_has_the_runtime_regions_one_page_more_each_and_nothing_else_below(name: str) -> None:
+def test_rhel6s_table_has_the_runtime_regions_one_page_more_each_and_nothing_else_below(name):
     """`pfn <= end_pfn` is the loop's condition."""
     linux = efimm.run(efimm.machine(map=name), "rhel6").linux
     expected = {
@@ -55,7 +53,7 @@ def test_rhel6s_table_has_the_runtime_regions_one_page_more_each_and_nothing_els
     assert expected == {page for found in low for page in range(found.va, found.end, 4096)}
 
 
-def test_rhel6_lets_only_code_be_executed_and_does_not_cache_devices() -> None:
+def test_rhel6_lets_only_code_be_executed_and_does_not_cache_devices():
     linux = outcome("rhel6").linux
     for md in runtime_regions(linux):
         leaf = walk(linux.memory, linux.efi_pgd.pa, md.physical_start).last
@@ -64,7 +62,7 @@ def test_rhel6_lets_only_code_be_executed_and_does_not_cache_devices() -> None:
         assert bool(leaf.entry & PCD) == (not md.attribute & 8)
 
 
-def test_rhel6_has_the_kernels_half_as_it_was_and_switches_to_it_for_each_call() -> None:
+def test_rhel6_has_the_kernels_half_as_it_was_and_switches_to_it_for_each_call():
     found = outcome("rhel6")
     linux = found.linux
 
@@ -74,7 +72,7 @@ def test_rhel6_has_the_kernels_half_as_it_was_and_switches_to_it_for_each_call()
     assert [] == [slot for slot in linux.swapper_pg_dir.slots() if slot < 256]
 
 
-def test_rhel6_leaves_global_entries_in_the_tlb() -> None:
+def test_rhel6_leaves_global_entries_in_the_tlb():
     """Only CR3 is written, and its pages are global: the firmware's stay reachable where no table maps them."""
     linux = outcome("rhel6").linux
     clock = linux.firmware.layout.image("PcRtc").buffer
@@ -92,9 +90,7 @@ def test_rhel6_leaves_global_entries_in_the_tlb() -> None:
 @pytest.mark.parametrize(
     ("ram", "synced", "missed"), [("256G", set(), set()), ("900G", {273}, set()), ("1T", {273}, {274})]
 )
-def test_the_sync_of_december_2012_fills_the_kernels_half_alone_and_may_miss_the_last_slot(
-    ram: str, synced: set[int], missed: set[int]
-) -> None:
+def test_the_sync_of_december_2012_fills_the_kernels_half_alone_and_may_miss_the_last_slot(ram, synced, missed):
     """From 4 GiB on it goes by whole slots: 4, 516 and 1028 GiB; 1 TiB of RAM ends at 1026, in slot 274."""
     linux = efimm.boot(efimm.machine(ram), "3.8-rc")
     slots = {slot for slot in linux.trampoline_pgd.slots() if slot < 400}
@@ -104,7 +100,7 @@ def test_the_sync_of_december_2012_fills_the_kernels_half_alone_and_may_miss_the
     assert linux.trampoline_pgd[0] == linux.trampoline_pgd[272] == linux.swapper_pg_dir[272]
 
 
-def test_what_it_was_made_for_works_firmware_that_keeps_physical_addresses() -> None:
+def test_what_it_was_made_for_works_firmware_that_keeps_physical_addresses():
     """185034e72d59: GetTime of ASUS machines, which 3.5 and 3.8 cannot call."""
     verdicts = {
         kernel: outcome(kernel, "256G", firmware="physical-clock").verdict for kernel in ("3.5", "3.8-rc", "3.8")
@@ -114,7 +110,7 @@ def test_what_it_was_made_for_works_firmware_that_keeps_physical_addresses() -> 
 
 
 @pytest.mark.parametrize(("ram", "verdict"), [("256G", "success"), ("900G", "success"), ("1T", "wrong-memory")])
-def test_a_later_call_runs_on_trampoline_pgd_and_needs_its_arguments_there(ram: str, verdict: str) -> None:
+def test_a_later_call_runs_on_trampoline_pgd_and_needs_its_arguments_there(ram, verdict):
     """With an array below 512 GiB, which the switch finds; GetTime's own buffer lies at the top of RAM."""
     found = outcome("3.8-rc", ram, buffer=0x12345000)
     loads = [event.new for event in found.trace.events if isinstance(event, LoadCr3)]
@@ -127,7 +123,7 @@ def test_a_later_call_runs_on_trampoline_pgd_and_needs_its_arguments_there(ram: 
 
 
 @pytest.mark.parametrize("ram", ["4G", "1T", "64T"])
-def test_slots_128_to_255_lead_where_the_direct_map_leads(ram: str) -> None:
+def test_slots_128_to_255_lead_where_the_direct_map_leads(ram):
     linux = efimm.boot(efimm.machine(ram), "hpa-offset")
     direct = {slot - 272: entry for slot, entry in linux.swapper_pg_dir.slots().items() if 272 <= slot < 400}
     table = linux.trampoline_pgd.slots()
@@ -137,7 +133,7 @@ def test_slots_128_to_255_lead_where_the_direct_map_leads(ram: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ovmf-vm-12gib", "hp-superdome2-3tib", "dell-r630-64gib"])
-def test_every_region_is_2_to_the_46_above_itself_devices_too(name: str) -> None:
+def test_every_region_is_2_to_the_46_above_itself_devices_too(name):
     found = efimm.run(efimm.machine(map=name), "hpa-offset")
     linux = found.linux
     places = range(found.buffer_pa, found.buffer_pa + 48 * linux.memmap_count, 48)
@@ -151,7 +147,7 @@ def test_every_region_is_2_to_the_46_above_itself_devices_too(name: str) -> None
         assert walk(linux.memory, linux.swapper_pg_dir.pa, md.virtual_start).pa is None, "a process's half"
 
 
-def test_memory_added_later_is_at_the_offset_too() -> None:
+def test_memory_added_later_is_at_the_offset_too():
     linux = efimm.boot(efimm.machine("256G"), "hpa-offset")
     arch_add_memory(linux, 4 * SLOT, GIB)
     found = [walk(linux.memory, linux.trampoline_pgd.pa, va + 4 * SLOT).pa for va in (0, 1 << 46)]

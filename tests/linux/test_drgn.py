@@ -4,18 +4,13 @@ The dumps are of this test's own making; drgn, which has an x86-64 walker of its
 VMCOREINFO note in the file.
 """
 
-from __future__ import annotations
-
 import importlib
 import random
 import struct
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 import efimm
-from efimm.linux import Linux
 from efimm.linux.layout import START_KERNEL_MAP, V3_5_LAYOUT
 from efimm.linux.vmcore import dump, vmcoreinfo
 from efimm.run import at_call
@@ -26,25 +21,25 @@ drgn = pytest.importorskip("drgn", reason="drgn is not installed")
 MACHINES = {"small": ("2G", "2M"), "wide": ("1T", "1G"), "small pages": ("3G", "4K"), "largest": ("64T", "2M")}
 
 
-def program(path: Path) -> Any:
+def program(path):
     opened = drgn.Program()
     opened.set_core_dump(path)
     return opened
 
 
-def follow(opened: Any, table: int, va: int) -> int | None:
+def follow(opened, table, va):
     """drgn's translation by the table at kernel address `table`.
 
     The public helper wants debugging information, so its private core is asked.
     """
     try:
-        found: int = importlib.import_module("_drgn")._linux_helper_follow_phys(opened, table, va)
+        found = importlib.import_module("_drgn")._linux_helper_follow_phys(opened, table, va)
     except drgn.FaultError:
         return None
     return found
 
 
-def questions(linux: Linux, count: int) -> list[int]:
+def questions(linux, count):
     """Addresses in every region of the address space: around the edges of what is mapped, inside, and in the holes."""
     rng = random.Random(linux.machine.ram)
     ranges = mapped_ranges(linux.memory, linux.cpu.cr3)

@@ -4,8 +4,6 @@ Source of what is expected: arch/x86/kernel/head_32.S, setup.c, mm/init_32.c, pl
 efi_stub_32.S, v3.5; real tables of Debian's 6.1 (our own captures, QEMU 7.2) where a test says so; UEFI 2.10.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import pytest
@@ -20,7 +18,7 @@ from efimm.linux.smp import SpinLock
 from efimm.linux.state import Mm
 from efimm.trace import LoadCr3, writes
 from efimm.uefi import EfiMemoryDescriptor, read_map
-from efimm.x86 import LEGACY, PAE, PAGING_OFF, PageTable, PagingMode, PhysMemory, load_tables, walk
+from efimm.x86 import LEGACY, PAE, PAGING_OFF, PageTable, load_tables, walk
 
 pytest.importorskip("numpy")
 MIB, GIB = 1 << 20, 1 << 30
@@ -28,13 +26,13 @@ P, RW, US, A, D, PS, G, NX = 1, 2, 4, 0x20, 0x40, 0x80, 0x100, 1 << 63
 ARCHES = ["i386", "i386-pae"]
 
 
-def booted(arch: str, ram: str = "4G", kernel: str = "3.5") -> Linux32:
+def booted(arch, ram="4G", kernel="3.5"):
     linux = efimm.boot(efimm.machine(ram, arch=arch), kernel)
     assert isinstance(linux, Linux32)
     return linux
 
 
-def process(linux: Linux32, pa: int) -> Mm:
+def process(linux, pa):
     """A process that was made when the vmalloc area was still empty."""
     pgd = PageTable(linux.memory, pa, f"pgd@{pa:#x}", linux.trace, linux.layout.mode)
     mm = Mm(pgd, SpinLock("page_table_lock", linux.trace))
@@ -249,28 +247,28 @@ FIRST_LARGE, COMMON_END = 769, 986  # slots of 4 MiB leaves in the direct map of
 
 
 @cache
-def real_tables(name: str) -> tuple[PhysMemory, dict[str, int], PagingMode]:
+def real_tables(name):
     return load_tables(TABLES / name)
 
 
-def top(memory: PhysMemory, root: int, mode: PagingMode) -> list[int]:
+def top(memory, root, mode):
     size = mode.entry_bytes
     return [memory.read_word(root + size * k, size) & ~(A | D) for k in range(1 << mode.levels[0].bits)]
 
 
 @cache
-def modelled(arch: str) -> efimm.Outcome:
+def modelled(arch):
     """6.1 on the memory map that a real 32-bit 6.1 printed: OVMF, 2 GiB."""
     return efimm.run(efimm.machine(map=read_map(opened(TABLES / "e3-i386-legacy-efi" / "dmesg.txt")), arch=arch), "6.1")
 
 
-def halves(name: str) -> tuple[list[int], list[int], list[int], list[int]]:
+def halves(name):
     """swapper_pg_dir and initial_page_table of a real kernel, then of the model, without accessed and dirty bits."""
     memory, roots, mode = real_tables(name)
     linux = modelled("i386").linux
-    tables = [linux.swapper_pg_dir.pa, linux.initial_page_table.pa]  # type: ignore[attr-defined]  # a Linux32
+    tables = [linux.swapper_pg_dir.pa, linux.initial_page_table.pa]
     real = [top(memory, roots[root], mode) for root in ("swapper_pg_dir", "initial_page_table")]
-    return (*real, *(top(linux.memory, table, mode) for table in tables))  # type: ignore[return-value]  # two and two
+    return (*real, *(top(linux.memory, table, mode) for table in tables))
 
 
 @pytest.mark.parametrize("name", ["e1-i386-legacy", "e3-i386-legacy-efi"])

@@ -3,8 +3,6 @@
 Addresses are translated here by a walker of six lines over raw bytes, not by the model's own walk.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 from itertools import pairwise
@@ -30,7 +28,7 @@ NX, G, PS, RW, PCD = 1 << 63, 1 << 8, 1 << 7, 2, 1 << 4
 SIZES = {"4K": KIB4, "2M": MIB2, "1G": GIB}
 
 
-def translate(memory: PhysMemory, cr3: int, va: int) -> tuple[int, int, int, bool] | None:
+def translate(memory, cr3, va):
     """(physical address, size of the page, its entry, NX at any level) of `va`; None where nothing is mapped."""
     entry, nx = cr3, False
     for shift in (39, 30, 21, 12):
@@ -45,23 +43,23 @@ def translate(memory: PhysMemory, cr3: int, va: int) -> tuple[int, int, int, boo
     raise AssertionError
 
 
-def seen(linux: efimm.Linux, va: int, root: int | None = None) -> int | None:
+def seen(linux, va, root=None):
     """The physical address behind `va` in swapper_pg_dir, or in another table."""
     found = translate(linux.memory, linux.swapper_pg_dir.pa if root is None else root, va)
     return found[0] if found else None
 
 
-def executable(linux: efimm.Linux, va: int) -> bool:
+def executable(linux, va):
     found = translate(linux.memory, linux.cpu.cr3, va)
     assert found
     return not found[3]
 
 
-def boot(ram: str = "4G", kernel: str = "3.5", page_size: str = "1G") -> efimm.Linux:
+def boot(ram="4G", kernel="3.5", page_size="1G"):
     return efimm.boot(efimm.machine(ram, page_size=page_size), kernel)
 
 
-def machine_with(ram: list[tuple[int, int]], reserved: list[tuple[int, int]] = (), page_size: str = "1G") -> object:
+def machine_with(ram, reserved=(), page_size="1G"):
     """A machine with exactly this RAM and these reserved ranges, and a firmware of 1 MiB below the end of low RAM."""
     firmware = max(end for _, end in ram if end <= 4 * GIB)
     e820 = [E820Entry(a, b, 1) for a, b in ram] + [E820Entry(a, b, 2) for a, b in reserved]
@@ -96,7 +94,7 @@ def machine_with(ram: list[tuple[int, int]], reserved: list[tuple[int, int]] = (
         (0x100000000, 0x8200000000, [(0x100000000, 0x81FFFFFFFF, "1G")]),
     ],
 )
-def test_ranges_are_cut_as_real_consoles_show(start: int, end: int, lines: list[tuple[int, int, str]]) -> None:
+def test_ranges_are_cut_as_real_consoles_show(start, end, lines):
     names = {12: "4k", 21: "2M", 30: "1G"}
 
     assert lines == [(low, high - 1, names[shift]) for low, high, shift in split_mem_range(start, end, 30)]
@@ -131,13 +129,13 @@ def test_ranges_are_cut_as_real_consoles_show(start: int, end: int, lines: list[
         (0x5000, 0x5000, 30, []),
     ],
 )
-def test_ranges_are_cut_by_hand(start: int, end: int, leaf: int, expected: list[tuple[int, int, int]]) -> None:
+def test_ranges_are_cut_by_hand(start, end, leaf, expected):
     assert expected == split_mem_range(start, end, leaf)
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.data(), st.sampled_from([12, 21, 30]))
-def test_each_page_gets_the_largest_size_that_fits_the_range(data: st.DataObject, leaf: int) -> None:
+def test_each_page_gets_the_largest_size_that_fits_the_range(data, leaf):
     edges = st.builds(
         lambda gib, mib, page: gib * GIB + mib * MIB2 + page * KIB4,
         st.integers(0, 600),
@@ -160,7 +158,7 @@ def test_each_page_gets_the_largest_size_that_fits_the_range(data: st.DataObject
 # the direct map, as bytes
 
 
-def interesting(rng: random.Random, edges: list[int], limit: int) -> set[int]:
+def interesting(rng, edges, limit):
     """Random addresses, and those around `edges`."""
     near = {edge + d for edge in edges for d in (-KIB4, -1, 0, 1, KIB4 - 1, KIB4)}
     return {pa for pa in near if 0 <= pa < limit} | {rng.randrange(limit) for _ in range(150)}
@@ -168,7 +166,7 @@ def interesting(rng: random.Random, edges: list[int], limit: int) -> set[int]:
 
 @pytest.mark.parametrize("page_size", SIZES)
 @pytest.mark.parametrize("ram", ["1G", "2G", "3G", "64G", "513G", "16T", "64T"])
-def test_the_direct_map_is_arithmetic_and_ends_with_ram(ram: str, page_size: str) -> None:
+def test_the_direct_map_is_arithmetic_and_ends_with_ram(ram, page_size):
     linux = boot(ram, page_size=page_size)
     size = efimm.machine(ram).ram
     low, high = min(size, 2 * GIB), min(size + 2 * GIB, 1 << 46) if size > 2 * GIB else 0
@@ -190,7 +188,7 @@ def test_the_direct_map_is_arithmetic_and_ends_with_ram(ram: str, page_size: str
 
 
 @pytest.mark.parametrize("page_size", SIZES)
-def test_holes_and_reserved_ranges_are_mapped_but_for_whole_gibs_that_e820_does_not_mention(page_size: str) -> None:
+def test_holes_and_reserved_ranges_are_mapped_but_for_whole_gibs_that_e820_does_not_mention(page_size):
     ram = [(0, 0xA0000), (0x100000, 2 * GIB), (4 * GIB, 5 * GIB), (9 * GIB, 12 * GIB)]
     linux = efimm.boot(machine_with(ram, [(7 * GIB + MIB2, 7 * GIB + 2 * MIB2)], page_size), "3.5")
     mapped = [gib for gib in range(16) if seen(linux, PAGE_OFFSET + gib * GIB + 0x345000) == gib * GIB + 0x345000]
@@ -199,7 +197,7 @@ def test_holes_and_reserved_ranges_are_mapped_but_for_whole_gibs_that_e820_does_
 
 
 @pytest.mark.parametrize("page_size", ["1G", "2M"])
-def test_the_4k_tail_of_low_ram_is_mapped(page_size: str) -> None:
+def test_the_4k_tail_of_low_ram_is_mapped(page_size):
     """RAM up to 0x7fef4000, as OVMF leaves it: the console says `[mem 0x7fe00000-0x7fef3fff] page 4k`."""
     linux = efimm.boot(machine_with([(0, 0xA0000), (0x100000, 0x7FEF4000)], page_size=page_size), "3.5")
 
@@ -208,7 +206,7 @@ def test_the_4k_tail_of_low_ram_is_mapped(page_size: str) -> None:
     assert None is seen(linux, PAGE_OFFSET + 0x7FEF4000)
 
 
-def test_the_4k_tail_of_low_ram_is_mapped_where_all_pages_are_small() -> None:
+def test_the_4k_tail_of_low_ram_is_mapped_where_all_pages_are_small():
     linux = efimm.boot(machine_with([(0, 0xA0000), (0x100000, 0x7FEF4000)], page_size="4K"), "3.5")
 
     assert [0x7FE00000, 0x7FEF3FFF, None] == [
@@ -217,7 +215,7 @@ def test_the_4k_tail_of_low_ram_is_mapped_where_all_pages_are_small() -> None:
 
 
 @pytest.mark.parametrize("name", data_files())
-def test_every_page_of_ram_of_a_real_machine_is_in_the_direct_map(name: str) -> None:
+def test_every_page_of_ram_of_a_real_machine_is_in_the_direct_map(name):
     linux = efimm.boot(efimm.machine(map=name), "3.5")
     rng = random.Random(name)
     for start, end in linux.memblock.memory:
@@ -225,14 +223,14 @@ def test_every_page_of_ram_of_a_real_machine_is_in_the_direct_map(name: str) -> 
             assert pa == seen(linux, PAGE_OFFSET + pa), hex(pa)
 
 
-def test_the_first_gib_is_executable_and_the_kernels_text_is_mapped_twice() -> None:
+def test_the_first_gib_is_executable_and_the_kernels_text_is_mapped_twice():
     linux = boot()
 
     assert [True, True, False] == [executable(linux, PAGE_OFFSET + pa) for pa in (0, GIB - 1, GIB)]
     assert 0x1000000 == seen(linux, 0xFFFF_FFFF_8100_0000) == seen(linux, PAGE_OFFSET + 0x1000000)
 
 
-def test_the_top_level_entries_have_the_bits_of_the_real_boot() -> None:
+def test_the_top_level_entries_have_the_bits_of_the_real_boot():
     """Static slot 272 is 0x...063, slots that came later are 0x...067, slot 0 is empty (3.5.0 on OVMF)."""
     linux = boot("1T")
 
@@ -245,7 +243,7 @@ def test_the_top_level_entries_have_the_bits_of_the_real_boot() -> None:
 
 
 @pytest.mark.parametrize("page_size", SIZES)
-def test_the_prelog_makes_an_identity_map_of_512_gib_and_no_more(page_size: str) -> None:
+def test_the_prelog_makes_an_identity_map_of_512_gib_and_no_more(page_size):
     linux = boot("1T", page_size=page_size)
     rng = random.Random(page_size)
     low = {0, 2 * GIB - 1, 4 * GIB, LINE - 1, *(rng.randrange(4 * GIB, LINE) for _ in range(50))}
@@ -259,7 +257,7 @@ def test_the_prelog_makes_an_identity_map_of_512_gib_and_no_more(page_size: str)
     assert [None] * len(low) == [seen(linux, pa) for pa in low]
 
 
-def test_slot_0_is_empty_before_and_after_a_call_that_succeeds() -> None:
+def test_slot_0_is_empty_before_and_after_a_call_that_succeeds():
     linux = boot("4G")
     assert linux.swapper_pg_dir[0] == 0
 
@@ -269,7 +267,7 @@ def test_slot_0_is_empty_before_and_after_a_call_that_succeeds() -> None:
     assert flushes[-1].global_pages, "a plain CR3 load would leave global identity entries"
 
 
-def test_after_a_fault_there_is_no_epilog_and_slot_0_stays() -> None:
+def test_after_a_fault_there_is_no_epilog_and_slot_0_stays():
     linux = boot("1T")
     with pytest.raises(efimm.PageFault):
         efimm.efi_enter_virtual_mode(linux)
@@ -283,7 +281,7 @@ def test_after_a_fault_there_is_no_epilog_and_slot_0_stays() -> None:
     assert ("efi_enter_virtual_mode" in entered, "efi_enter_virtual_mode" in left) == (True, False)
 
 
-def test_3_5_does_not_load_cr3_for_the_call_and_hpa_sync_does() -> None:
+def test_3_5_does_not_load_cr3_for_the_call_and_hpa_sync_does():
     for kernel, expected in (("3.5", 1), ("hpa-sync", 3)):
         linux = boot("4G", kernel)
         efimm.efi_enter_virtual_mode(linux)
@@ -296,7 +294,7 @@ def test_3_5_does_not_load_cr3_for_the_call_and_hpa_sync_does() -> None:
 # rights of pages
 
 
-def test_making_one_page_executable_splits_a_1_gib_page_twice_and_changes_nothing_else() -> None:
+def test_making_one_page_executable_splits_a_1_gib_page_twice_and_changes_nothing_else():
     linux = boot("8G")
     target, base = 5 * GIB + 300 * MIB2 + 7 * KIB4, 5 * GIB
     assert GIB == translate(linux.memory, linux.cpu.cr3, PAGE_OFFSET + target)[1]
@@ -316,7 +314,7 @@ def test_making_one_page_executable_splits_a_1_gib_page_twice_and_changes_nothin
         assert 0x163 == found[2] & 0x1FF & ~PS, "the other flags are kept"
 
 
-def test_the_identity_alias_sees_the_split_because_it_is_the_same_table() -> None:
+def test_the_identity_alias_sees_the_split_because_it_is_the_same_table():
     linux = boot("8G")
     target = 5 * GIB + MIB2
     with linux.kernel.efi_call_phys(linux):
@@ -327,7 +325,7 @@ def test_the_identity_alias_sees_the_split_because_it_is_the_same_table() -> Non
         assert KIB4 == translate(linux.memory, linux.cpu.cr3, target)[1]
 
 
-def test_a_whole_large_page_is_changed_without_a_split() -> None:
+def test_a_whole_large_page_is_changed_without_a_split():
     linux = boot("8G", page_size="2M")
     before = linux.page_alloc_next
     set_memory_x(linux, PAGE_OFFSET + 5 * GIB, 1024)
@@ -337,7 +335,7 @@ def test_a_whole_large_page_is_changed_without_a_split() -> None:
     assert MIB2 == translate(linux.memory, linux.cpu.cr3, PAGE_OFFSET + 5 * GIB)[1]
 
 
-def test_a_change_that_changes_nothing_splits_nothing_and_flushes_nothing() -> None:
+def test_a_change_that_changes_nothing_splits_nothing_and_flushes_nothing():
     linux = boot("8G")
     with linux.trace.record() as story:
         set_memory_nx(linux, PAGE_OFFSET + 5 * GIB + KIB4, 3)
@@ -347,12 +345,12 @@ def test_a_change_that_changes_nothing_splits_nothing_and_flushes_nothing() -> N
 
 
 @pytest.mark.parametrize("page_size", SIZES)
-def test_rights_are_changed_for_exactly_the_pages_asked_for(page_size: str) -> None:
+def test_rights_are_changed_for_exactly_the_pages_asked_for(page_size):
     """Random ranges, some again forbidden; a set of pages keeps the book."""
     linux = boot("8G", page_size=page_size)
     rng = random.Random(page_size)
     base, pages = 5 * GIB + MIB2 - 40 * KIB4, 80
-    book: set[int] = set()
+    book = set()
     for _ in range(30):
         first = rng.randrange(pages)
         count = rng.randint(1, pages - first)
@@ -365,7 +363,7 @@ def test_rights_are_changed_for_exactly_the_pages_asked_for(page_size: str) -> N
     assert all(base + k * KIB4 == seen(linux, PAGE_OFFSET + base + k * KIB4) for k in range(pages))
 
 
-def test_uncached_means_pcd_without_pwt() -> None:
+def test_uncached_means_pcd_without_pwt():
     linux = boot("8G")
     set_memory_uc(linux, PAGE_OFFSET + 5 * GIB, 1)
 
@@ -374,7 +372,7 @@ def test_uncached_means_pcd_without_pwt() -> None:
     ]
 
 
-def test_pages_behind_a_hole_are_changed_too() -> None:
+def test_pages_behind_a_hole_are_changed_too():
     """Linux goes on with the next page when one is not mapped inside the direct map (__cpa_process_fault, 3.5)."""
     linux = boot("4G")
     init_memory_mapping(linux, TIB + (1 << 20), TIB + MIB2)
@@ -383,7 +381,7 @@ def test_pages_behind_a_hole_are_changed_too() -> None:
     assert executable(linux, PAGE_OFFSET + TIB + (1 << 20))
 
 
-def test_pages_behind_a_table_that_needs_no_change_are_changed_too() -> None:
+def test_pages_behind_a_table_that_needs_no_change_are_changed_too():
     linux = boot("8G", page_size="4K")
     target = 5 * GIB + MIB2 + 5 * KIB4
     set_memory_x(linux, PAGE_OFFSET + target, 1)
@@ -392,12 +390,12 @@ def test_pages_behind_a_table_that_needs_no_change_are_changed_too() -> None:
     assert not executable(linux, PAGE_OFFSET + target)
 
 
-def test_rights_of_many_tables_are_changed_at_the_cost_of_extents() -> None:
+def test_rights_of_many_tables_are_changed_at_the_cost_of_extents():
     """A 16 GiB area by 4 KiB has 8192 tables; the book holds which of its first pages may be executed."""
     linux = boot("24G", page_size="4K")
     base, pages = 6 * GIB - 3 * KIB4, 4 << 20
     edges, rng = [0, 1, 511, 512, 700, 1024, 262143, 262144, 1 << 20, pages - 513, pages], random.Random(18)
-    book: dict[int, bool] = {}
+    book = {}
     frames = linux.memory.frames_in_use
     for _ in range(40):
         first, last = sorted(rng.sample(edges, 2))
@@ -414,7 +412,7 @@ def test_rights_of_many_tables_are_changed_at_the_cost_of_extents() -> None:
 # syncing top-level entries
 
 
-def new_slot(linux: efimm.Linux, slot: int) -> int:
+def new_slot(linux, slot):
     """Hot-add 1 GiB at the start of top-level slot `slot` (of the direct map); its physical address."""
     pa = (slot - 272) * LINE
     init_memory_mapping(linux, pa, pa + GIB)
@@ -423,7 +421,7 @@ def new_slot(linux: efimm.Linux, slot: int) -> int:
 
 
 @pytest.mark.parametrize("kernel", ["3.5", "va-patch", "hpa-sync"])
-def test_a_new_kernel_entry_reaches_every_process_on_the_list(kernel: str) -> None:
+def test_a_new_kernel_entry_reaches_every_process_on_the_list(kernel):
     linux = boot("4G", kernel)
     processes = [pgd_alloc(linux, name) for name in ("init", "bash")]
     pa = new_slot(linux, 280)
@@ -432,7 +430,7 @@ def test_a_new_kernel_entry_reaches_every_process_on_the_list(kernel: str) -> No
     assert [0, 0] == [mm.pgd[8] for mm in processes], "a process gets no identity map"
 
 
-def test_3_5_syncs_neither_the_trampoline_nor_slot_0() -> None:
+def test_3_5_syncs_neither_the_trampoline_nor_slot_0():
     linux = boot("4G")
     before = linux.trampoline_pgd.slots()
     new_slot(linux, 280)
@@ -441,7 +439,7 @@ def test_3_5_syncs_neither_the_trampoline_nor_slot_0() -> None:
     assert (0, 0) == (linux.swapper_pg_dir[0], linux.swapper_pg_dir[8])
 
 
-def test_hpa_sync_puts_a_hot_added_slot_at_both_indices() -> None:
+def test_hpa_sync_puts_a_hot_added_slot_at_both_indices():
     linux = boot("4G", "hpa-sync")
     pa = new_slot(linux, 280)
     trampoline = linux.trampoline_pgd.pa
@@ -452,7 +450,7 @@ def test_hpa_sync_puts_a_hot_added_slot_at_both_indices() -> None:
 
 
 @pytest.mark.parametrize(("kernel", "reached"), [("3.5", False), ("hpa-sync", True)])
-def test_firmware_can_reach_hot_added_memory_only_with_the_sync(kernel: str, reached: bool) -> None:
+def test_firmware_can_reach_hot_added_memory_only_with_the_sync(kernel, reached):
     """The array in a slot that came after boot (oracle 8 of the facts)."""
     linux = boot("4G", kernel)
     pa = new_slot(linux, 280)
@@ -467,7 +465,7 @@ def test_firmware_can_reach_hot_added_memory_only_with_the_sync(kernel: str, rea
 
 
 @pytest.mark.parametrize("ram", ["4G", "1T", "64T"])
-def test_the_trampoline_of_hpa_sync_is_a_full_1_to_1_map_beside_the_kernel_half(ram: str) -> None:
+def test_the_trampoline_of_hpa_sync_is_a_full_1_to_1_map_beside_the_kernel_half(ram):
     linux = boot(ram, "hpa-sync")
     kernel_half = {slot: entry for slot, entry in linux.swapper_pg_dir.slots().items() if slot >= 272}
     identity = {slot - 272: entry for slot, entry in kernel_half.items() if slot < 400}
@@ -475,7 +473,7 @@ def test_the_trampoline_of_hpa_sync_is_a_full_1_to_1_map_beside_the_kernel_half(
     assert kernel_half | identity == linux.trampoline_pgd.slots()
 
 
-def test_the_sync_fills_empty_slots_only() -> None:
+def test_the_sync_fills_empty_slots_only():
     linux = boot("4G")
     empty, full = pgd_alloc(linux, "empty"), pgd_alloc(linux, "full")
     empty.pgd[272] = 0
@@ -487,7 +485,7 @@ def test_the_sync_fills_empty_slots_only() -> None:
     assert full.pgd[272] == empty.pgd[272] == 0x1196063
 
 
-def test_the_sync_ignores_flags_but_not_another_table() -> None:
+def test_the_sync_ignores_flags_but_not_another_table():
     """BUG_ON compares where the entries lead (pgd_page_vaddr), not their flags."""
     linux = boot("4G")
     mm = pgd_alloc(linux, "init")
@@ -500,7 +498,7 @@ def test_the_sync_ignores_flags_but_not_another_table() -> None:
         linux.kernel.sync_global_pgds(linux, PAGE_OFFSET, PAGE_OFFSET)
 
 
-def test_the_sync_takes_pgd_lock_and_inside_it_each_mms_lock() -> None:
+def test_the_sync_takes_pgd_lock_and_inside_it_each_mms_lock():
     linux = boot("4G")
     pgd_alloc(linux, "a")
     pgd_alloc(linux, "b")
@@ -512,7 +510,7 @@ def test_the_sync_takes_pgd_lock_and_inside_it_each_mms_lock() -> None:
     assert [("pgd_lock", True), *inner, ("pgd_lock", False)] == locks
 
 
-def test_an_empty_kernel_slot_takes_no_lock() -> None:
+def test_an_empty_kernel_slot_takes_no_lock():
     linux = boot("4G")
     with linux.trace.record() as story:
         linux.kernel.sync_global_pgds(linux, PAGE_OFFSET + 8 * LINE, PAGE_OFFSET + 9 * LINE)
@@ -520,7 +518,7 @@ def test_an_empty_kernel_slot_takes_no_lock() -> None:
     assert [] == story
 
 
-def test_a_new_process_shares_the_kernel_half_and_has_no_user_half() -> None:
+def test_a_new_process_shares_the_kernel_half_and_has_no_user_half():
     linux = boot("1T")
     mm = pgd_alloc(linux, "init")
 
@@ -534,7 +532,7 @@ def test_a_new_process_shares_the_kernel_half_and_has_no_user_half() -> None:
 
 @pytest.mark.parametrize("kernel", efimm.KERNELS)
 @pytest.mark.parametrize("ram", ["1G", "64T"])
-def test_the_trampolines_table_can_be_loaded_by_a_32_bit_processor(kernel: str, ram: str) -> None:
+def test_the_trampolines_table_can_be_loaded_by_a_32_bit_processor(kernel, ram):
     linux = boot(ram, kernel)
     pa = linux.trampoline_pgd.pa
 
@@ -544,7 +542,7 @@ def test_the_trampolines_table_can_be_loaded_by_a_32_bit_processor(kernel: str, 
     assert pa.to_bytes(4, "little") in header
 
 
-def test_early_page_tables_lie_below_what_is_mapped_already() -> None:
+def test_early_page_tables_lie_below_what_is_mapped_already():
     """The console of 3.5.0 on OVMF: tables at 0x1fdfd000, below the 512 MiB that head_64.S has mapped."""
     console = boot("2G").trace.console
     where = [line.split("@ [mem ")[1] for line in console if "direct mapping tables" in line]
@@ -557,7 +555,7 @@ def test_early_page_tables_lie_below_what_is_mapped_already() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[KIB4, 2 * KIB4, 0x80000, 0x100000, KIB4], [0x3000, 0x5000, 0x11000, 0x400000]])
-def test_ioremap_aligns_to_the_power_of_two_above_the_size_up_to_512_kib(sizes: list[int]) -> None:
+def test_ioremap_aligns_to_the_power_of_two_above_the_size_up_to_512_kib(sizes):
     """`1 << fls(size)`, between 4 KiB and 512 KiB (__get_vm_area_node, 3.5); a guard page follows each area."""
     linux = boot("4G")
     end = linux.vmalloc_next
@@ -571,7 +569,7 @@ def test_ioremap_aligns_to_the_power_of_two_above_the_size_up_to_512_kib(sizes: 
         end = expected + size + KIB4
 
 
-def test_ioremap_aligns_by_the_size_in_whole_pages() -> None:
+def test_ioremap_aligns_by_the_size_in_whole_pages():
     """__ioremap_caller rounds first (`size = PAGE_ALIGN(last_addr+1) - phys_addr`), so one page is aligned to 8 KiB."""
     linux = boot("4G")
     places = [ioremap(linux, pa, size) for pa, size in ((0xE000_0000, 1), (0xE100_0000, 1), (0xE200_0FFF, 2))]
@@ -579,7 +577,7 @@ def test_ioremap_aligns_by_the_size_in_whole_pages() -> None:
     assert [0x2000, 0x4000, 0x8FFF] == [va - VMALLOC_START for va in places], "the HPET's page is at 0"
 
 
-def test_device_memory_is_uncached_not_executable_and_keeps_its_offset() -> None:
+def test_device_memory_is_uncached_not_executable_and_keeps_its_offset():
     linux = boot("4G")
     va = ioremap(linux, 0xE000_0123, 0x10)
     found = translate(linux.memory, linux.cpu.cr3, va)
@@ -589,7 +587,7 @@ def test_device_memory_is_uncached_not_executable_and_keeps_its_offset() -> None
     assert VMALLOC_START <= va < VMALLOC_START + GIB
 
 
-def test_the_first_ioremap_is_the_start_of_the_vmalloc_area() -> None:
+def test_the_first_ioremap_is_the_start_of_the_vmalloc_area():
     """As in the boot of 3.5.0, where the HPET came first and the flash's 4 MiB to 0xffffc90000080000."""
     linux = boot("4G")
 
@@ -600,7 +598,7 @@ def test_the_first_ioremap_is_the_start_of_the_vmalloc_area() -> None:
 # memory that is in use is not given out twice
 
 
-def test_an_array_on_top_of_page_tables_is_refused() -> None:
+def test_an_array_on_top_of_page_tables_is_refused():
     in_use = boot("4G").page_alloc_next
     assert in_use < boot("4G").page_alloc_base
 
@@ -608,14 +606,14 @@ def test_an_array_on_top_of_page_tables_is_refused() -> None:
         efimm.run(efimm.machine("4G", buffer=in_use), "3.5")
 
 
-def test_the_page_allocator_stops_where_its_memory_ends() -> None:
+def test_the_page_allocator_stops_where_its_memory_ends():
     """2 TiB by 4 KiB pages take 4 GiB of tables; a machine of 4 GiB has no room for them."""
     linux = boot("4G", page_size="4K")
     with pytest.raises(MemoryError):
         init_memory_mapping(linux, TIB, 3 * TIB)
 
 
-def test_tables_of_the_running_kernel_lie_in_free_ram() -> None:
+def test_tables_of_the_running_kernel_lie_in_free_ram():
     for ram in ("1G", "4G", "1T"):
         linux = boot(ram)
         low, high = linux.page_alloc_next, linux.page_alloc_base
@@ -630,7 +628,7 @@ Tree = dict[int, "int | Tree"]
 PROT = 0x163 | NX
 
 
-def phys_table_init(table: Tree, addr: int, end: int, leaf: int, prot: int, clear: bool, shift: int = 30) -> int:
+def phys_table_init(table, addr, end, leaf, prot, clear, shift=30):
     """phys_pud_init, phys_pmd_init and phys_pte_init (arch/x86/mm/init_64.c, 3.5) as one function; last_map_addr."""
     last, size = end, 1 << shift
     for index in range(addr >> shift & 511, 512):
@@ -653,17 +651,17 @@ def phys_table_init(table: Tree, addr: int, end: int, leaf: int, prot: int, clea
         else:
             if there is not None:
                 new_prot = there & ~0x000F_FFFF_FFFF_F000 & ~PS
-            below: Tree = {}
+            below = {}
             last = phys_table_init(below, addr, end, leaf, new_prot, clear, shift - 9)
             table[index] = below
         addr = following
     return last
 
 
-def tree_of(memory: PhysMemory, table: int, shift: int = 30) -> Tree:
+def tree_of(memory, table, shift=30):
     """What a table and all below it hold, without the addresses of the tables."""
     data = memory.read(table, 4096)
-    tree: Tree = {}
+    tree = {}
     for index in range(512):
         entry = int.from_bytes(data[8 * index : 8 * index + 8], "little")
         if entry:
@@ -690,12 +688,12 @@ _RANGES = st.lists(
 
 
 @pytest.mark.parametrize("clear", [False, True])
-def test_tables_are_filled_as_the_kernel_fills_them_entry_by_entry(clear: bool) -> None:
+def test_tables_are_filled_as_the_kernel_fills_them_entry_by_entry(clear):
     """Ranges one after the other, overlapping as they like, each cut by size as init_memory_mapping cuts it."""
 
     @settings(max_examples=400, deadline=None, database=None, derandomize=True)
     @given(_RANGES)
-    def compare(ranges: list[tuple[int, int, int]]) -> None:
+    def compare(ranges):
         memory, expected = PhysMemory(), {}
         pages = iter(range(0x1000_0000, 0x7000_0000, 4 * MIB2))
         filler = TableFiller(memory, Trace(), lambda _count: next(pages), clear)
@@ -708,7 +706,7 @@ def test_tables_are_filled_as_the_kernel_fills_them_entry_by_entry(clear: bool) 
     compare()
 
 
-def test_a_device_too_large_for_the_page_pool_is_refused_as_a_machine() -> None:
+def test_a_device_too_large_for_the_page_pool_is_refused_as_a_machine():
     """64 GiB of runtime MMIO, in 4 KiB pages as ioremap does it, takes 128 MiB of tables."""
     small = efimm.machine("4G").map
     device = EfiMemoryDescriptor(11, 1 << 44, 0, 64 * GIB // KIB4, 1 << 63 | 1)

@@ -1,7 +1,5 @@
 """New page tables for many ranges at once, against tables that are filled entry by entry."""
 
-from __future__ import annotations
-
 import random
 import struct
 from itertools import pairwise
@@ -19,12 +17,12 @@ LINK = 0x067
 KIB4, MIB2, GIB = 1 << 12, 1 << 21, 1 << 30
 
 
-def build(extents: list[Extent], start: int, end: int) -> tuple[PhysMemory, int]:
+def build(extents, start, end):
     """The tables as the kernel makes them, and how many pages they take."""
     memory = PhysMemory()
     taken = 0
 
-    def alloc(count: int) -> int:
+    def alloc(count):
         nonlocal taken
         taken += count
         return TABLES + (taken - count) * KIB4
@@ -34,7 +32,7 @@ def build(extents: list[Extent], start: int, end: int) -> tuple[PhysMemory, int]
     return memory, taken
 
 
-def eager(extents: list[Extent], start: int, end: int) -> dict[int, list[int]]:
+def eager(extents, start, end):
     """The same tables, each filled by itself: first all that lead to PMD tables, then those, then the PTE tables."""
     shift = extents[0].leaf_shift
     numbers = {30: list(range(start >> 39, -(-end >> 39)))}
@@ -56,7 +54,7 @@ def eager(extents: list[Extent], start: int, end: int) -> dict[int, list[int]]:
     return words
 
 
-def same_bytes(extents: list[Extent], start: int, end: int) -> int:
+def same_bytes(extents, start, end):
     memory, taken = build(extents, start, end)
     expected = eager(extents, start, end)
     assert len(expected) == taken
@@ -66,7 +64,7 @@ def same_bytes(extents: list[Extent], start: int, end: int) -> int:
 
 
 @st.composite
-def ranges(draw: st.DrawFn) -> tuple[list[Extent], int, int]:
+def ranges(draw):
     shift = draw(st.sampled_from([12, 21, 30]))
     start = draw(st.integers(0, 600))
     cuts = sorted(draw(st.sets(st.integers(start, start + 2000), min_size=2, max_size=12)))

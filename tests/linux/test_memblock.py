@@ -1,7 +1,5 @@
 """The early allocator, against a map of pages that are free or not; and a machine on which it has to work hard."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,14 +12,14 @@ from efimm.x86 import walk
 KIB4, GIB = 1 << 12, 1 << 30
 
 
-def free_places(memory: list[tuple[int, int]], reserved: list[tuple[int, int]], pages: int) -> list[bool]:
+def free_places(memory, reserved, pages):
     inside = [any(a <= page < b for a, b in memory) for page in range(pages)]
     return [free and not any(a <= page < b for a, b in reserved) for page, free in enumerate(inside)]
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_memblock_gives_the_highest_free_place(data: st.DataObject) -> None:
+def test_memblock_gives_the_highest_free_place(data):
     """Against a map of 64 pages, one truth value each."""
     pages = 64
     cuts = sorted(data.draw(st.sets(st.integers(0, pages), min_size=2, max_size=8)))
@@ -48,7 +46,7 @@ def test_memblock_gives_the_highest_free_place(data: st.DataObject) -> None:
         assert overlaps == memblock.is_region_reserved(page * KIB4, KIB4)
 
 
-def test_allocations_go_from_the_top_down_and_never_overlap() -> None:
+def test_allocations_go_from_the_top_down_and_never_overlap():
     memblock = Memblock([(0, 16 * KIB4), (32 * KIB4, 64 * KIB4)])
     given = [memblock.alloc(5 * KIB4) // KIB4 for _ in range(9)]
 

@@ -1,7 +1,5 @@
 """pgd_list: who is on it, who learns of a new kernel entry, when, and who never does."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -16,7 +14,6 @@ from efimm.linux.fault import kernel_fault, read_as, vmalloc_fault, vmalloc_sync
 from efimm.linux.i386.direct_map import set_memory_uc
 from efimm.linux.i386.vmalloc import ioremap as ioremap_32
 from efimm.linux.pgtable import pgd_alloc, pgd_free, stale_slots
-from efimm.linux.state import Linux, Mm
 from efimm.linux.vmalloc import ioremap
 from efimm.trace import Lock, writes
 from efimm.x86 import PageFault, PageTable, walk
@@ -26,11 +23,11 @@ PAGE_OFFSET, VMALLOC, VMEMMAP = 0xFFFF_8800_0000_0000, 0xFFFF_C900_0000_0000, 0x
 DEVICE = 0xFEC0_0000
 
 
-def boot(ram: str = "4G", kernel: str = "3.5") -> Linux:
+def boot(ram="4G", kernel="3.5"):
     return efimm.boot(efimm.machine(ram), kernel)
 
 
-def boot_32(arch: str, *, xen: bool = False) -> Linux32:
+def boot_32(arch, *, xen=False):
     linux = efimm.boot(efimm.machine("4G", arch=arch), "3.5")
     assert isinstance(linux, Linux32)
     if xen:  # pv_info.shared_kernel_pmd is 0 there
@@ -38,7 +35,7 @@ def boot_32(arch: str, *, xen: bool = False) -> Linux32:
     return linux
 
 
-def new_vmalloc_slot(linux: Linux, number: int = 1) -> int:
+def new_vmalloc_slot(linux, number=1):
     """The address of a device that is mapped `number` top-level entries into the vmalloc area."""
     linux.vmalloc_next = VMALLOC + number * LINE
     return ioremap(linux, DEVICE, 4096)
@@ -218,7 +215,7 @@ def test_a_new_32_bit_vmalloc_entry_is_learnt_by_a_fault_or_by_a_sync(arch, xen,
     linux.vmalloc_next = 0xFC00_0000
     va = ioremap_32(linux, DEVICE, 4096)
 
-    def found(mm: Mm) -> int | None:
+    def found(mm):
         return walk(linux.memory, mm.pgd.pa, va, linux.layout.mode).pa
 
     assert (found(lazy), found(eager)) == ((None, None) if stale else (DEVICE, DEVICE))
@@ -253,26 +250,26 @@ class Processes(RuleBasedStateMachine):
 
     alive = Bundle("alive")
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.linux = boot("1G")
-        self.knows: dict[str, set[int]] = {}
+        self.knows = {}
         self.direct, self.vmalloc = {272}, {402}
         self.names = iter(range(1000))
 
     @rule(target=alive)
-    def fork(self) -> Mm:
+    def fork(self):
         mm = pgd_alloc(self.linux, f"p{next(self.names)}")
         self.knows[mm.pgd.name] = self.direct | self.vmalloc
         return mm
 
     @rule(mm=consumes(alive))
-    def exit(self, mm: Mm) -> None:
+    def exit(self, mm):
         pgd_free(self.linux, mm)
         del self.knows[mm.pgd.name]
 
     @rule(slot=st.integers(1, 60))
-    def add_memory(self, slot: int) -> None:
+    def add_memory(self, slot):
         if 272 + slot not in self.direct:
             arch_add_memory(self.linux, slot * LINE, 128 << 20)
             self.direct.add(272 + slot)
@@ -280,26 +277,26 @@ class Processes(RuleBasedStateMachine):
                 slots.add(272 + slot)
 
     @rule(number=st.integers(1, 60))
-    def map_device(self, number: int) -> None:
+    def map_device(self, number):
         if 402 + number not in self.vmalloc:
             new_vmalloc_slot(self.linux, number)
             self.vmalloc.add(402 + number)
 
     @rule(mm=alive, number=st.integers(0, 60))
-    def look(self, mm: Mm, number: int) -> None:
+    def look(self, mm, number):
         there = 402 + number in self.vmalloc  # the HPET's page in the first slot, the device's in another
         assert vmalloc_fault(self.linux, mm, VMALLOC + number * LINE) == there
         if there:
             self.knows[mm.pgd.name].add(402 + number)
 
     @rule()
-    def sync_all(self) -> None:
+    def sync_all(self):
         vmalloc_sync_all(self.linux)
         for slots in self.knows.values():
             slots.update(self.vmalloc)
 
     @invariant()
-    def each_process_has_exactly_what_it_was_told(self) -> None:
+    def each_process_has_exactly_what_it_was_told(self):
         for mm in self.linux.pgd_list:
             assert {slot for slot in mm.pgd.slots() if 272 <= slot < 466} == self.knows[mm.pgd.name], mm.pgd.name
         behind = {

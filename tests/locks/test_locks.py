@@ -1,9 +1,6 @@
 """The locks around pgd_list: what the search finds, and that it finds everything there is."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import efimm
-from efimm.linux.smp import ALONE, Processor, local_irq_save, this_processor
+from efimm.linux.smp import ALONE, local_irq_save, this_processor
 from efimm.locks import HISTORIES, STORIES, Story, search, search_history, survey
 from efimm.locks.histories import no_page_table_lock, no_pgd_lock, spin_lock_irqsave
 from efimm.locks.shared import SharedLock
@@ -166,17 +163,16 @@ def test_a_search_leaves_no_thread_and_no_processor_behind():
 # the search itself, against trying everything
 
 
-Op = tuple[str, int]
 LOCKS = 2
 
 
-def programs_of(scripts: list[list[Op]]) -> list[Callable[[], None]]:
+def programs_of(scripts):
     """Programs for small processors: locks, interrupts off and on, and a flush that waits for the others' answers."""
     trace = Trace()
     locks = [SharedLock(f"lock {number}", trace) for number in range(LOCKS)]
     cell = [0]
 
-    def run(script: list[Op]) -> None:
+    def run(script):
         if not script:
             return
         (what, number), rest = script[0], script[1:]
@@ -193,7 +189,7 @@ def programs_of(scripts: list[list[Op]]) -> list[Callable[[], None]]:
     return [lambda script=script: run(script) for script in scripts]
 
 
-def add(cell: list[int]) -> None:
+def add(cell):
     """A load and a store with room between them: what is lost depends on the order."""
     cpu = this_processor()
     cpu.step("load", "cell")
@@ -203,11 +199,11 @@ def add(cell: list[int]) -> None:
     assert cell[0] < 3, "never with so few"
 
 
-def flush() -> None:
+def flush():
     cpu = this_processor()
-    missing: list[Processor] = list(cpu.others)
+    missing = list(cpu.others)
 
-    def answer() -> None:
+    def answer():
         me = this_processor()
         me.step("answer", f"mask of {cpu}")
         missing.remove(me)
@@ -218,10 +214,10 @@ def flush() -> None:
     cpu.step("wait", f"mask of {cpu}", lambda: "answers" if missing else "")
 
 
-def brute_force(scripts: list[list[Op]], limit: int = 4000) -> set[str] | None:
+def brute_force(scripts, limit=4000):
     """The first words of all bad ends of all schedules; None where there are too many to try."""
-    ends: set[str] = set()
-    pending: list[tuple[Choice, ...]] = [()]
+    ends = set()
+    pending = [()]
     runs = 0
     while pending:
         schedule = pending.pop()
@@ -263,15 +259,15 @@ def test_two_locks_in_two_orders_are_a_deadlock_and_in_one_order_are_none():
 
 
 def test_an_interrupt_waits_until_interrupts_are_on():
-    taken: list[str] = []
+    taken = []
 
-    def receiver() -> None:
+    def receiver():
         with local_irq_save():
             this_processor().step("busy", "receiver")
             taken.append("busy")
         this_processor().step("free", "receiver")
 
-    def sender() -> None:
+    def sender():
         for other in this_processor().others:
             other.send("now", lambda: taken.append("interrupt"))
 
@@ -285,7 +281,7 @@ def test_an_interrupt_waits_until_interrupts_are_on():
 
 
 def test_an_error_in_a_program_is_no_finding():
-    def wrong() -> None:
+    def wrong():
         this_processor().step("first", "x")
         raise ZeroDivisionError
 
@@ -296,10 +292,10 @@ def test_an_error_in_a_program_is_no_finding():
 def test_a_lost_update_is_found_by_the_complaint_and_not_with_a_lock():
     for locked, expected in ((False, "LOST"), (True, "")):
 
-        def start(locked: bool = locked) -> Story:
+        def start(locked=locked):
             cell, lock = [0], SharedLock("lock", Trace())
 
-            def program() -> None:
+            def program():
                 if locked:
                     with lock:
                         add(cell)

@@ -1,14 +1,10 @@
 """The hand-over between processors: late threads and an interrupt at any line neither hang it nor leave a thread."""
 
-from __future__ import annotations
-
 import contextlib
 import random
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -19,9 +15,9 @@ from efimm.locks.smp import Smp, SmpProcessor
 PATIENCE = 60.0  # seconds, for what takes less than one
 
 
-def finishes(work: Callable[[], Any]) -> Any:
+def finishes(work):
     """What `work` gives, done in a thread that may be left behind: a hang fails this test and stops no other."""
-    done: list[Any] = []
+    done = []
     thread = threading.Thread(target=lambda: done.append(work()), daemon=True)
     thread.start()
     thread.join(PATIENCE)
@@ -29,24 +25,24 @@ def finishes(work: Callable[[], Any]) -> Any:
     return done[0]
 
 
-def crash() -> None:
+def crash():
     this_processor().step("works", "memory")
     raise Crash("on purpose")
 
 
-def works_on() -> None:
+def works_on():
     for _ in range(3):
         this_processor().step("works", "memory")
 
 
-def a_story() -> Story:
+def a_story():
     return Story({"crashes": crash, "ends": works_on, "never asked": works_on})
 
 
-def traced(tracer: Callable[..., Any], work: Callable[[], Any]) -> Any:
+def traced(tracer, work):
     """`work` with `tracer` at every line of the hand-over, in every thread that it starts."""
 
-    def of_the_hand_over(frame: Any, event: str, arg: Any) -> Any:
+    def of_the_hand_over(frame, event, arg):
         return tracer(frame, event, arg) if frame.f_code.co_filename == smp.__file__ else None
 
     before = sys.gettrace(), threading.gettrace()
@@ -62,7 +58,7 @@ def traced(tracer: Callable[..., Any], work: Callable[[], Any]) -> Any:
 def test_a_thread_that_is_slow_to_end_after_a_crash_is_waited_for(monkeypatch):
     run = SmpProcessor._run
 
-    def slow_to_end(self: SmpProcessor) -> None:
+    def slow_to_end(self):
         run(self)
         time.sleep(0.05)
 
@@ -75,7 +71,7 @@ def test_delays_drawn_at_every_line_of_the_hand_over_change_nothing(seed):
     draw = random.Random(seed)
     expected = search(a_story)
 
-    def late(_frame: Any, _event: str, _arg: Any) -> Any:
+    def late(_frame, _event, _arg):
         if draw.random() < 0.1:
             time.sleep(draw.random() * 0.004)
         return late
@@ -87,7 +83,7 @@ def test_delays_drawn_at_every_line_of_the_hand_over_change_nothing(seed):
 def test_a_real_search_with_late_threads_finds_what_it_finds_without():
     draw = random.Random(1)
 
-    def late(_frame: Any, event: str, _arg: Any) -> Any:
+    def late(_frame, event, _arg):
         if event == "return" and draw.random() < 0.05:
             time.sleep(0.002)
         return late
@@ -96,10 +92,10 @@ def test_a_real_search_with_late_threads_finds_what_it_finds_without():
     assert finishes(lambda: traced(late, lambda: search_history("617d34d9^", "exec", xen=True))) == expected
 
 
-def lines_of_the_driver() -> int:
+def lines_of_the_driver():
     count = [0]
 
-    def counting(_frame: Any, event: str, _arg: Any) -> Any:
+    def counting(_frame, event, _arg):
         count[0] += event == "line" and threading.current_thread() is threading.main_thread()
         return counting
 
@@ -112,7 +108,7 @@ def test_an_interrupt_at_any_line_ends_the_search_and_every_thread():
     for target in range(1, lines_of_the_driver() + 1):
         seen = [0]
 
-        def interrupt(frame: Any, event: str, _arg: Any, seen: list[int] = seen, target: int = target) -> Any:
+        def interrupt(frame, event, _arg, seen=seen, target=target):
             if event == "line" and threading.current_thread() is threading.main_thread():
                 seen[0] += 1
                 if seen[0] == target and frame.f_code.co_name not in CLEANING_UP:
@@ -130,7 +126,7 @@ CLEANING_UP = {"__exit__", "power_off", "join"}  # a second interrupt, while the
 
 
 def test_a_program_that_steps_while_it_is_being_ended_ends():
-    def stubborn() -> None:
+    def stubborn():
         try:
             this_processor().step("works", "memory")
         finally:
@@ -138,7 +134,7 @@ def test_a_program_that_steps_while_it_is_being_ended_ends():
 
     before = threading.active_count()
 
-    def begin_and_leave() -> bool:
+    def begin_and_leave():
         with Smp([stubborn, works_on]):
             return True
 
@@ -148,7 +144,7 @@ def test_a_program_that_steps_while_it_is_being_ended_ends():
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, ValueError])
 def test_whatever_a_program_raises_comes_out_and_leaves_no_thread(error):
-    def raises() -> None:
+    def raises():
         this_processor().step("works", "memory")
         raise error("on purpose")
 

@@ -6,8 +6,6 @@ ranges are equal, and why efimm refused it.  With `--expected tests/public-logs.
 found by their hash.  It needs no network; where the files come from stands in the list.
 """
 
-from __future__ import annotations
-
 import argparse
 import email
 import gzip
@@ -18,9 +16,7 @@ import lzma
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 # What may stand between two words of an entry: blanks, and the line break of a mailer with its quote marks.
 B = r"(?:[ \t\xa0]|\r?\n(?:[>|][ \t]?)*)"
@@ -35,7 +31,7 @@ EFI = re.compile(
 RAM = ("usable", "System")
 
 
-def texts(data: bytes) -> Iterator[str]:
+def texts(data):
     """The parts of a mail, or the file itself, as text."""
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)
@@ -57,9 +53,9 @@ def texts(data: bytes) -> Iterator[str]:
             yield body.decode("utf-8", "replace")
 
 
-def e820_lists(text: str) -> list[list[tuple[int, int, str]]]:
+def e820_lists(text):
     """Every printing of the list, entries as (start, end, first word); a start that goes back begins another one."""
-    lists: list[list[tuple[int, int, str]]] = []
+    lists = []
     for new_start, new_last, old_start, old_end, word in E820.findall(text):
         start = int(new_start or old_start, 16)
         end = int(new_last, 16) + 1 if new_last else int(old_end, 16)
@@ -69,9 +65,9 @@ def e820_lists(text: str) -> list[list[tuple[int, int, str]]]:
     return lists
 
 
-def efi_lists(text: str) -> list[list[tuple[int, int]]]:
+def efi_lists(text):
     """Every printing of the EFI list, entries as (start, end)."""
-    lists: list[list[tuple[int, int]]] = []
+    lists = []
     for number, _, start, end, bracket in EFI.findall(text):
         if not lists or int(number) == 0:
             lists.append([])
@@ -80,9 +76,9 @@ def efi_lists(text: str) -> list[list[tuple[int, int]]]:
     return lists
 
 
-def ram(entries: list[tuple[int, int, str]]) -> list[list[int]]:
+def ram(entries):
     """The RAM of a list, touching pieces joined."""
-    joined: list[list[int]] = []
+    joined = []
     for start, end, word in sorted(entries):
         if word.split()[0] not in RAM:
             continue
@@ -93,11 +89,11 @@ def ram(entries: list[tuple[int, int, str]]) -> list[list[int]]:
     return joined
 
 
-def look(data: bytes) -> dict[str, Any]:
+def look(data):
     """What the patterns find in a file: the different e820 lists, and how many entries the first EFI list has."""
     text = "\n".join(texts(data))
     every = e820_lists(text)
-    different: list[list[tuple[int, int, str]]] = []
+    different = []
     for one in every:
         if not any(one[: len(each)] == each[: len(one)] for each in different):
             different.append(one)
@@ -122,7 +118,7 @@ WALK = re.compile(
 CODE = re.compile(r"error_code\(0x([0-9a-f]+)\)|Oops: (?:Oops: )?([0-9a-f]{4}) \[#")
 
 
-def faults(data: bytes) -> list[dict[str, Any]]:
+def faults(data):
     """Each page fault that is printed in a file: its address, its error code, the entries of its walk."""
     text = "\n".join(texts(data))
     starts = list(FAULT.finditer(text))
@@ -142,13 +138,13 @@ def faults(data: bytes) -> list[dict[str, Any]]:
     return told
 
 
-def whole(data: bytes) -> bool:
+def whole(data):
     """Whether a person finds a whole list: under its heading, from address 0 on, with at least four entries."""
     text = "\n".join(texts(data))
     return "physical RAM map" in text and any(len(one) >= 4 and one[0][0] < 0x1000 for one in e820_lists(text))
 
 
-def judge(data: bytes) -> tuple[str, str]:
+def judge(data):
     """One file: "equal", "refused", "several boots", "no list" or "DIFFERENT", and what there is to say."""
     import io
 
@@ -174,7 +170,7 @@ def judge(data: bytes) -> tuple[str, str]:
     return "DIFFERENT", f"efimm {len(ours)} entries, the patterns {[len(one) for one in theirs]}; {note}"
 
 
-def told_faults(data: bytes) -> list[int]:
+def told_faults(data):
     """The addresses of the faults that efimm reads in a file."""
     import io
 
@@ -190,26 +186,26 @@ def told_faults(data: bytes) -> list[int]:
     return [one.address for one in found if one.address is not None and "KASAN" not in one.kind]
 
 
-def map_rows(one: list[list[Any]]) -> list[tuple[int, int, str]]:
+def map_rows(one):
     return [(start, end, word) for start, end, word in one]
 
 
-def _ram(entries: Any) -> list[tuple[int, int]]:
+def _ram(entries):
     from efimm.uefi.memmap import ram_ranges
 
     return list(ram_ranges(entries))
 
 
-def main() -> int:
+def main():
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("folder", type=Path)
     options.add_argument("--expected", type=Path)
     given = options.parse_args()
     wanted = json.loads(given.expected.read_text())["logs"] if given.expected else None
     by_hash = {row["sha256"]: row for row in wanted} if wanted else {}
-    counts: Counter[str] = Counter()
+    counts = Counter()
     known = json.loads(given.expected.read_text())["oopses"] if given.expected else []
-    oopses: dict[str, set[int]] = {}
+    oopses = {}
     for row in known:
         oopses.setdefault(row["sha256"], set()).add(row["address"])
     for path in sorted(given.folder.iterdir()):

@@ -3,8 +3,6 @@
 The inputs of `CASES` lie beside the project, with the answers in words; these are the answers in numbers.
 """
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import html
@@ -21,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from efimm.check import check, checked
-from efimm.maps.formats import MapError, Reading, read, read_map
+from efimm.maps.formats import MapError, read, read_map
 from efimm.maps.redact import redacted_text
 from efimm.maps.sources import LARGEST_ENCODED
 from efimm.uefi.memmap import E820Entry
@@ -54,18 +52,18 @@ ENTRIES = (
 )
 
 
-def read_bytes(data: bytes, boot: int | None = None) -> Reading:
+def read_bytes(data, boot=None):
     return read(io.BytesIO(data), boot)
 
 
-def without(word: str, text: str = LOG) -> str:
+def without(word, text=LOG):
     return "".join(line for line in text.splitlines(keepends=True) if word not in line)
 
 
 # each case that lies beside the project
 
 # e820 entries, EFI entries, end of RAM, GiB above 512 GiB, who started it, the kernels that are hit
-ANSWERS: dict[str, tuple[int, int, int, float, str, list[str]]] = {
+ANSWERS = {
     "efi-2.3.1-called-bios.txt": (3, 0, 0xC080000000, 258, "UEFI", HIT),
     "shell-memmap-above-512g.txt": (0, 6, 0xC080000000, 258, "UEFI", HIT),
     "linux-7.0-words.txt": (7, 0, 0xC080000000, 258, "UEFI", HIT),
@@ -89,7 +87,7 @@ ANSWERS: dict[str, tuple[int, int, int, float, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_each_case_is_answered(name: str) -> None:
+def test_each_case_is_answered(name):
     if not (CASES / name).is_file():
         pytest.skip(f"the case {name} (../shared/cases/logs) is not here")
     e820, efi, top, above, starter, hit = ANSWERS[name]
@@ -101,7 +99,7 @@ def test_each_case_is_answered(name: str) -> None:
     assert (found.reading.map.booted_by, found.hit) == (starter, hit)
 
 
-def test_the_cases_beside_the_project_all_have_an_answer() -> None:
+def test_the_cases_beside_the_project_all_have_an_answer():
     if not CASES.is_dir():
         pytest.skip("the cases (../shared/cases/logs) are not here")
     elsewhere = {"EXPECTED.md", "arm64-iomem-and-dmesg.txt", "oops-only.txt"}
@@ -124,33 +122,33 @@ def test_the_cases_beside_the_project_all_have_an_answer() -> None:
         "efi: Remove mem48: MMIO range=[0x80000000-0x8fffffff] (256MB) from e820 map",
     ],
 )
-def test_every_sign_of_uefi_counts(sign: str) -> None:
+def test_every_sign_of_uefi_counts(sign):
     log = without("efi: ").replace("DMI:", f"{sign}\n[    0.000000] DMI:")
     assert read_map(without("efi: ")).booted_by == "BIOS"
     assert read_map(log).booted_by == "UEFI"
 
 
-def test_what_a_bios_machine_prints_too_is_no_sign_of_uefi() -> None:
+def test_what_a_bios_machine_prints_too_is_no_sign_of_uefi():
     log = (
         without("efi: ") + "EFI Variables Facility v0.08 2004-May-17\nsecureboot: Secure boot could not be determined\n"
     )
     assert read_map(log).booted_by == "BIOS"
 
 
-def test_tables_of_acpi_above_1_mib_are_no_bios() -> None:
+def test_tables_of_acpi_above_1_mib_are_no_bios():
     bios = without("efi: ")
     assert read_map(bios + "ACPI: RSDP 0x00000000000F05B0 000024 (v02 BOCHS )\n").booted_by == "BIOS"
     assert read_map(bios + "ACPI: RSDP 000000007c1fe014 00024 (v02 EXMPL)\n").booted_by == "kexec"
 
 
 @pytest.mark.parametrize("option", ["acpi_rsdp=0x7c1fe014", "kexec_jump_back_entry=0x0", "elfcorehdr=867700K"])
-def test_a_kernel_that_kexec_started_is_told_apart(option: str) -> None:
+def test_a_kernel_that_kexec_started_is_told_apart(option):
     found = check(io.BytesIO(LOG.replace("efi=debug", option).encode()))
     assert (found.booted_by, found.hit) == ("kexec", [])
     assert "the first kernel's call decides" in " ".join(checked(found, "LOG").split())
 
 
-def test_an_efi_list_of_runtime_regions_alone_is_of_a_second_kernel() -> None:
+def test_an_efi_list_of_runtime_regions_alone_is_of_a_second_kernel():
     regions = "efi: mem00: type=6, attr=0x800000000000000f, range=[0x0000000070000000-0x0000000070100000) (1MB)\n"
     assert read_map(LOG + regions).booted_by == "kexec"
     more = "efi: mem01: type=7, attr=0xf, range=[0x0000000000100000-0x0000000070000000) (1791MB)\n"
@@ -168,13 +166,13 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("arch", OTHERS)
-def test_no_answer_for_another_architecture(arch: str) -> None:
+def test_no_answer_for_another_architecture(arch):
     for text in (OTHERS[arch] + IOMEM, IOMEM + OTHERS[arch]):
         with pytest.raises(MapError, match="expected the log of an x86 machine"):
             read(text)
 
 
-def test_a_bare_list_is_answered_for_x86_if_it_is_one() -> None:
+def test_a_bare_list_is_answered_for_x86_if_it_is_one():
     assert any("if this is one" in note for note in read_map(IOMEM).notes)
     assert not any("if this is one" in note for note in read_map(IOMEM + "000a0000-000bffff : PCI Bus 0000:00\n").notes)
     assert not any("if this is one" in note for note in read_map(LOG).notes)
@@ -183,11 +181,11 @@ def test_a_bare_list_is_answered_for_x86_if_it_is_one() -> None:
 # what the command line changes
 
 
-def with_options(words: str) -> str:
+def with_options(words):
     return without("last_pfn", LOG.replace("efi=debug", words))
 
 
-def test_options_that_forbid_efi_calls() -> None:
+def test_options_that_forbid_efi_calls():
     for words in ("noefi", "efi=noruntime", "efi=debug,noruntime"):
         found = check(io.BytesIO(with_options(words).encode()))
         assert (found.hit, found.booted_by) == ([], "UEFI")
@@ -195,7 +193,7 @@ def test_options_that_forbid_efi_calls() -> None:
     assert check(io.BytesIO(with_options("efi=debug").encode())).hit == HIT
 
 
-def test_the_old_mapping_is_noted() -> None:
+def test_the_old_mapping_is_noted():
     assert any("efi=old_map" in note for note in read_map(with_options("efi=old_map")).notes)
 
 
@@ -210,16 +208,16 @@ def test_the_old_mapping_is_noted() -> None:
         ("memmap=nonsense mem=nopentium", tuple((e.start, e.end) for e in ENTRIES if e.type == 1)),
     ],
 )
-def test_options_of_memory_change_the_list_as_the_kernel_does(words: str, ram: tuple[tuple[int, int], ...]) -> None:
+def test_options_of_memory_change_the_list_as_the_kernel_does(words, ram):
     assert read_map(with_options(words)).ram == ram
 
 
-def test_a_list_of_the_kernels_own_counts_more_than_what_is_worked_out() -> None:
+def test_a_list_of_the_kernels_own_counts_more_than_what_is_worked_out():
     found = read_map(with_options("mem=4G") + "user: [mem 0x0000000000100000-0x000000003fffffff] usable\n")
     assert found.ram == ((0x100000, GIB),)
 
 
-def test_last_pfn_decides_whether_the_options_were_heard() -> None:
+def test_last_pfn_decides_whether_the_options_were_heard():
     heard, unheard = (
         LOG.replace("efi=debug", "mem=4G").replace("0xd080000 max", f"{pfn} max") for pfn in ("0x70000", "0xd080000")
     )
@@ -227,7 +225,7 @@ def test_last_pfn_decides_whether_the_options_were_heard() -> None:
     assert read_map(unheard).highest_ram == 0xD080000000
 
 
-def test_a_contradiction_with_last_pfn_is_told() -> None:
+def test_a_contradiction_with_last_pfn_is_told():
     wrong = LOG.replace("0xd080000 max", "0xe080000 max")
     assert any("last_pfn = 0xe080000 contradicts" in note for note in read_map(wrong).notes)
     assert not any("last_pfn" in note for note in read_map(LOG).notes)
@@ -240,7 +238,7 @@ def test_a_contradiction_with_last_pfn_is_told() -> None:
 OTHER = LOG.replace("0x000000d07fffffff", "0x000000407fffffff").replace("Model 1", "Model 2").replace("0xd08", "0x408")
 
 
-def test_of_different_boots_one_is_chosen() -> None:
+def test_of_different_boots_one_is_chosen():
     with pytest.raises(
         MapError, match=r"<text>:16: a second boot .* --boot N: 1 in lines 4 to 8 .*, 2 in lines 16 to 20"
     ) as caught:
@@ -253,7 +251,7 @@ def test_of_different_boots_one_is_chosen() -> None:
             read(LOG + OTHER, number)
 
 
-def test_the_same_boot_printed_again_is_one() -> None:
+def test_the_same_boot_printed_again_is_one():
     assert read_map(LOG + LOG).e820 == ENTRIES
     half = "".join(LOG.splitlines(keepends=True)[:6])
     for text in (half + LOG, LOG + half):
@@ -261,7 +259,7 @@ def test_the_same_boot_printed_again_is_one() -> None:
         assert read_map(text).booted_by == "UEFI"
 
 
-def test_a_damaged_list_does_not_spoil_a_good_one() -> None:
+def test_a_damaged_list_does_not_spoil_a_good_one():
     efi = "efi: mem00: type=7, attr=0xf, range=[0x0000000000100000-0x00000000700000"
     found = read_map(LOG + efi + "\n")
     assert (found.e820, found.descriptors) == (ENTRIES, ())
@@ -270,7 +268,7 @@ def test_a_damaged_list_does_not_spoil_a_good_one() -> None:
         read_map(LOG.replace("0x0000000000100000-0x000000006fffffff]", "0x00000000001"))
 
 
-def test_two_lines_that_ran_together_are_two() -> None:
+def test_two_lines_that_ran_together_are_two():
     together = LOG.replace(
         "usable\n[    0.000000] BIOS-e820: [mem 0x0000000070000000",
         "usable[    0.000000] BIOS-e820: [mem 0x0000000070000000",
@@ -282,7 +280,7 @@ def test_two_lines_that_ran_together_are_two() -> None:
 # wrappings
 
 
-def mail(body: str, encoding: str, *, attach: bytes = b"", kind: str = "plain") -> bytes:
+def mail(body, encoding, *, attach=b"", kind="plain"):
     message = EmailMessage()
     message["From"], message["Subject"] = "someone@example.org", "my log"
     message.set_content(body, subtype=kind, cte=encoding)
@@ -291,7 +289,7 @@ def mail(body: str, encoding: str, *, attach: bytes = b"", kind: str = "plain") 
     return bytes(message)
 
 
-def wrapped(text: str, width: int) -> str:
+def wrapped(text, width):
     """As a mailer wraps: at the last blank before `width`, each piece with a quote mark."""
     lines = []
     for line in text.splitlines():
@@ -303,7 +301,7 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def archived(kind: str) -> bytes:
+def archived(kind):
     """The log, a picture and a note in an archive."""
     files = {"dmesg.txt": LOG.encode(), "shot.png": b"\x89PNG\r\n\x1a\n" + bytes(99), "note.txt": b"see dmesg.txt\n"}
     packed = io.BytesIO()
@@ -320,7 +318,7 @@ def archived(kind: str) -> bytes:
     return packed.getvalue()
 
 
-def as_json(*, pretty: bool = False, as_bytes: bool = False, key: str = "MESSAGE", whole: bool = False) -> bytes:
+def as_json(*, pretty=False, as_bytes=False, key="MESSAGE", whole=False):
     """The log as journalctl, dmesg or a container's runtime write it."""
     lines = [line if whole else line[15:] for line in LOG.splitlines()]
     if pretty:
@@ -371,7 +369,7 @@ PACKED = {
 
 
 @pytest.mark.parametrize("data", PACKED.values(), ids=PACKED)
-def test_a_log_is_read_in_whatever_it_comes(data: bytes) -> None:
+def test_a_log_is_read_in_whatever_it_comes(data):
     found = read_bytes(data).map
     assert (found.e820, found.booted_by) == (ENTRIES, "UEFI")
 
@@ -393,14 +391,14 @@ def test_a_log_is_read_in_whatever_it_comes(data: bytes) -> None:
         (b"[  812.500000] x86: usb 1-1: new device found\n", "journalctl -k -b"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_what_would_help(data: bytes, words: str) -> None:
+def test_what_cannot_be_read_is_named_with_what_would_help(data, words):
     with pytest.raises(MapError) as caught:
         read_bytes(data)
     assert words in str(caught.value)
     assert str(caught.value).isprintable()
 
 
-def test_what_unpacks_to_too_much_is_refused_in_little_memory() -> None:
+def test_what_unpacks_to_too_much_is_refused_in_little_memory():
     """A thousandth of its size when packed; 10 GB would take the same path, and no longer."""
     for pack in (gzip.compress, bz2.compress, lzma.compress):
         bomb = pack(bytes(LARGEST_ENCODED + 10))
@@ -413,7 +411,7 @@ def test_what_unpacks_to_too_much_is_refused_in_little_memory() -> None:
             tracemalloc.stop()
 
 
-def test_a_mail_of_too_much_is_refused_by_name() -> None:
+def test_a_mail_of_too_much_is_refused_by_name():
     with pytest.raises(MapError, match="packed or encoded"):
         read_bytes(b"To: b@example.org\nSubject: x\n\n" + bytes(LARGEST_ENCODED))
 
@@ -421,14 +419,14 @@ def test_a_mail_of_too_much_is_refused_by_name() -> None:
 # formats by their heading
 
 
-def test_digits_elsewhere_in_a_log_are_no_memmap() -> None:
+def test_digits_elsewhere_in_a_log_are_no_memmap():
     noise = "pcieport 0000:00:03.0:   TLP Header: 60000008 000000ff 00000001 00000000\n"
     noise += "00000010 000000ff 00000001 0000000000\n"
     assert read_map(LOG + noise).notes == read_map(LOG).notes
     assert read_map(LOG + noise).descriptors == ()
 
 
-def test_a_gap_is_no_entry() -> None:
+def test_a_gap_is_no_entry():
     gap = LOG.replace(
         "BIOS-e820: [mem 0x0000000100000000",
         "BIOS-e820: [gap 0x80000000-0xffffffff]\nBIOS-e820: [mem 0x0000000100000000",
@@ -439,7 +437,7 @@ def test_a_gap_is_no_entry() -> None:
 # without names
 
 
-def test_a_redacted_log_has_no_names_and_the_same_map() -> None:
+def test_a_redacted_log_has_no_names_and_the_same_map():
     secrets = ("alice", "bigiron", "52:54:00:12:34:56", "4c4c4544-0042-3010-8054-c7c04f333532", "S3Z8NB0K", "10.1.2.3")
     log = LOG.replace("builder@example", "alice@bigiron.example.org") + (
         "Nov 23 02:34:01 bigiron kernel: eth0: 52:54:00:12:34:56 at 10.1.2.3\n"

@@ -1,7 +1,5 @@
 """Reading memory maps: each style of line by hand, every error, the project's own files, and the real logs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ DATA = Path(__file__).parents[2] / "data"
 RUNTIME = 1 << 63
 
 
-def descriptor(kind: int, attribute: int, start: int, pages: int) -> EfiMemoryDescriptor:
+def descriptor(kind, attribute, start, pages):
     return EfiMemoryDescriptor(kind, start, 0, pages, attribute)
 
 
@@ -103,13 +101,13 @@ PREFIXES = {
 
 @pytest.mark.parametrize("prefix", PREFIXES.values(), ids=PREFIXES)
 @pytest.mark.parametrize(("line", "expected"), EFI_LINES.values(), ids=EFI_LINES)
-def test_an_efi_line_of_each_kernel_is_read(prefix: str, line: str, expected: EfiMemoryDescriptor) -> None:
+def test_an_efi_line_of_each_kernel_is_read(prefix, line, expected):
     assert read_map(prefix + line + "\n").descriptors == (expected,)
 
 
 @pytest.mark.parametrize("prefix", PREFIXES.values(), ids=PREFIXES)
 @pytest.mark.parametrize(("line", "expected"), E820_LINES.values(), ids=E820_LINES)
-def test_an_e820_line_of_each_kernel_is_read(prefix: str, line: str, expected: E820Entry) -> None:
+def test_an_e820_line_of_each_kernel_is_read(prefix, line, expected):
     assert read_map(prefix + line + "\r\n").e820 == (expected,)
 
 
@@ -125,17 +123,17 @@ SHORT_NAMES = {
 
 
 @pytest.mark.parametrize(("kind", "name"), [*LONG_NAMES.items(), *SHORT_NAMES.items()])
-def test_every_name_of_a_memory_type_gives_its_number(kind: int, name: str) -> None:
+def test_every_name_of_a_memory_type_gives_its_number(kind, name):
     text = f"efi: mem00: [{name:<19}|   |  |  |  |  |  |  |   |WB|WT|WC|UC] {INCLUSIVE}\n"
     assert read_map(text).descriptors == (descriptor(kind, 0xF, 0x7E4C0000, 0x80),)
 
 
-def test_the_colours_of_dmesg_do_no_harm() -> None:
+def test_the_colours_of_dmesg_do_no_harm():
     coloured = "\x1b[32m[    0.000000] \x1b[0m\x1b[33mBIOS-e820: \x1b[0m[mem 0x0-0x9ffff] usable\x1b[0m\n"
     assert read_map(coloured).e820 == (E820Entry(0, 0xA0000, 1),)
 
 
-def test_user_lines_go_to_the_user_list_in_both_styles() -> None:
+def test_user_lines_go_to_the_user_list_in_both_styles():
     new = read_map(
         "BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable\n"
         "e820: user-defined physical RAM map:\n"
@@ -147,7 +145,7 @@ def test_user_lines_go_to_the_user_list_in_both_styles() -> None:
     assert old.user_e820 == (E820Entry(0, 0x10000, 2),)
 
 
-def test_a_list_that_restarts_is_a_reprint() -> None:
+def test_a_list_that_restarts_is_a_reprint():
     first = "efi: mem00: type=7, attr=0xf, range=[0x0000000000000000-0x0000000000001000) (0MB)\n"
     second = "efi: mem01: type=4, attr=0xf, range=[0x0000000000001000-0x0000000000003000) (0MB)\n"
     found = read_map(first + second + "something else\n" + first + first)
@@ -178,7 +176,7 @@ e820 update range: 0000000000000000 - 0000000000001000 (usable) ==> (reserved)
 """
 
 
-def test_other_lines_about_memory_are_not_entries() -> None:
+def test_other_lines_about_memory_are_not_entries():
     found = read_map(OTHER_LINES)
     assert found.e820 == (E820Entry(0, 0xA0000, 1),)
     assert (found.descriptors, found.user_e820, found.reprints) == ((), (), ())
@@ -221,7 +219,7 @@ BAD_LOGS = {
 
 
 @pytest.mark.parametrize(("text", "line", "expected"), BAD_LOGS.values(), ids=BAD_LOGS)
-def test_a_bad_log_is_refused_with_its_line(text: str, line: int | None, expected: str) -> None:
+def test_a_bad_log_is_refused_with_its_line(text, line, expected):
     with pytest.raises(MapError) as caught:
         read_map(text)
     message = str(caught.value)
@@ -230,7 +228,7 @@ def test_a_bad_log_is_refused_with_its_line(text: str, line: int | None, expecte
     assert "\n" not in message
 
 
-def test_an_error_in_a_file_names_the_file_and_the_line(tmp_path: Path) -> None:
+def test_an_error_in_a_file_names_the_file_and_the_line(tmp_path):
     log = tmp_path / "boot.log"
     log.write_text("one\ntwo\nBIOS-e820: [mem 0x00\n")
     with pytest.raises(MapError) as caught:
@@ -238,14 +236,14 @@ def test_an_error_in_a_file_names_the_file_and_the_line(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{log}:3: damaged e820 entry")
 
 
-def test_a_file_that_is_not_there_or_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_or_cannot_be_read_is_an_error(tmp_path):
     for path in (tmp_path / "missing.log", tmp_path, "", "\0", "x" * 5000):
         with pytest.raises(MapError, match="expected a readable file") as caught:
             read_map(path)
         assert "\n" not in str(caught.value)
 
 
-def test_bad_bytes_around_a_good_log_do_no_harm(tmp_path: Path) -> None:
+def test_bad_bytes_around_a_good_log_do_no_harm(tmp_path):
     log = tmp_path / "serial.log"
     log.write_bytes(b"\xff\xfe\x00boot\n" + E820_LINE.encode() + b"\r\n\x80\x81")
     assert read_map(log) == MemoryMap("serial", e820=(E820Entry(0, 0xA0000, 1),))
@@ -253,14 +251,14 @@ def test_bad_bytes_around_a_good_log_do_no_harm(tmp_path: Path) -> None:
 
 
 @given(st.binary())
-def test_binary_garbage_is_an_error_and_no_traceback(tmp_path_factory: pytest.TempPathFactory, garbage: bytes) -> None:
+def test_binary_garbage_is_an_error_and_no_traceback(tmp_path_factory, garbage):
     path = tmp_path_factory.getbasetemp() / "garbage"
     path.write_bytes(garbage)
     with pytest.raises(MapError):
         read_map(path)
 
 
-def refusal(text: str) -> str:
+def refusal(text):
     """What read_map says against `text`; empty when it reads it."""
     try:
         read_map(text)
@@ -273,14 +271,14 @@ def refusal(text: str) -> str:
     st.sampled_from([line for line, _ in (*EFI_LINES.values(), *E820_LINES.values())]),
     st.data(),
 )
-def test_a_line_with_a_damaged_character_is_read_or_refused(line: str, data: st.DataObject) -> None:
+def test_a_line_with_a_damaged_character_is_read_or_refused(line, data):
     position = data.draw(st.integers(0, len(line) - 1))
     damaged = line[:position] + data.draw(st.characters(codec="utf-8")) + line[position + 1 :]
     assert "\n" not in refusal(damaged + "\n")
 
 
 @pytest.mark.parametrize("line", [EFI_LINES["3.5"][0], EFI_LINES["6.1"][0], E820_LINE], ids=["3.5", "6.1", "e820"])
-def test_a_line_cut_inside_its_numbers_is_never_lost(line: str) -> None:
+def test_a_line_cut_inside_its_numbers_is_never_lost(line):
     """Cut anywhere from the tag on up to the end of the range, a line is an error: never less memory than there is.
 
     A cut EFI list beside a whole e820 list is told, and not used.
@@ -326,7 +324,7 @@ reprints = ["""
 '''
 
 
-def test_a_data_file_is_read_as_its_readme_says(tmp_path: Path) -> None:
+def test_a_data_file_is_read_as_its_readme_says(tmp_path):
     expected = MemoryMap(
         name="small",
         descriptors=(descriptor(7, 0xF, 0, 0xA0), descriptor(0x80000000, RUNTIME, 0x100000, 0)),
@@ -364,14 +362,14 @@ BAD_DATA = {
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD_DATA.values(), ids=BAD_DATA)
-def test_a_bad_data_file_is_refused(text: str, expected: str) -> None:
+def test_a_bad_data_file_is_refused(text, expected):
     with pytest.raises(MapError) as caught:
         read_map(text)
     assert str(caught.value).startswith(expected)
     assert "\n" not in str(caught.value)
 
 
-def test_a_virtual_address_cannot_be_written() -> None:
+def test_a_virtual_address_cannot_be_written():
     with pytest.raises(ValueError, match="expected virtual address 0, found 0xffff880000000000"):
         write_map(MemoryMap("x", descriptors=(EfiMemoryDescriptor(7, 0, 0xFFFF880000000000, 1, 0xF),)))
 
@@ -407,11 +405,11 @@ MAPS = st.builds(
 
 
 @given(MAPS)
-def test_a_written_map_reads_back_equal(memory_map: MemoryMap) -> None:
+def test_a_written_map_reads_back_equal(memory_map):
     assert read_map(write_map(memory_map)) == memory_map
 
 
-def test_every_data_file_is_named_after_its_machine_and_says_where_it_comes_from() -> None:
+def test_every_data_file_is_named_after_its_machine_and_says_where_it_comes_from():
     files = sorted(DATA.glob("*.toml"))
     assert len(files) >= 7
     for path in files:
@@ -423,7 +421,7 @@ def test_every_data_file_is_named_after_its_machine_and_says_where_it_comes_from
         assert f"`{path.stem}`" in (DATA / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_data_file_written_again_is_the_same_file() -> None:
+def test_a_data_file_written_again_is_the_same_file():
     for path in DATA.glob("*.toml"):
         text = path.read_text(encoding="utf-8")
         assert write_map(read_data_file(text, path.name)) == text
@@ -473,28 +471,26 @@ OTHER_LISTS = {
 
 
 @pytest.mark.parametrize(("name", "expected"), LOG_TABLE.items(), ids=LOG_TABLE)
-def test_a_real_log_gives_the_counts_and_the_top_of_its_list(
-    logs: Path, name: str, expected: tuple[int, int, int, int]
-) -> None:
+def test_a_real_log_gives_the_counts_and_the_top_of_its_list(logs, name, expected):
     found = read_map(logs / name)
     reprinted = sum(map(len, found.reprints))
     assert (len(found.descriptors), reprinted, len(found.e820), found.top_of_ram) == expected
 
 
-def test_the_user_map_of_a_real_log_is_read_too(logs: Path) -> None:
+def test_the_user_map_of_a_real_log_is_read_too(logs):
     found = read_map(logs / "aic-fb201-lx-1.5tib-legacy-user-memmap-linux-4.17.dmesg.txt")
     assert len(found.user_e820) == 19
     assert E820Entry(0x18FFFFFFFF, 0x1900000000, 1) in found.user_e820
 
 
 @pytest.mark.parametrize(("name", "expected"), OTHER_LISTS.items(), ids=OTHER_LISTS)
-def test_the_lists_of_other_systems_are_read(logs: Path, name: str, expected: tuple[int, int, int]) -> None:
+def test_the_lists_of_other_systems_are_read(logs, name, expected):
     found = read_map(logs / name)
     assert (len(found.descriptors), len(found.e820), found.top_of_ram) == expected
     assert found.notes
 
 
-def test_every_oops_has_no_map_and_says_so(logs: Path) -> None:
+def test_every_oops_has_no_map_and_says_so(logs):
     others = [path for path in logs.glob("*.txt") if path.name not in LOG_TABLE.keys() | OTHER_LISTS.keys()]
     assert others
     for path in others:
@@ -515,7 +511,7 @@ OUR_MACHINE, OUR_LOG = "qemu-ovmf-514gib-linux-3.5", "2-linux-3.5.0-buffer-above
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in DATA.glob("*.toml")))
-def test_a_data_file_holds_the_numbers_of_its_log(logs: Path, name: str) -> None:
+def test_a_data_file_holds_the_numbers_of_its_log(logs, name):
     log = opened(BOOTS / OUR_LOG) if name == OUR_MACHINE else logs / ORIGINALS[name]
     ours, theirs = read_map(DATA / f"{name}.toml"), read_map(log)
     assert ours.descriptors == theirs.descriptors

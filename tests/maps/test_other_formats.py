@@ -1,9 +1,6 @@
 """Lists that other systems write: Xen, FreeBSD, the UEFI shell, /proc/iomem and sysfs, each line by hand."""
 
-from __future__ import annotations
-
 import io
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +13,7 @@ RAM, RESERVED, ACPI, NVS, PMEM, PRAM = 1, 2, 3, 4, 7, 12
 RT_CODE, RT_DATA, CONVENTIONAL, MMIO = 5, 6, 7, 11
 
 
-def descriptor(kind: int, attribute: int, start: int, pages: int) -> EfiMemoryDescriptor:
+def descriptor(kind, attribute, start, pages):
     return EfiMemoryDescriptor(kind, start, 0, pages, attribute)
 
 
@@ -41,7 +38,7 @@ XEN_OLD = """\
 """
 
 
-def test_the_list_of_xen_is_read_in_both_styles() -> None:
+def test_the_list_of_xen_is_read_in_both_styles():
     first = (E820Entry(0, 0x9B800, RAM), E820Entry(0x9F800, 0xA0000, RESERVED))
     assert read_map(XEN_OLD).e820 == first
     assert read_map(XEN_NOW).e820 == (
@@ -52,7 +49,7 @@ def test_the_list_of_xen_is_read_in_both_styles() -> None:
     )
 
 
-def test_xen_on_uefi_tells_the_efi_list() -> None:
+def test_xen_on_uefi_tells_the_efi_list():
     found = read_map(
         "(XEN) EFI RAM map:\n"
         "(XEN)  [0000000000000000, 000000000009ffff] (usable)\n"
@@ -67,7 +64,7 @@ def test_xen_on_uefi_tells_the_efi_list() -> None:
     )
 
 
-def test_the_host_counts_more_than_its_guest() -> None:
+def test_the_host_counts_more_than_its_guest():
     guest = "Xen: [mem 0x0000000000000000-0x000000000009efff] usable\n"
     both = read("BIOS-provided physical RAM map:\n" + XEN_OLD + guest)
     assert both.map.e820[-1] == E820Entry(0x9F800, 0xA0000, RESERVED)
@@ -97,7 +94,7 @@ fee00000-fee00fff : Local APIC
 """
 
 
-def test_iomem_gives_what_the_firmware_listed_and_nothing_inside_it() -> None:
+def test_iomem_gives_what_the_firmware_listed_and_nothing_inside_it():
     assert read_map(IOMEM).e820 == (
         E820Entry(0, 0x1000, RESERVED),
         E820Entry(0x1000, 0x9FC00, RAM),
@@ -129,14 +126,14 @@ SHELL_LIST = (
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be"])
-def test_the_shells_memmap_is_read_as_its_redirection_writes_it(encoding: str) -> None:
+def test_the_shells_memmap_is_read_as_its_redirection_writes_it(encoding):
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     found = read_map(io.BytesIO((mark + SHELL.replace("\n", "\r\n")).encode(encoding)))
     assert found.descriptors == SHELL_LIST
     assert (found.e820, found.booted_by) == ((), "UEFI")
 
 
-def test_a_second_memmap_of_the_shell_is_a_reprint() -> None:
+def test_a_second_memmap_of_the_shell_is_a_reprint():
     found = read_map(SHELL + SHELL)
     assert (found.descriptors, found.reprints) == (SHELL_LIST, (SHELL_LIST,))
 
@@ -155,7 +152,7 @@ avail memory = 8157339648 (7779 MB)
 """
 
 
-def test_each_list_of_freebsd_is_read() -> None:
+def test_each_list_of_freebsd_is_read():
     found = read(FREEBSD)
     assert found.map.e820 == (E820Entry(0, 0x9FC00, RAM), E820Entry(0x9FC00, 0xA0000, RESERVED))
     assert found.map.descriptors == SHELL_LIST[:2]
@@ -186,13 +183,13 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_list_is_refused_with_its_line(text: str) -> None:
+def test_a_damaged_list_is_refused_with_its_line(text):
     with pytest.raises(MapError, match=r"^<text>:\d+: \S.*") as caught:
         read_map(text)
     assert "\n" not in str(caught.value)
 
 
-def write_tree(folder: Path, entries: list[dict[str, str]]) -> None:
+def write_tree(folder, entries):
     for number, entry in enumerate(entries):
         (folder / str(number)).mkdir(parents=True)
         for name, value in entry.items():
@@ -212,7 +209,7 @@ RUNTIME_MAP = [
 ]
 
 
-def test_the_directories_of_sysfs_are_read(tmp_path: Path) -> None:
+def test_the_directories_of_sysfs_are_read(tmp_path):
     firmware = tmp_path / "firmware"
     write_tree(firmware / "memmap", MEMMAP)
     bios = read_map(firmware)
@@ -229,7 +226,7 @@ def test_the_directories_of_sysfs_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("start", "zero"), ("end", ""), ("type", "\x1b[31mHot"), ("start", "0x" + "f" * 17)]
 )
-def test_a_damaged_file_of_sysfs_is_refused(tmp_path: Path, name: str, value: str) -> None:
+def test_a_damaged_file_of_sysfs_is_refused(tmp_path, name, value):
     write_tree(tmp_path / "memmap", [MEMMAP[0] | {name: value}])
     with pytest.raises(MapError, match=f"0/{name}: ") as caught:
         read_map(tmp_path)
@@ -245,13 +242,13 @@ TOLD = """\
 """
 
 
-def test_a_log_tells_the_kernel_the_machine_and_who_started_it() -> None:
+def test_a_log_tells_the_kernel_the_machine_and_who_started_it():
     found = read_map(TOLD)
     assert (found.kernel, found.title) == ("4.17.2", "Some Maker Machine/Board, BIOS 1.0 01/01/2020")
     assert found.booted_by == "UEFI"
 
 
-def test_a_log_without_a_word_of_efi_is_of_a_bios_only_if_it_goes_far_enough() -> None:
+def test_a_log_without_a_word_of_efi_is_of_a_bios_only_if_it_goes_far_enough():
     lines = TOLD.splitlines(keepends=True)
     assert read_map("".join([*lines[:2], *lines[3:]])).booted_by == "BIOS"
     assert read_map("".join(lines[:2])).booted_by == ""

@@ -1,7 +1,5 @@
 """The room: votes are counted as they should be, nobody spoils it for the others, and the projector's page moves."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import http.client

@@ -419,7 +419,7 @@ def test_after_the_scene_that_is_wanted_the_others_follow():
 
     slider = ram_slider("1T", kernels=("3.5",))
 
-    async def ask() -> None:
+    async def ask():
         slider.page_size = "4K"
         slider.wanted += 1
         assert len(unpacked(slider.answer)["scenes"]) == 1

@@ -4,8 +4,6 @@ Offsets: UEFI 2.10, 4.3 and 4.5, 32-bit.  That a wrong pointer gives EFI_SUCCESS
 ia32 firmware (OVMF 2022.11 in QEMU 7.2, November 2026, our own run).
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 
@@ -26,7 +24,7 @@ RUNTIME, SUCCESS, UNSUPPORTED = 1 << 63, 0, 3
 
 
 class Board:
-    def __init__(self) -> None:
+    def __init__(self):
         self.memory = PhysMemory()
         regions = [
             EfiMemoryDescriptor(kind, pa, va, PAGES, RUNTIME | 0xF)
@@ -40,26 +38,26 @@ class Board:
         self.firmware = Firmware(EDK2, self.memory, MemoryMap("board", tuple(regions)), Trace(), IA32)
         self.memory.write(ARRAY, b"".join(region.pack(48) for region in regions))
 
-    def switch(self, pointer: int) -> int:
+    def switch(self, pointer):
         address = self.firmware.service("SetVirtualAddressMap")
         return int(self.firmware.call(self.cpu, address, 96, 48, 1, pointer)) & 0xFF
 
-    def words(self, pa: int, count: int) -> list[int]:
+    def words(self, pa, count):
         return list(struct.unpack(f"<{count}I", self.memory.read(pa, 4 * count)))
 
-    def services(self) -> list[int]:
+    def services(self):
         return self.words(self.firmware.layout.runtime_table + 24, 14)
 
-    def system_pointers(self) -> list[int]:
+    def system_pointers(self):
         return [self.words(self.firmware.layout.system_table + offset, 1)[0] for offset in (24, 56, 68)]
 
 
 @pytest.fixture
-def board() -> Board:
+def board():
     return Board()
 
 
-def sums_are_right(board: Board) -> bool:
+def sums_are_right(board):
     tables = [board.memory.read(at, 0x80) for at in (board.firmware.layout.runtime_table, board.firmware.system_table)]
     sizes = [struct.unpack_from("<I", table, 12)[0] for table in tables]
     assert sizes == [24 + 14 * 4, 72]
@@ -69,7 +67,7 @@ def sums_are_right(board: Board) -> bool:
     )
 
 
-def test_the_physical_pointer_converts_everything(board: Board) -> None:
+def test_the_physical_pointer_converts_everything(board):
     before, system = board.services(), board.system_pointers()
     assert sums_are_right(board)
     assert board.switch(ARRAY) == SUCCESS
@@ -81,7 +79,7 @@ def test_the_physical_pointer_converts_everything(board: Board) -> None:
     assert board.switch(ARRAY) == UNSUPPORTED
 
 
-def test_a_kernel_address_is_a_success_in_which_nothing_was_converted(board: Board) -> None:
+def test_a_kernel_address_is_a_success_in_which_nothing_was_converted(board):
     # Robin's va on i386: with paging off, 0xc0400000 is a physical address, and nothing is there.
     before, system = board.services(), board.system_pointers()
     assert board.switch(PAGE_OFFSET + ARRAY) == SUCCESS
@@ -89,7 +87,7 @@ def test_a_kernel_address_is_a_success_in_which_nothing_was_converted(board: Boa
     assert board.switch(ARRAY) == UNSUPPORTED  # and there is no second chance
 
 
-def test_pointers_wrap_at_four_bytes(board: Board) -> None:
+def test_pointers_wrap_at_four_bytes(board):
     # A driver's base that moves down: the distance is negative, and the relocations follow it in 32 bits.
     image = board.firmware.layout.images[0]
     low = EfiMemoryDescriptor(5, CODE, 0x10_0000, PAGES, RUNTIME | 0xF)

@@ -1,7 +1,5 @@
 """The kinds of firmware: what each makes of a kernel, reasoned from what it was seen to do."""
 
-from __future__ import annotations
-
 import pytest
 
 import efimm
@@ -10,7 +8,7 @@ from efimm.trace import Access
 from efimm.uefi.firmwares import EDK2, FIRMWARES
 
 
-def verdict(firmware: str, kernel: str = "3.5", ram: str = "256G", arch: str = "x86_64") -> str:
+def verdict(firmware, kernel="3.5", ram="256G", arch="x86_64"):
     return efimm.run(efimm.machine(ram, firmware=firmware, arch=arch), kernel).verdict
 
 
@@ -47,7 +45,7 @@ def test_virtual_only_firmware_is_content_with_the_switch():
     assert verdict("virtual-only") == "success"
 
 
-def apart(linux: efimm.Linux, first: int, second: int) -> int:
+def apart(linux, first, second):
     """By how much the regions with these two physical addresses have moved differently."""
     moved = [
         md.virtual_start - md.physical_start
@@ -59,7 +57,7 @@ def apart(linux: efimm.Linux, first: int, second: int) -> int:
 
 
 @pytest.mark.parametrize("kernel", ["3.5", "3.14", "4.6", "6.1"])
-def test_touching_regions_of_one_type_stay_together_since_linux_merges_them(kernel: str, monkeypatch):
+def test_touching_regions_of_one_type_stay_together_since_linux_merges_them(kernel, monkeypatch):
     """Matthew Garrett's Macs: two flash regions side by side.  Without efi_merge_regions 3.14 puts the second lower."""
     assert verdict("contiguous", kernel) == "success"
 

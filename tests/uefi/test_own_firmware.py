@@ -1,7 +1,5 @@
 """A firmware from a file: `--firmware ./mine.py`, as the page about it shows one."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -19,7 +17,7 @@ READS = "cpu.read(0xFEC0_0000, 4)"
 LINE = 1 + next(k for k, line in enumerate(CODE.splitlines()) if READS in line)
 
 
-def command(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(where, *words):
     return subprocess.run(
         [sys.executable, "-m", "efimm", *words],
         cwd=where,
@@ -30,14 +28,14 @@ def command(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_page_shows_one_in_ten_lines() -> None:
+def test_the_page_shows_one_in_ten_lines():
     assert len([line for line in CODE.splitlines() if line]) <= 10
 
 
-def test_the_firmware_of_the_page_runs_by_command_and_in_python(tmp_path: Path) -> None:
+def test_the_firmware_of_the_page_runs_by_command_and_in_python(tmp_path):
     (tmp_path / "mine.py").write_text(CODE)
     ended = command(tmp_path, "run", "--kernel", "3.5", "--ram", "4G", "--firmware", "./mine.py", "--json")
-    space: dict[str, efimm.uefi.runtime.FirmwareKind] = {}
+    space = {}
     exec(CODE, space)
     outcome = efimm.run(efimm.machine("4G", firmware=space["FIRMWARE"]), "3.5")
 
@@ -47,7 +45,7 @@ def test_the_firmware_of_the_page_runs_by_command_and_in_python(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("words", [("compare",), ("walk", "0xfec00000"), ("check", "thinkpad-x240-8gib")])
-def test_every_command_that_takes_a_name_takes_a_file(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_every_command_that_takes_a_name_takes_a_file(tmp_path, words):
     (tmp_path / "mine.py").write_text(CODE)
     ended = command(tmp_path, *words, "--firmware", "mine.py")
 
@@ -64,7 +62,7 @@ def test_every_command_that_takes_a_name_takes_a_file(tmp_path: Path, words: tup
         (CODE.replace(READS, "raise ValueError('odd')"), f"mine.py:{LINE}: ValueError: odd"),
     ],
 )
-def test_a_mistake_in_the_file_is_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_mistake_in_the_file_is_told_in_one_line(tmp_path, text, said):
     (tmp_path / "mine.py").write_text(text)
     ended = command(tmp_path, "run", "--firmware", "mine.py")
     [_, line] = ended.stderr.splitlines()
@@ -73,7 +71,7 @@ def test_a_mistake_in_the_file_is_told_in_one_line(tmp_path: Path, text: str, sa
     assert line.startswith(f"efimm: {said}")
 
 
-def test_beside_a_kernel_from_a_file_the_mistake_is_told_where_it_is(tmp_path: Path) -> None:
+def test_beside_a_kernel_from_a_file_the_mistake_is_told_where_it_is(tmp_path):
     (tmp_path / "mine.py").write_text(CODE.replace(READS, "cpu.nothing()"))
     (tmp_path / "kernel.py").write_text("from efimm.kernels.v3_8 import KERNEL\n")
     for words in (

@@ -1,7 +1,5 @@
 """The handout: two pages, with the words of the glossary and what the model found."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The kit for a room without the network: built once, installed where no network is, and it works."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import platform
@@ -24,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def cut_off(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+def cut_off(command, home):
     """`command` in an environment of its own, without any network where the system allows that."""
     alone = ["unshare", "--map-root-user", "--net"]
     may = shutil.which("unshare") and subprocess.run([*alone, "true"], check=False, capture_output=True).returncode == 0

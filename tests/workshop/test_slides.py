@@ -1,7 +1,5 @@
 """The slides: every one fits, nothing is asked of a network, and the slider on a slide moves."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

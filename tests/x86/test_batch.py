@@ -1,7 +1,5 @@
 """The walk for arrays of addresses gives what the walk for one gives, and what the processor would fault with."""
 
-from __future__ import annotations
-
 import random
 import struct
 
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 import efimm
 from efimm.linux.layout import PAGE_OFFSET
 from efimm.trace import Trace
-from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Cpu, PageFault, PagingMode, PhysMemory, walk
+from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, Cpu, PageFault, PhysMemory, walk
 from efimm.x86.cpu import CR4_SMAP, CR4_SMEP, FETCH, READ, WRITE, Request
 from efimm.x86.memory import TableRun
 
@@ -25,13 +23,13 @@ ROOT = 0x1_0000
 GIB = 1 << 30
 
 
-def expected(memory: PhysMemory, root: int, va: int, mode: PagingMode, maxphyaddr: int, nxe: bool) -> tuple[int, int]:
+def expected(memory, root, va, mode, maxphyaddr, nxe):
     found = walk(memory, root, va, mode, maxphyaddr=maxphyaddr, nxe=nxe)
     codes = {"": -1, "not present": 0, "reserved bit": 9, "not canonical": -13}
     return found.pa or 0, codes[found.problem]
 
 
-def agrees(memory: PhysMemory, root: int, vas: list[int], mode: PagingMode, maxphyaddr: int = 52, nxe: bool = True):
+def agrees(memory, root, vas, mode, maxphyaddr=52, nxe=True):
     pas, errors = translate(memory, root, vas, mode, request=Request(nxe=nxe), maxphyaddr=maxphyaddr)
     assert (pas.dtype, errors.dtype) == (np.uint64, np.int32)
     for va, pa, error in zip(vas, pas.tolist(), errors.tolist(), strict=True):
@@ -39,7 +37,7 @@ def agrees(memory: PhysMemory, root: int, vas: list[int], mode: PagingMode, maxp
     return errors
 
 
-def hostile(rng: random.Random, mode: PagingMode, pages: int) -> PhysMemory:
+def hostile(rng, mode, pages):
     """Tables that lead to one another, to nowhere, and to pages of every size, with odd bits."""
     memory = PhysMemory()
     size, bits = mode.entry_bytes, 8 * mode.entry_bytes
@@ -54,7 +52,7 @@ def hostile(rng: random.Random, mode: PagingMode, pages: int) -> PhysMemory:
     return memory
 
 
-def addresses(rng: random.Random, mode: PagingMode, count: int) -> list[int]:
+def addresses(rng, mode, count):
     top = 1 << mode.va_bits - 1
     kinds = [
         lambda: rng.randrange(top),

@@ -8,7 +8,6 @@ numbers recalled), written down by hand.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -56,7 +55,7 @@ class Case:
     nxe: bool = True
     whole: int = -1  # a level whose table has 512 equal entries
 
-    def words(self) -> dict[int, int]:
+    def words(self):
         """The words of memory: physical address and entry."""
         table, found, size = T0, {}, self.mode.entry_bytes
         for depth, (level, entry) in enumerate(zip(self.mode.levels, self.entries, strict=False)):
@@ -141,7 +140,7 @@ CASES = (*LONG4_CASES, *MORE_LONG4, *LONG5_CASES, *PAE_CASES, *LEGACY_CASES)
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.mode.name}: {case.name}")
 
 
-def memory_of(case: Case) -> PhysMemory:
+def memory_of(case):
     memory = PhysMemory()
     for pa, entry in case.words().items():
         memory.write(pa, entry.to_bytes(case.mode.entry_bytes, "little"))
@@ -172,7 +171,7 @@ def test_the_processor(case):
         cpu.efer &= ~(1 << 11)
     cpu.write_cr3(T0)
     cpu.cpl = 3 if case.user else 0
-    access: Any = {READ: lambda: cpu.read(case.va, 8), WRITE: lambda: cpu.write(case.va, b"12345678")}
+    access = {READ: lambda: cpu.read(case.va, 8), WRITE: lambda: cpu.write(case.va, b"12345678")}
     access = access.get(case.kind, lambda: cpu.fetch(case.va))
     if case.pa is not None:
         access()

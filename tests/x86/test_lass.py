@@ -1,7 +1,5 @@
 """Linear-address-space separation: the half of an address decides before any table is looked at (SDM 3A, recalled)."""
 
-from __future__ import annotations
-
 import pytest
 
 import efimm
@@ -12,7 +10,7 @@ from efimm.x86.cpu import CR4_LASS, CR4_SMAP
 LOW, HIGH = 0x1000, 0xFFFF_8000_0000_1000
 
 
-def processor(cr4: int, cpl: int = 0) -> Cpu:
+def processor(cr4, cpl=0):
     """Both halves are mapped, for user and supervisor, to one page."""
     memory = PhysMemory()
     for table, index in ((0x10000, 0), (0x10000, 256), (0x11000, 0), (0x12000, 0), (0x13000, 1)):
@@ -38,11 +36,11 @@ def processor(cr4: int, cpl: int = 0) -> Cpu:
         (0, 3, False, "read", HIGH, False),
     ],
 )
-def test_the_half_of_the_address_decides(cr4: int, cpl: int, ac: bool, what: str, va: int, refused: bool) -> None:
+def test_the_half_of_the_address_decides(cr4, cpl, ac, what, va, refused):
     cpu = processor(cr4, cpl)
     cpu.ac = ac
 
-    def access() -> object:
+    def access():
         return cpu.fetch(va) if what == "fetch" else cpu.read(va, 8)
 
     if refused:
@@ -52,7 +50,7 @@ def test_the_half_of_the_address_decides(cr4: int, cpl: int, ac: bool, what: str
         access()
 
 
-def test_7_3_puts_lass_back_after_the_call() -> None:
+def test_7_3_puts_lass_back_after_the_call():
     linux = efimm.run(efimm.machine("4G"), "7.3").linux
     linux.cpu.write_cr4(linux.cpu.cr4 | CR4_LASS | CR4_SMAP)
     with linux.kernel.efi_call_virt(linux):

@@ -1,7 +1,5 @@
 """What tables map, as ranges: against a walk of every page, and at a cost that does not grow with the pages."""
 
-from __future__ import annotations
-
 import random
 import struct
 from itertools import pairwise
@@ -19,7 +17,7 @@ ROOT, GIB = 0x1_0000, 1 << 30
 NX = 1 << 63
 
 
-def tables(rng: random.Random, mode, pages: int) -> PhysMemory:
+def tables(rng, mode, pages):
     """A few tables in layers, each leading to the next, with entries that often continue each other."""
     memory = PhysMemory()
     size = mode.entry_bytes

@@ -5,8 +5,6 @@ its list of mapped ranges for every root.  QEMU sets the accessed bit in PAE's p
 which a processor would not accept it; a walk does not look at it.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 
@@ -14,7 +12,7 @@ import pytest
 from captures import TABLES, text_of
 
 from efimm.machines import table_files
-from efimm.x86 import LONG4, PAE, MappedRange, PhysMemory, load_tables, mapped_ranges, walk
+from efimm.x86 import LONG4, PAE, PhysMemory, load_tables, mapped_ranges, walk
 from efimm.x86.tablefile import TableFileError
 
 np = pytest.importorskip("numpy")
@@ -30,25 +28,25 @@ SHIPPED = {
 }
 
 
-def oracle(name: str) -> dict[str, list[tuple[int, int | None]]]:
+def oracle(name):
     """QEMU's answers by root: address, and physical address or None."""
     rows = csv.DictReader(text_of(TABLES / name / "oracle.csv").splitlines())
-    by_root: dict[str, list[tuple[int, int | None]]] = {}
+    by_root = {}
     for row in rows:
         pa = None if row["pa"] == "fault" else int(row["pa"], 0)
         by_root.setdefault(row["root"], []).append((int(row["va"], 0), pa))
     return by_root
 
 
-def info_mem(name: str, root: str) -> list[tuple[int, int, str]]:
+def info_mem(name, root):
     """QEMU's ranges: start, end, and its letters for user, read and write."""
     fields = [line.split() for line in text_of(TABLES / name / f"info_mem.{root}.txt").splitlines()]
     return [(*(int(end, 16) for end in where.split("-")), letters) for where, _, letters in fields]
 
 
-def as_qemu_prints(ranges: list[MappedRange]) -> list[tuple[int, int, str]]:
+def as_qemu_prints(ranges):
     """The ranges with neighbours joined that differ only in what `info mem` does not show: no-execute."""
-    joined: list[tuple[int, int, str]] = []
+    joined = []
     for found in ranges:
         letters = f"{'u' if found.user else '-'}r{'w' if found.writable else '-'}"
         if joined and joined[-1][1:] == (found.va, letters):

@@ -37,7 +37,7 @@ from unicorn_mmu import (
 )
 
 from efimm.trace import Trace
-from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, Cpu, GeneralProtection, PageFault, PagingMode, PhysMemory
+from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, Cpu, GeneralProtection, PageFault, PhysMemory
 from efimm.x86.batch import translate
 from efimm.x86.cpu import Request
 from efimm.x86.modes import PCD, PS, PWT, A, P
@@ -75,13 +75,13 @@ ACCESS = st.builds(
 )
 
 
-def slots(mode: PagingMode, depth: int) -> tuple[int, ...]:
+def slots(mode, depth):
     """The entries of a table that the tests fill: never the last one at the top, where the code lies."""
     bits = mode.levels[depth].bits
     return (0, 1, 2) if bits == 2 else (0, 1, (1 << bits - 1) - 1, 1 << bits - 1, (1 << bits) - 2)
 
 
-def address(mode: PagingMode, access: Access) -> int:
+def address(mode, access):
     """The virtual address of an access; with `flipped`, one bit of a 64-bit address is turned over."""
     va = access.offset
     for depth, level in enumerate(mode.levels):
@@ -93,12 +93,12 @@ def address(mode: PagingMode, access: Access) -> int:
     return va ^ 1 << access.flipped if access.flipped else va
 
 
-def pool(mode: PagingMode, depth: int) -> list[int]:
+def pool(mode, depth):
     """The tables of a level below the first."""
     return [POOL + 0x1000 * (3 * (depth - 1) + number) for number in range(3)]
 
 
-def random_entry(rng: random.Random, mode: PagingMode, depth: int) -> int:
+def random_entry(rng, mode, depth):
     """An entry that is odd in every way that is allowed or forbidden."""
     level = mode.levels[depth]
     if not level.has_rights:
@@ -116,7 +116,7 @@ def random_entry(rng: random.Random, mode: PagingMode, depth: int) -> int:
     return entry | (upper_bits(rng, mode) if mode.entry_bytes == 8 else 0)
 
 
-def upper_bits(rng: random.Random, mode: PagingMode) -> int:
+def upper_bits(rng, mode):
     """Bits 40 to 63: ignored, reserved, or no-execute."""
     ignored = 0.5 if is_long(mode) else 0.003
     bits = sum(1 << bit for bit in range(52, 63) if rng.random() < ignored)
@@ -124,7 +124,7 @@ def upper_bits(rng: random.Random, mode: PagingMode) -> int:
     return bits | reserved | (rng.random() < 0.06) << 63
 
 
-def random_large(rng: random.Random, mode: PagingMode, shift: int) -> int:
+def random_large(rng, mode, shift):
     entry = PS | rng.getrandbits(1) << 12
     if mode is LEGACY:
         high = rng.getrandbits(8) << 13 if rng.random() < 0.3 else 0  # PSE-36
@@ -136,7 +136,7 @@ def random_large(rng: random.Random, mode: PagingMode, shift: int) -> int:
 class Pair:
     """The model and the emulator with the same tables."""
 
-    def __init__(self, mode: PagingMode, switches: Switches) -> None:
+    def __init__(self, mode, switches):
         self.mode, self.switches = mode, switches
         self.mmu = Mmu(mode, switches)
         self.cpu = Cpu(PhysMemory(), Trace(), mode=mode, maxphyaddr=PHYSICAL_BITS)
@@ -148,11 +148,11 @@ class Pair:
         for pa, size in ((0, LOW_MEMORY), (data_of(mode), DATA_SIZE)):
             self.cpu.memory.write(pa, bytes(self.mmu.uc.mem_read(pa, size)))
 
-    def put(self, pa: int, entry: int) -> None:
+    def put(self, pa, entry):
         self.mmu.write_entry(pa, entry)
         self.cpu.memory.write(pa, entry.to_bytes(self.mode.entry_bytes, "little"))
 
-    def fill(self, rng: random.Random) -> None:
+    def fill(self, rng):
         """New tables in both."""
         for depth in range(len(self.mode.levels)):
             for table in pool(self.mode, depth) if depth else [ROOT]:
@@ -160,11 +160,11 @@ class Pair:
                     entry = random_entry(rng, self.mode, depth) if rng.random() < 0.95 else 0
                     self.put(table + self.mode.entry_bytes * index, entry)
 
-    def request(self, kind: str, user: bool) -> Request:
+    def request(self, kind, user):
         s = self.switches
         return Request(kind, user, s.wp, self.cpu.registers.nxe, s.smep, s.smap and not s.ac)
 
-    def ask_model(self, kind: str, va: int, user: bool) -> Found:
+    def ask_model(self, kind, va, user):
         """What the model's processor does."""
         self.cpu.write_cr3(ROOT)
         self.cpu.flush_tlb_all()  # as the emulator's CR3 is written before each access
@@ -183,10 +183,10 @@ class Pair:
         return Found(0, pa=self.cpu.walk(va).pa)
 
     @property
-    def _magic(self) -> bytes:
+    def _magic(self):
         return MAGIC.to_bytes(8, "little")[: self.mmu.word]
 
-    def compare(self, kind: str, va: int, user: bool) -> str:
+    def compare(self, kind, va, user):
         """Do the access in both, compare, undo what it changed; how it went, in a word."""
         walked = self.cpu.walk(va)
         in_tables = walked.pa is not None and walked.pa < LOW_MEMORY
@@ -213,7 +213,7 @@ class Pair:
             self.cpu.memory.write(pa, old)
         return name
 
-    def _compare_data(self, kind: str, pa: int, what: str) -> None:
+    def _compare_data(self, kind, pa, what):
         """The access reached data in the emulator: at the address that the model says?"""
         start = data_of(self.mode)
         assert start <= pa < start + DATA_SIZE, what
@@ -230,7 +230,7 @@ class Pair:
             assert number == self.mmu.rax, what
 
 
-def compare_batch(pair: Pair, asked: list[tuple[str, int, bool]], names: list[str]) -> None:
+def compare_batch(pair, asked, names):
     """The batch gives the same answers for all of a table's accesses."""
     for kind, user in {(kind, user) for kind, _, user in asked}:
         rows = [(va, name) for (k, va, u), name in zip(asked, names, strict=True) if (k, u) == (kind, user)]
@@ -244,7 +244,7 @@ def compare_batch(pair: Pair, asked: list[tuple[str, int, bool]], names: list[st
 
 @pytest.mark.parametrize("switches", ALL_SWITCHES, ids=lambda s: "+".join(k for k, on in vars(s).items() if on))
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-def test_the_model_and_the_emulator_agree(mode: PagingMode, switches: Switches) -> None:
+def test_the_model_and_the_emulator_agree(mode, switches):
     """40 times 30 accesses; the counts make sure that every kind of outcome is common.
 
     Hypothesis draws otherwise when a constant anywhere in the code changes, so the counts do, too.
@@ -253,7 +253,7 @@ def test_the_model_and_the_emulator_agree(mode: PagingMode, switches: Switches) 
 
     @given(seed=st.integers(0, 1 << 40), accesses=st.lists(ACCESS, min_size=ACCESSES, max_size=ACCESSES))
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
-    def agree(seed: int, accesses: list[Access]) -> None:
+    def agree(seed, accesses):
         pair.fill(random.Random(seed))
         asked = [(access.kind, address(mode, access), access.user) for access in accesses]
         names = [pair.compare(*access) for access in asked]
@@ -268,7 +268,7 @@ def test_the_model_and_the_emulator_agree(mode: PagingMode, switches: Switches) 
     assert outcomes["gp"] > 30 or not is_long(mode), outcomes
 
 
-def plain(pair: Pair, va: int, depth: int) -> list[int]:
+def plain(pair, va, depth):
     """Tables that lead to the data, all rights given, with the page at level `depth`; where the entries are."""
     mode, places = pair.mode, []
     for number, level in enumerate(mode.levels[: depth + 1]):
@@ -280,7 +280,7 @@ def plain(pair: Pair, va: int, depth: int) -> list[int]:
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-def test_the_model_and_the_emulator_agree_on_every_bit_of_every_level(mode: PagingMode) -> None:
+def test_the_model_and_the_emulator_agree_on_every_bit_of_every_level(mode):
     """One bit turned over in an otherwise plain walk, with the page at each level that can have one."""
     pair = Pair(mode, Switches())
     va = 8 | sum(slots(mode, depth)[1] << level.shift for depth, level in enumerate(mode.levels))
@@ -301,7 +301,7 @@ def test_the_model_and_the_emulator_agree_on_every_bit_of_every_level(mode: Pagi
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("second", ["mapped", "missing", "read-only"])
 @pytest.mark.parametrize("kind", [READ, WRITE])
-def test_the_model_and_the_emulator_agree_across_two_pages(mode: PagingMode, kind: str, second: str) -> None:
+def test_the_model_and_the_emulator_agree_across_two_pages(mode, kind, second):
     pair, start = Pair(mode, Switches()), data_of(mode)
     va = 0
     last = plain(pair, va, len(mode.levels) - 1)[-1]

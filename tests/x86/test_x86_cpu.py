@@ -1,9 +1,6 @@
 """The processor's accesses: rights, faults and their codes, CR2, accessed and dirty bits, and what is left alone."""
 
-from __future__ import annotations
-
 import random
-from collections.abc import Callable
 
 import pytest
 
@@ -16,17 +13,15 @@ P, RW, US, A, D, NX = 1, 2, 4, 0x20, 0x40, 1 << 63
 READ, WRITE, FETCH = "read", "write", "fetch"
 WP, NXE = 1 << 16, 1 << 11
 
-Chain = Callable[..., list[int]]
-
 
 @pytest.fixture
-def cpu() -> Cpu:
+def cpu():
     cpu = Cpu(PhysMemory(), Trace())
     cpu.cr3 = ROOT
     return cpu
 
 
-def access(cpu: Cpu, kind: str, va: int = VA) -> int | None:
+def access(cpu, kind, va=VA):
     """Do it; the error code of the page fault, or None when it worked."""
     try:
         if kind == READ:
@@ -40,7 +35,7 @@ def access(cpu: Cpu, kind: str, va: int = VA) -> int | None:
     return None
 
 
-def test_the_processor_starts_as_a_64_bit_kernel_sees_it() -> None:
+def test_the_processor_starts_as_a_64_bit_kernel_sees_it():
     """CR0.PE, WP and PG; CR4.PAE; EFER.LME, LMA and NXE (SDM 3A, 4.1)."""
     cpu = Cpu(PhysMemory(), Trace())
 
@@ -76,9 +71,7 @@ RIGHTS = [
 
 @pytest.mark.parametrize(("bits", "cpl", "kind", "wp", "code"), RIGHTS)
 @pytest.mark.parametrize("level", range(4))
-def test_a_right_that_one_level_lacks_is_lacking(
-    cpu: Cpu, chain: Chain, level: int, bits: int, cpl: int, kind: str, wp: bool, code: int | None
-) -> None:
+def test_a_right_that_one_level_lacks_is_lacking(cpu, chain, level, bits, cpl, kind, wp, code):
     entries = [target | P | RW | US for target in (PUD, PMD, PTE, PAGE)]
     entries[level] = entries[level] & ~(RW | US) | bits
     chain(cpu.memory, VA, *entries)
@@ -88,7 +81,7 @@ def test_a_right_that_one_level_lacks_is_lacking(
     assert code == access(cpu, kind)
 
 
-def test_rights_agree_with_the_rule_for_random_entries_at_all_levels(chain: Chain) -> None:
+def test_rights_agree_with_the_rule_for_random_entries_at_all_levels(chain):
     """SDM 3A, 4.6: user mode needs US everywhere; writes need RW everywhere, in the kernel only with WP; no NX."""
     rng = random.Random(20120620)
     faults = 0
@@ -127,9 +120,7 @@ def test_rights_agree_with_the_rule_for_random_entries_at_all_levels(chain: Chai
         (3, FETCH, False, 0x04),
     ],
 )
-def test_a_missing_entry_has_bit_0_clear(
-    cpu: Cpu, chain: Chain, level: int, cpl: int, kind: str, nxe: bool, code: int
-) -> None:
+def test_a_missing_entry_has_bit_0_clear(cpu, chain, level, cpl, kind, nxe, code):
     entries = [PUD | 7, PMD | 7, PTE | 7, PAGE | 7]
     entries[level] = 0xFFFF_F000 | 0x1E6  # everything but P; without P it does not count
     chain(cpu.memory, VA, *entries[: level + 1])
@@ -143,9 +134,7 @@ def test_a_missing_entry_has_bit_0_clear(
     ("cpl", "kind", "code"), [(0, READ, 0x09), (0, WRITE, 0x0B), (0, FETCH, 0x19), (3, READ, 0x0D), (3, WRITE, 0x0F)]
 )
 @pytest.mark.parametrize("level", range(4))
-def test_a_reserved_bit_has_bits_0_and_3_set(
-    cpu: Cpu, chain: Chain, level: int, cpl: int, kind: str, code: int
-) -> None:
+def test_a_reserved_bit_has_bits_0_and_3_set(cpu, chain, level, cpl, kind, code):
     entries = [PUD | 7, PMD | 7, PTE | 7, PAGE | 7]
     entries[level] |= 1 << 46
     chain(cpu.memory, VA, *entries)
@@ -154,7 +143,7 @@ def test_a_reserved_bit_has_bits_0_and_3_set(
     assert code == access(cpu, kind)
 
 
-def test_nx_without_nxe_is_a_reserved_bit_even_for_a_read(cpu: Cpu, chain: Chain) -> None:
+def test_nx_without_nxe_is_a_reserved_bit_even_for_a_read(cpu, chain):
     chain(cpu.memory, VA, PUD | 7, PMD | 7, PTE | 7, PAGE | 7 | NX)
     cpu.efer &= ~NXE
 
@@ -164,7 +153,7 @@ def test_nx_without_nxe_is_a_reserved_bit_even_for_a_read(cpu: Cpu, chain: Chain
 # what a fault tells
 
 
-def test_cr2_and_the_event_name_the_address_and_the_entry(cpu: Cpu, chain: Chain) -> None:
+def test_cr2_and_the_event_name_the_address_and_the_entry(cpu, chain):
     chain(cpu.memory, VA, PUD | 7, PMD | 7, 0xBAD0_0000)
     with pytest.raises(PageFault) as caught:
         cpu.read(VA + 0x123, 8)
@@ -175,7 +164,7 @@ def test_cr2_and_the_event_name_the_address_and_the_entry(cpu: Cpu, chain: Chain
     assert [Fault(READ, VA + 0x123, 0, "pmd", 7, 0xBAD0_0000)] == cpu.trace.events
 
 
-def test_an_access_that_works_leaves_cr2_alone(cpu: Cpu, chain: Chain) -> None:
+def test_an_access_that_works_leaves_cr2_alone(cpu, chain):
     chain(cpu.memory, VA, PUD | 7, PMD | 7, PTE | 7, PAGE | 7)
     cpu.cr2 = 0x1234
     cpu.read(VA, 1)
@@ -185,7 +174,7 @@ def test_an_access_that_works_leaves_cr2_alone(cpu: Cpu, chain: Chain) -> None:
 
 @pytest.mark.parametrize("kind", [READ, WRITE, FETCH])
 @pytest.mark.parametrize("va", [1 << 47, 1 << 60, 0xFFFF_7FFF_FFFF_F000, 0x8000_0000_0000_0000])
-def test_an_address_that_is_not_canonical_is_a_gp_and_no_pf(cpu: Cpu, kind: str, va: int) -> None:
+def test_an_address_that_is_not_canonical_is_a_gp_and_no_pf(cpu, kind, va):
     cpu.cr2 = 0x1234
     with pytest.raises(GeneralProtection):
         access(cpu, kind, va)
@@ -196,13 +185,13 @@ def test_an_address_that_is_not_canonical_is_a_gp_and_no_pf(cpu: Cpu, kind: str,
 # page crossing
 
 
-def two_pages(cpu: Cpu, chain: Chain, second: int) -> list[int]:
+def two_pages(cpu, chain, second):
     chain(cpu.memory, VA, PUD | 7, PMD | 7, PTE | 7, PAGE | 7)
     cpu.memory.write(PAGE + 0xFF8, b"firstpag")
     return chain(cpu.memory, VA + 0x1000, PUD | 7, PMD | 7, PTE | 7, second)
 
 
-def test_a_read_across_two_pages_joins_what_lies_apart(cpu: Cpu, chain: Chain) -> None:
+def test_a_read_across_two_pages_joins_what_lies_apart(cpu, chain):
     two_pages(cpu, chain, 0x9000 | 7)
     cpu.memory.write(0x9000, b"second")
 
@@ -211,7 +200,7 @@ def test_a_read_across_two_pages_joins_what_lies_apart(cpu: Cpu, chain: Chain) -
     assert expected == cpu.trace.events
 
 
-def test_a_write_across_two_pages_lands_in_both(cpu: Cpu, chain: Chain) -> None:
+def test_a_write_across_two_pages_lands_in_both(cpu, chain):
     two_pages(cpu, chain, 0x9000 | 7)
     cpu.write(VA + 0xFFC, b"12345678")
 
@@ -219,7 +208,7 @@ def test_a_write_across_two_pages_lands_in_both(cpu: Cpu, chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("second", [0, 0x9000 | 5 | 1 << 46])
-def test_a_read_that_crosses_into_a_bad_page_faults_at_the_second_page(cpu: Cpu, chain: Chain, second: int) -> None:
+def test_a_read_that_crosses_into_a_bad_page_faults_at_the_second_page(cpu, chain, second):
     two_pages(cpu, chain, second)
 
     assert (9 if second else 0) == access(cpu, READ, VA + 0xFFC)
@@ -227,7 +216,7 @@ def test_a_read_that_crosses_into_a_bad_page_faults_at_the_second_page(cpu: Cpu,
 
 
 @pytest.mark.parametrize("second", [0, 0x9000 | P | US])
-def test_a_write_that_crosses_into_a_bad_page_stores_nothing_at_all(cpu: Cpu, chain: Chain, second: int) -> None:
+def test_a_write_that_crosses_into_a_bad_page_stores_nothing_at_all(cpu, chain, second):
     two_pages(cpu, chain, second)
 
     assert (3 if second else 2) == access(cpu, WRITE, VA + 0xFFC)
@@ -236,7 +225,7 @@ def test_a_write_that_crosses_into_a_bad_page_stores_nothing_at_all(cpu: Cpu, ch
     assert bytes(8) == cpu.memory.read(0x9000, 8)
 
 
-def test_a_write_without_the_right_stores_nothing_and_leaves_the_page_entry_alone(cpu: Cpu, chain: Chain) -> None:
+def test_a_write_without_the_right_stores_nothing_and_leaves_the_page_entry_alone(cpu, chain):
     places = chain(cpu.memory, VA, PUD | 7, PMD | 7, PTE | 7, PAGE | P | US)
     assert access(cpu, WRITE) == 3
 
@@ -251,9 +240,7 @@ def test_a_write_without_the_right_stores_nothing_and_leaves_the_page_entry_alon
 
 @pytest.mark.parametrize(("kind", "leaf_bits"), [(READ, A), (WRITE, A | D), (FETCH, A)])
 @pytest.mark.parametrize("depth", [2, 3, 4])
-def test_an_access_marks_every_entry_used_and_a_write_the_page_dirty(
-    cpu: Cpu, chain: Chain, kind: str, leaf_bits: int, depth: int
-) -> None:
+def test_an_access_marks_every_entry_used_and_a_write_the_page_dirty(cpu, chain, kind, leaf_bits, depth):
     leaf = {2: 0x4000_0000 | 0x87, 3: 0x20_0000 | 0x87, 4: PAGE | 7}[depth]
     entries = [*[PUD | 7, PMD | 7, PTE | 7][: depth - 1], leaf]
     places = chain(cpu.memory, VA, *entries)
@@ -263,7 +250,7 @@ def test_an_access_marks_every_entry_used_and_a_write_the_page_dirty(
     assert expected == [int.from_bytes(cpu.memory.read(place, 8), "little") for place in places]
 
 
-def test_marking_leaves_every_other_bit_alone(cpu: Cpu, chain: Chain) -> None:
+def test_marking_leaves_every_other_bit_alone(cpu, chain):
     odd = NX | 0x7FF << 52 | 0xE18
     places = chain(cpu.memory, VA, PUD | 7 | odd, PMD | 7 | odd, PTE | 7 | odd, PAGE | 0x187 | odd)
     cpu.write(VA, b"x")
@@ -272,7 +259,7 @@ def test_marking_leaves_every_other_bit_alone(cpu: Cpu, chain: Chain) -> None:
     assert expected == [cpu.memory.read_u64(place) for place in places]
 
 
-def test_looking_marks_nothing_and_tells_nobody(cpu: Cpu, chain: Chain) -> None:
+def test_looking_marks_nothing_and_tells_nobody(cpu, chain):
     places = chain(cpu.memory, VA, PUD | 7, PMD | 7, PTE | 7, PAGE | 7)
     cpu.cr2 = 0x1234
     for va in (VA, VA + 0x1000, 0, 1 << 60):
@@ -282,7 +269,7 @@ def test_looking_marks_nothing_and_tells_nobody(cpu: Cpu, chain: Chain) -> None:
     assert [PUD | 7, PMD | 7, PTE | 7, PAGE | 7] == [cpu.memory.read_u64(place) for place in places]
 
 
-def test_a_bit_set_through_one_alias_shows_in_the_other(cpu: Cpu, chain: Chain) -> None:
+def test_a_bit_set_through_one_alias_shows_in_the_other(cpu, chain):
     """Two top-level entries that lead to the same table: the entry below is one entry."""
     chain(cpu.memory, VA, PUD | 7, PMD | 7, PTE | 7, PAGE | 7)
     alias = VA & (1 << 39) - 1
@@ -293,7 +280,7 @@ def test_a_bit_set_through_one_alias_shows_in_the_other(cpu: Cpu, chain: Chain) 
     assert [PUD | 3 | A, PUD | 7] == [cpu.walk(va).steps[0].entry for va in (alias, VA)]
 
 
-def test_an_access_is_one_event_with_both_addresses(cpu: Cpu, chain: Chain) -> None:
+def test_an_access_is_one_event_with_both_addresses(cpu, chain):
     chain(cpu.memory, VA, PUD | 7, PMD | 7, PTE | 7, PAGE | 7)
     cpu.write_u64(VA + 8, 0x1122_3344_5566_7788)
 
@@ -306,7 +293,7 @@ def test_an_access_is_one_event_with_both_addresses(cpu: Cpu, chain: Chain) -> N
 # control registers
 
 
-def test_loading_cr3_changes_the_table_in_force_and_flushes_what_is_not_global(cpu: Cpu, chain: Chain) -> None:
+def test_loading_cr3_changes_the_table_in_force_and_flushes_what_is_not_global(cpu, chain):
     chain(cpu.memory, VA, PUD | 7, PMD | 7, PTE | 7, PAGE | 7)
     cpu.write_cr3(0x8000)
 
@@ -314,7 +301,7 @@ def test_loading_cr3_changes_the_table_in_force_and_flushes_what_is_not_global(c
     assert access(cpu, READ) == 0
 
 
-def test_flushing_everything_toggles_pge_and_leaves_it_on(cpu: Cpu) -> None:
+def test_flushing_everything_toggles_pge_and_leaves_it_on(cpu):
     before = cpu.cr4
     cpu.flush_tlb_all()
 

@@ -1,7 +1,5 @@
 """What a hostile reader of the processor found: each test failed before the code was put right."""
 
-from __future__ import annotations
-
 import io
 import json
 import random
@@ -23,7 +21,7 @@ GIB = 1 << 30
 
 
 @pytest.fixture
-def cpu() -> Cpu:
+def cpu():
     """A processor whose tables lead the first 2 MiB through ROOT, PUD and PMD to an empty PTE."""
     cpu = Cpu(PhysMemory(), Trace())
     for table, below in ((ROOT, PUD), (PUD, PMD), (PMD, PTE)):
@@ -33,7 +31,7 @@ def cpu() -> Cpu:
 
 
 @pytest.mark.parametrize("pge", [True, False])
-def test_flushing_everything_does_so_without_pge_too_and_leaves_cr4_as_it_was(cpu: Cpu, pge: bool) -> None:
+def test_flushing_everything_does_so_without_pge_too_and_leaves_cr4_as_it_was(cpu, pge):
     """Linux 3.5, __flush_tlb_all: CR3 is written again where the processor has no global pages."""
     cpu.write_cr4(cpu.cr4 | CR4_PGE if pge else cpu.cr4 & ~CR4_PGE)
     before = cpu.registers
@@ -45,7 +43,7 @@ def test_flushing_everything_does_so_without_pge_too_and_leaves_cr4_as_it_was(cp
     assert cpu.registers == before
 
 
-def test_what_was_written_through_a_large_page_is_read_back(cpu: Cpu) -> None:
+def test_what_was_written_through_a_large_page_is_read_back(cpu):
     """A small page was cached, then a large one took its place in the tables: the write's walk replaces the former.
 
     A processor may use either while both are cached (SDM 3A, 4.10.2.3, recalled).  That it does not go back to the one
@@ -62,7 +60,7 @@ def test_what_was_written_through_a_large_page_is_read_back(cpu: Cpu) -> None:
 
 
 @pytest.mark.parametrize("split", ["hole", "elsewhere", "read-only"])
-def test_a_large_page_is_stale_when_any_part_of_it_is_mapped_otherwise(cpu: Cpu, split: str) -> None:
+def test_a_large_page_is_stale_when_any_part_of_it_is_mapped_otherwise(cpu, split):
     cpu.memory.write_u64(PMD, 0x20_0000 | P | RW | PS)
     cpu.read(0, 1)
     for k in range(512):
@@ -79,7 +77,7 @@ def test_a_large_page_is_stale_when_any_part_of_it_is_mapped_otherwise(cpu: Cpu,
     ("register", "bit"),
     [("cr4", CR4_SMEP), ("cr4", CR4_PGE), ("cr4", CR4_PSE), ("cr0", CR0_CD), ("cr0", CR0_CD | CR0_NW)],
 )
-def test_either_change_of_these_bits_loads_the_pdptes_again(register: str, bit: int) -> None:
+def test_either_change_of_these_bits_loads_the_pdptes_again(register, bit):
     """SDM 3A, 4.4.1 (recalled): also CR4.SMEP from 1 to 0, and CR0.CD and NW.  KVM's pdptr_bits say so of CR4."""
     cpu = Cpu(PhysMemory(), Trace(), mode=PAE)
     cpu.write_cr3(ROOT)
@@ -90,7 +88,7 @@ def test_either_change_of_these_bits_loads_the_pdptes_again(register: str, bit: 
         assert cpu.pdptes == (entry, 0, 0, 0)
 
 
-def test_other_bits_leave_the_pdptes_alone() -> None:
+def test_other_bits_leave_the_pdptes_alone():
     cpu = Cpu(PhysMemory(), Trace(), mode=PAE)
     cpu.write_cr3(ROOT)
     cpu.memory.write_u64(ROOT, PUD | P)
@@ -101,7 +99,7 @@ def test_other_bits_leave_the_pdptes_alone() -> None:
 
 @pytest.mark.parametrize("neighbours", [True, False])
 @pytest.mark.parametrize("mode", [LONG4, LONG5], ids=lambda mode: mode.name)
-def test_a_range_behind_the_hole_in_the_addresses_begins_at_its_own_page(mode, neighbours: bool) -> None:
+def test_a_range_behind_the_hole_in_the_addresses_begins_at_its_own_page(mode, neighbours):
     """The last page below the hole and the first above it, with tables in a row or apart: two ranges, each right."""
     memory = PhysMemory()
     first, second = 0x1_0000, 0x1_1000 if neighbours else 0x3_0000
@@ -120,7 +118,7 @@ def test_a_range_behind_the_hole_in_the_addresses_begins_at_its_own_page(mode, n
         assert found == [(half - GIB, GIB, 4 * GIB), ((1 << 64) - half, GIB, 9 * GIB)]
 
 
-def test_a_run_whose_step_carries_from_ignored_bits_is_mapped_as_a_walk_finds_it(cpu: Cpu) -> None:
+def test_a_run_whose_step_carries_from_ignored_bits_is_mapped_as_a_walk_finds_it(cpu):
     """Bits 11..9 mean nothing in an entry, but an entry of a run is what its arithmetic says."""
     cpu.memory.add_tables([TableRun(PTE >> 12, 1, low=0, high=4, first=0x1_0E01, step=0x200)])
     walks = [walk(cpu.memory, ROOT, k << 12).pa for k in range(4)]
@@ -134,7 +132,7 @@ def test_a_run_whose_step_carries_from_ignored_bits_is_mapped_as_a_walk_finds_it
 
 
 @pytest.mark.parametrize("size", [-1, -5, -4096])
-def test_no_memory_has_less_than_no_bytes(size: int) -> None:
+def test_no_memory_has_less_than_no_bytes(size):
     memory = PhysMemory()
     with pytest.raises(ValueError, match="bytes"):
         memory.read(2, size)
@@ -143,20 +141,20 @@ def test_no_memory_has_less_than_no_bytes(size: int) -> None:
 ABOUT = {"mode": "4level", "roots": {"init": "0x1000"}}
 
 
-def npz() -> bytes:
+def npz():
     file = io.BytesIO()
     np.savez_compressed(file, pfns=np.array([1], np.uint64), pages=np.zeros((1, 512), np.uint64))
     return file.getvalue()
 
 
-def npz_of(shape: str) -> bytes:
+def npz_of(shape):
     """An .npz whose pfns claim `shape` and hold eight bytes."""
     header = f"{{'descr': '<u8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(8)
     return zipped({"pfns.npy": array, "pages.npy": array})
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
+def zipped(members):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as packed:
         for name, data in members.items():
@@ -164,7 +162,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def refusal(folder, about: str, packed: bytes) -> str:
+def refusal(folder, about, packed):
     """The one line with which the tables are refused; "" where they are taken."""
     (folder / "tables.json").write_text(about)
     (folder / "tables.npz").write_bytes(packed)
@@ -188,7 +186,7 @@ def refusal(folder, about: str, packed: bytes) -> str:
     ],
     ids=["no mode", "nested without end", "a PAE root above 4 GiB", "a legacy root above 4 GiB"],
 )
-def test_a_tables_json_that_makes_no_sense_is_refused_in_one_line(tmp_path, about: str) -> None:
+def test_a_tables_json_that_makes_no_sense_is_refused_in_one_line(tmp_path, about):
     assert "tables.json: expected" in refusal(tmp_path, about, npz())
 
 
@@ -203,11 +201,11 @@ def test_a_tables_json_that_makes_no_sense_is_refused_in_one_line(tmp_path, abou
     ],
     ids=["no arrays", "a sum for a shape", "128 TiB", "more than a number holds", "half a header"],
 )
-def test_a_tables_npz_that_makes_no_sense_is_refused_in_one_line(tmp_path, packed: bytes) -> None:
+def test_a_tables_npz_that_makes_no_sense_is_refused_in_one_line(tmp_path, packed):
     assert "tables.npz: expected" in refusal(tmp_path, json.dumps(ABOUT), packed)
 
 
-def test_damaged_tables_are_refused_or_taken_and_nothing_else(tmp_path) -> None:
+def test_damaged_tables_are_refused_or_taken_and_nothing_else(tmp_path):
     rng, whole = random.Random(0), npz()
     assert refusal(tmp_path, json.dumps(ABOUT), whole) == ""
     refused = 0

@@ -1,7 +1,5 @@
 """Physical memory: bytes in frames, and table runs that must be indistinguishable from bytes."""
 
-from __future__ import annotations
-
 import random
 
 import pytest
@@ -14,7 +12,7 @@ PAGE = 4096
 LAST = (1 << 52) - PAGE
 
 
-def eager(run: TableRun) -> bytes:
+def eager(run):
     """The run's pages entry by entry, as its definition says, without any of its methods."""
     size = run.entry_bytes
     entries = (
@@ -24,7 +22,7 @@ def eager(run: TableRun) -> bytes:
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> TableRun:
+def runs(draw):
     size = draw(st.sampled_from([8, 8, 4]))
     count = draw(st.integers(1, 4))
     places = count * PAGE // size
@@ -35,7 +33,7 @@ def runs(draw: st.DrawFn) -> TableRun:
     return TableRun(draw(st.integers(0, (1 << 40) - count)), count, low, high, first, step, size)
 
 
-def test_memory_that_was_never_written_is_zero_and_costs_nothing() -> None:
+def test_memory_that_was_never_written_is_zero_and_costs_nothing():
     memory = PhysMemory()
 
     assert bytes(3 * PAGE) == memory.read((1 << 51) + 5, 3 * PAGE)
@@ -43,7 +41,7 @@ def test_memory_that_was_never_written_is_zero_and_costs_nothing() -> None:
     assert memory.frames_in_use == 0
 
 
-def test_a_write_takes_one_frame_for_each_page_it_touches_and_no_other() -> None:
+def test_a_write_takes_one_frame_for_each_page_it_touches_and_no_other():
     memory = PhysMemory()
     memory.write(2 * PAGE - 1, b"ab")
     memory.write(LAST, b"z")
@@ -53,7 +51,7 @@ def test_a_write_takes_one_frame_for_each_page_it_touches_and_no_other() -> None
     assert b"a" + bytes(1) != memory.read(2 * PAGE - 1, 2)
 
 
-def test_an_empty_write_takes_no_frame() -> None:
+def test_an_empty_write_takes_no_frame():
     memory = PhysMemory()
     memory.write(PAGE, b"")
 
@@ -62,7 +60,7 @@ def test_an_empty_write_takes_no_frame() -> None:
 
 
 @pytest.mark.parametrize(("pa", "size"), [(-1, 1), (1 << 52, 1), ((1 << 52) - 4, 5), (-8, 8)])
-def test_an_address_outside_52_bits_is_refused_and_nothing_is_stored(pa: int, size: int) -> None:
+def test_an_address_outside_52_bits_is_refused_and_nothing_is_stored(pa, size):
     memory = PhysMemory()
     with pytest.raises(ValueError, match="52 bits"):
         memory.read(pa, size)
@@ -72,7 +70,7 @@ def test_an_address_outside_52_bits_is_refused_and_nothing_is_stored(pa: int, si
     assert memory.frames_in_use == 0
 
 
-def test_the_last_byte_of_52_bits_can_be_written() -> None:
+def test_the_last_byte_of_52_bits_can_be_written():
     memory = PhysMemory()
     memory.write((1 << 52) - 1, b"\x7f")
 
@@ -81,7 +79,7 @@ def test_the_last_byte_of_52_bits_can_be_written() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5 * PAGE), st.binary(min_size=1, max_size=2 * PAGE)), max_size=6))
-def test_memory_is_one_long_row_of_bytes(writes: list[tuple[int, bytes]]) -> None:
+def test_memory_is_one_long_row_of_bytes(writes):
     base = 0x12_3456_7000
     memory, flat = PhysMemory(), bytearray(8 * PAGE)
     for at, data in writes:
@@ -91,7 +89,7 @@ def test_memory_is_one_long_row_of_bytes(writes: list[tuple[int, bytes]]) -> Non
     assert bytes(flat) == memory.read(base, len(flat))
 
 
-def test_words_are_little_endian() -> None:
+def test_words_are_little_endian():
     memory = PhysMemory()
     memory.write_u64(0x1008, 0x1122_3344_5566_7788)
 
@@ -102,7 +100,7 @@ def test_words_are_little_endian() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(runs(), st.data())
-def test_a_table_run_reads_like_its_bytes(run: TableRun, data: st.DataObject) -> None:
+def test_a_table_run_reads_like_its_bytes(run, data):
     memory = PhysMemory()
     memory.add_tables([run])
     expected, base = eager(run), run.first_pfn * PAGE
@@ -118,7 +116,7 @@ def test_a_table_run_reads_like_its_bytes(run: TableRun, data: st.DataObject) ->
 
 @settings(max_examples=100, deadline=None)
 @given(runs(), st.data())
-def test_a_write_turns_one_run_page_into_bytes_and_leaves_the_others(run: TableRun, data: st.DataObject) -> None:
+def test_a_write_turns_one_run_page_into_bytes_and_leaves_the_others(run, data):
     memory = PhysMemory()
     memory.add_tables([run])
     expected, base = bytearray(eager(run)), run.first_pfn * PAGE
@@ -133,7 +131,7 @@ def test_a_write_turns_one_run_page_into_bytes_and_leaves_the_others(run: TableR
     assert [None if pfn == written else run for pfn in pages] == [memory.run_at(pfn) for pfn in pages]
 
 
-def test_a_run_ends_where_it_ends_whatever_order_runs_were_added_in() -> None:
+def test_a_run_ends_where_it_ends_whatever_order_runs_were_added_in():
     shuffled = [TableRun(10 * k + 5, 3, 0, 3 * 512, (k << 30) | 1, 0x1000) for k in range(50)]
     random.Random(1).shuffle(shuffled)
     memory = PhysMemory()
@@ -146,7 +144,7 @@ def test_a_run_ends_where_it_ends_whatever_order_runs_were_added_in() -> None:
         assert [(k << 30 | 1) + 1535 * 0x1000, 0] == [memory.read_u64((first + 3) * PAGE + d) for d in (-8, 0)]
 
 
-def test_a_read_may_cross_from_bytes_into_a_run_and_out_again() -> None:
+def test_a_read_may_cross_from_bytes_into_a_run_and_out_again():
     memory = PhysMemory()
     memory.write(2 * PAGE - 4, b"head")
     memory.add_tables([TableRun(2, 1, 0, 512, 0x0101_0101_0101_0101, 0)])
@@ -158,14 +156,14 @@ def test_a_read_may_cross_from_bytes_into_a_run_and_out_again() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_tables_that_are_replaced_by_a_run_read_like_bytes_written_over_bytes(data: st.DataObject) -> None:
+def test_tables_that_are_replaced_by_a_run_read_like_bytes_written_over_bytes(data):
     """Six tables of an area with a hole, another six as a run; a mirror of plain bytes is changed alongside."""
     area = TableArea(0x100, 6, [(10, 13), (20, 23)], [(10 << 9, 11 << 9, 0x1003, 0x1000), (5700, 6656, 0x83, 0x200000),
                                                       (10300, 11000, 0x7003, 0x1000)])  # fmt: skip
     memory = PhysMemory()
     memory.add_tables([area, TableRun(0x106, 6, 100, 3000, 0x8000_0000_0000_0001, 0x1000)])
     mirror = bytearray(memory.read(0x100 * PAGE, 12 * PAGE))
-    written: set[int] = set()
+    written = set()
     for _ in range(data.draw(st.integers(1, 8))):
         page = data.draw(st.integers(0, 11))
         count = data.draw(st.integers(1, 12 - page))

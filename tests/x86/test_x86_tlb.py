@@ -1,11 +1,9 @@
 """What the processor remembers of its page tables, and what makes it forget (SDM 3A, 4.10, recalled)."""
 
-from __future__ import annotations
-
 import pytest
 
 from efimm.trace import TlbFlush, Trace
-from efimm.x86 import LEGACY, LONG4, LONG5, PAE, Cpu, GeneralProtection, PageFault, PagingMode, PhysMemory
+from efimm.x86 import LEGACY, LONG4, LONG5, PAE, Cpu, GeneralProtection, PageFault, PhysMemory
 
 P, RW, US, A, D, PS, G = 1, 2, 4, 0x20, 0x40, 0x80, 0x100
 TOP, OTHER_TOP = 0x1_0000, 0x9_0000
@@ -18,7 +16,7 @@ MODES = [LEGACY, PAE, LONG4, LONG5]
 class Machine:
     """A processor whose tables map VA by a page of the smallest size, in any mode."""
 
-    def __init__(self, mode: PagingMode, flags: int = RW) -> None:
+    def __init__(self, mode, flags=RW):
         self.mode = mode
         self.cpu = Cpu(PhysMemory(), Trace(), mode=mode)
         for top in (TOP, OTHER_TOP):
@@ -27,18 +25,18 @@ class Machine:
         self.cpu.memory.write(OTHER_PAGE, b"or other")
         self.cpu.write_cr3(TOP)
 
-    def map(self, top: int, leaf: int) -> None:
+    def map(self, top, leaf):
         """Make `leaf` the last entry on the way to VA from the table at `top`."""
         for k, level in enumerate(self.mode.levels):
             last = k + 1 == len(self.mode.levels)
             link = top + (k + 1 << 12) | P | (RW | US if level.has_rights else 0)
             self.put(top + (k << 12), level.index(VA), leaf if last else link)
 
-    def put(self, table: int, index: int, entry: int) -> None:
+    def put(self, table, index, entry):
         size = self.mode.entry_bytes
         self.cpu.memory.write(table + size * index, entry.to_bytes(size, "little"))
 
-    def leaf(self) -> int:
+    def leaf(self):
         last = self.cpu.walk(VA).last
         assert last is not None
         return last.entry

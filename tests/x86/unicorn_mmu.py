@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PagingMode
+from efimm.x86 import LEGACY, LEGACY_4K, LONG4, LONG5, PAE
 
 unicorn = pytest.importorskip("unicorn", reason="unicorn is not installed: no independent MMU to compare with")
 x86 = pytest.importorskip("unicorn.x86_const", reason="unicorn was built without x86")
@@ -45,16 +45,16 @@ _KERNEL_DATA, _USER_DATA, _USER_CODE = 0x10, 0x1B, 0x23
 PATTERN = b"".join(b"\xb8" + n.to_bytes(4, "little") + b"\xeb\xfe\x90" for n in range(DATA_SIZE // 8))
 
 
-def is_long(mode: PagingMode) -> bool:
+def is_long(mode):
     return mode in (LONG4, LONG5)
 
 
-def data_of(mode: PagingMode) -> int:
+def data_of(mode):
     """Where the data lies: at 768 GiB, no single bit away from low memory, and where 4-byte entries can reach it."""
     return 0x6000_0000 if mode.entry_bytes == 4 else 0xC0_0000_0000
 
 
-def code_va(mode: PagingMode) -> int:
+def code_va(mode):
     """The first address of the last top-level entry, which the tests leave alone; the page after it is for users."""
     top = 64 if is_long(mode) else 32
     return (1 << top) - mode.levels[0].span
@@ -83,7 +83,7 @@ class Found:
 class Mmu:
     """A processor of Unicorn's in one paging mode.  Its tables are bytes in its memory."""
 
-    def __init__(self, mode: PagingMode, switches: Switches) -> None:
+    def __init__(self, mode, switches):
         self.mode, self.switches, self.word = mode, switches, 8 if is_long(mode) else 4
         registers = ("RAX", "RCX", "RSP") if is_long(mode) else ("EAX", "ECX", "ESP")
         self._ax, self._cx, self._sp = (getattr(x86, f"UC_X86_REG_{name}") for name in registers)
@@ -95,16 +95,16 @@ class Mmu:
         self.uc.mem_write(data_of(mode), PATTERN)
         self._map_code()
         self._set_registers()
-        self.faults: list[tuple[int, int]] = []
-        self.nowhere: list[int] = []
+        self.faults = []
+        self.nowhere = []
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
         self.uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._no_memory)
         self._clean = self.uc.context_save()
 
-    def write_entry(self, pa: int, entry: int) -> None:
+    def write_entry(self, pa, entry):
         self.uc.mem_write(pa, entry.to_bytes(self.mode.entry_bytes, "little"))
 
-    def access(self, kind: str, va: int, user: bool) -> Found:
+    def access(self, kind, va, user):
         """What becomes of one access; `rax` has what was read, or what the code that was fetched put there."""
         self.uc.context_restore(self._clean)
         self.uc.reg_write(x86.UC_X86_REG_CR3, ROOT)
@@ -128,14 +128,14 @@ class Mmu:
         return Found(0)
 
     @property
-    def rax(self) -> int:
+    def rax(self):
         return int(self.uc.reg_read(self._ax)) & (1 << 8 * self.word) - 1
 
     @property
-    def cpl(self) -> int:
+    def cpl(self):
         return int(self.uc.reg_read(x86.UC_X86_REG_CS)) & 3
 
-    def _map_code(self) -> None:
+    def _map_code(self):
         """One page of code, mapped twice: for the kernel, and behind that for users."""
         wide = "48" if is_long(self.mode) else ""
         code = {READ: f"{wide}8b01", WRITE: f"{wide}8901", FETCH: "ffe1", "iret": f"{wide}cf"}
@@ -156,7 +156,7 @@ class Mmu:
         user_code = 0x0080_FB00_0000_FFFF | flags | 0xF << 48
         self.uc.mem_write(CODE + _GDT, struct.pack("<5Q", *segments, user_code))
 
-    def _set_registers(self) -> None:
+    def _set_registers(self):
         s, write = self.switches, self.uc.reg_write
         nxe = s.nxe and self.mode.entry_bytes == 8
         write(x86.UC_X86_REG_CR4, CR4[self.mode] | CR4_PGE | s.smep * CR4_SMEP | s.smap * CR4_SMAP)
@@ -168,17 +168,17 @@ class Mmu:
             write(x86.UC_X86_REG_SS, _KERNEL_DATA)
         write(x86.UC_X86_REG_EFLAGS, 2 | s.ac * AC)
 
-    def _push_for_iret(self, target: int) -> None:
+    def _push_for_iret(self, target):
         """A stack from which IRET goes on at `target` in user mode."""
         stack = code_va(self.mode) + _STACK
         frame = (target, _USER_CODE, 2 | self.switches.ac * AC, stack, _USER_DATA)
         self.uc.mem_write(CODE + _STACK, struct.pack("<5Q" if is_long(self.mode) else "<5I", *frame))
         self.uc.reg_write(self._sp, stack)
 
-    def _interrupt(self, _uc: object, vector: int, _data: object) -> None:
+    def _interrupt(self, _uc, vector, _data):
         self.faults.append((vector, self.uc.reg_read(x86.UC_X86_REG_CR2)))
         self.uc.emu_stop()
 
-    def _no_memory(self, _uc: object, _kind: int, pa: int, _size: int, _value: int, _data: object) -> bool:
+    def _no_memory(self, _uc, _kind, pa, _size, _value, _data):
         self.nowhere.append(pa)
         return False
