@@ -106,7 +106,10 @@ def main_below(parent: int) -> NoReturn:
 def _answer(exits: Exits) -> int:
     """The exit status of a command that has answered: 0, or what it asked for by click's Exit."""
     try:
-        return cli(standalone_mode=False, prog_name="efimm", obj=exits) or 0
+        with cli.make_context("efimm", sys.argv[1:] or ["--help"], obj=exits) as context:  # cli() calls a closed pipe 1
+            return cli.invoke(context) or 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except Watch as order:
         from .own_code import run_below  # noqa: PLC0415 - as above
 

@@ -68,6 +68,7 @@ def lab_command(mine: str, folder: str | None, arguments: tuple[str, ...]) -> No
     if folder is None and (said := str(open_copy(Path(mine)))):
         click.echo(f"{mine}: {said}")
     options = [f"--ServerApp.root_dir={Path(folder or mine).resolve()}"]
+    options += ["--ServerApp.jpserver_extensions={'voila.server_extension': False}"]  # which executes a voila.py here
     options += ["--LabApp.default_url=/lab/tree/00-start-here.ipynb", f"--LabApp.app_settings_dir={_SETTINGS}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # Jupyter refuses root, which is who one is in a container

@@ -53,6 +53,7 @@ def server() -> Iterator[Finding]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=_SAFE | {"JUPYTER_RUNTIME_DIR": folder},
+            cwd=folder,  # Voila's extension executes a voila.py that lies where it is started
         )
         try:
             answered = _answers(running, f"http://127.0.0.1:{port}/lab")

@@ -229,7 +229,7 @@ def _text_of_part(part: Message, depth: int) -> str:
     data = content if isinstance(content, bytes) else b""
     charset = part.get_content_charset("utf-8")
     if part.get_content_maintype() == "text" and charset not in ("utf-8", "us-ascii"):
-        with suppress(LookupError):  # a character set that Python does not know; ASCII in it will do
+        with suppress(LookupError, ValueError):  # a character set unknown to Python; ASCII in it will do
             data = data.decode(charset, "replace").encode("utf-8", "replace")
     if part.get_content_type() == "text/html":
         return _text_of_html(data, depth)

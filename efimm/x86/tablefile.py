@@ -111,8 +111,8 @@ def _array(raw: bytes) -> _Array:
 
 
 def _line(error: Exception) -> str:
-    """What `error` says, in one line."""
-    return " ".join(str(error).split())
+    """What `error` says, in one line, which comes to an end: zipfile repeats the damaged names."""
+    return " ".join(str(error).split())[:200]
 
 
 def _pages(path: Path, entry_bytes: int) -> list[tuple[int, bytes]]:

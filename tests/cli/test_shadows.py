@@ -42,11 +42,8 @@ NOTEBOOK = """{"cells": [{"cell_type": "code", "id": "a", "execution_count": nul
  ""}}, "nbformat": 4, "nbformat_minor": 5}"""
 
 
-KNOWN = pytest.mark.xfail(strict=False, reason="doctor still imports something from the current folder: to be mended")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [pytest.param(name, marks=KNOWN if name == "doctor" else ()) for name in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_runs_what_lies_in_the_current_folder(command, tmp_path):
     program = shutil.which("efimm", path=str(Path(sys.executable).parent))
     if program is None:

@@ -79,7 +79,7 @@ def test_the_table_of_kernels_says_why_one_failed():
     fine, bad = Trial("1T of RAM", "success", ""), Trial("1T of RAM", "page-fault", "0x100 pgd[1]")
     text = support(SupportTable((Report("good", (fine,)), Report("bad", (bad,)))))
 
-    assert "| 1T of RAM | ok | **page-fault**: 0x100 pgd[1] |" in text
+    assert "| 1T of RAM | ok | **page-fault**: 0x100 pgd&#91;1&#93; |" in text
     assert "| passed | 1 | 0 |" in text
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from efimm.linux.processors import Crash, this_processor
+from efimm.linux.smp import Crash, this_processor
 from efimm.locks import Story, search, search_history, smp
 from efimm.locks.smp import Smp, SmpProcessor
 
