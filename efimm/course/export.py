@@ -23,6 +23,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
 from ..show.drawing.styles import STATIC, css
+from ..show.ram.strips import WHOLE
 
 _WIDGET_VIEW, _WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?", re.IGNORECASE)
@@ -30,6 +31,7 @@ _SCRIPTS_FROM_ELSEWHERE = re.compile(
     r"<script\b[^>]*>(?:(?!</script>).)*https?://cdn(?:(?!</script>).)*</script>", re.DOTALL
 )
 _LINK = re.compile(r'href="((?:\.\./|solutions/)?[\w.-]+)\.ipynb(#[^"]*)?"')
+_NO_WORDS = 'alt="No description has been provided for this image"'  # nbconvert's, for an image without any
 _TIMEOUT = 300  # seconds for one cell
 AT_ONCE = 2  # kernels: each takes some 150 MB
 _READABLE = """
@@ -83,7 +85,7 @@ class Kernels:
             self._clients.add(client)
             try:
                 # Nothing that happens to lie beside the notebook is taken for the program that runs it.
-                return client.execute(env=os.environ | {"PYTHONSAFEPATH": "1"})
+                return client.execute(env=os.environ | {"PYTHONSAFEPATH": "1", WHOLE: "1"})
             finally:
                 self._clients.discard(client)
         except OSError as error:
@@ -130,6 +132,7 @@ def standalone(notebook: Any, title: str, exporter: HTMLExporter, *, style: str 
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     html = _SCRIPTS_FROM_ELSEWHERE.sub("", _FROM_ELSEWHERE.sub("", html))
     html = _LINK.sub(lambda link: f'href="{link[1]}.html{link[2] or ""}"', html)
+    html = html.replace(_NO_WORDS, 'alt="A plot; the text below it says what it shows."')
     html = html.replace("</head>", f"<style>{_READABLE}{style}</style></head>", 1)
     drawing = _drawing()
     inside = f"{_live(models, drawing)}<script>{script}</script>" if script else _live(models, drawing)
@@ -155,17 +158,53 @@ def _guarded(html: str, scripts: Iterable[str]) -> str:
 
 
 def _take_widgets(notebook: Any) -> dict[str, Any]:
-    """The states of our widgets by their model's number; each one's output becomes the place where it is drawn."""
+    """The states of our widgets by their model's number; each view becomes what a page can show of it."""
     states = notebook.metadata.pop("widgets", {}).get(_WIDGET_STATE, {}).get("state", {})
-    models = {}
+    models: dict[str, Any] = {}
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            view = output.get("data", {}).pop(_WIDGET_VIEW, None)
-            if view and "kind" in states.get(view["model_id"], {}).get("state", {}):
-                name = view["model_id"]
-                models[name] = _model(states[name])
-                output.data["text/html"] = f'<div class="efimm-live" data-model="{name}"></div>'
+        if cell.cell_type == "code":
+            cell.outputs = [shown for output in cell.outputs for shown in _without_python(output, states, models)]
     return models
+
+
+def _without_python(output: Any, states: dict[str, Any], models: dict[str, Any]) -> Iterator[Any]:
+    """An output as it stands, or what takes the place of a widget; `models` gets the states of ours."""
+    view = output.get("data", {}).pop(_WIDGET_VIEW, None)
+    name = view["model_id"] if view else None
+    if name not in states:
+        yield output
+    elif "kind" in states[name]["state"]:
+        models[name] = _model(states[name])
+        output.data["text/html"] = f'<div class="efimm-live" data-model="{name}"></div>'
+        yield output
+    else:
+        output.data = {"text/html": _CONTROLS}
+        yield output
+        yield from _inside(states[name]["state"], states, models)
+
+
+_CONTROLS = (
+    "<p>(Controls of ipywidgets stand here in a notebook. They need Python; this is what they show at first.)</p>"
+)
+
+
+def _inside(state: Any, states: dict[str, Any], models: dict[str, Any]) -> Iterator[Any]:
+    """What a box of widgets shows: outputs that were caught, words, widgets of ours."""
+    yield from (nbformat.from_dict(output) for output in state.get("outputs", ()))  # type: ignore[no-untyped-call]  # as above
+    for child in state.get("children", ()):
+        name = child.removeprefix("IPY_MODEL_")
+        known = states.get(name, {}).get("state", {})
+        if known.get("_model_name") == "HTMLModel":
+            yield _html(known["value"])
+        elif "kind" in known:
+            yield from _without_python(_html("", {_WIDGET_VIEW: {"model_id": name}}), states, models)
+        else:
+            yield from _inside(known, states, models)
+
+
+def _html(words: str, more: dict[str, Any] | None = None) -> Any:
+    data = {"text/html": words} | (more or {})
+    return nbformat.from_dict({"output_type": "display_data", "metadata": {}, "data": data})  # type: ignore[no-untyped-call]  # as above
 
 
 def _model(saved: Any) -> dict[str, Any]:

@@ -1,17 +1,21 @@
-"""Notebook 05: the pointer of Robin's patch, what it needs, and what it does not repair."""
+"""Notebook 05: the pointer of Robin's patch, what it needs, what it does not repair, and what it makes worse."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import lru_cache
+from itertools import product
 from random import Random
+from typing import NamedTuple
 
 from ..kernels import KERNELS
 from ..linux import Linux
 from ..linux.layout import PGDIR_SIZE
 from ..machines import machine
 from ..run import at_call, boot, run
+from ..uefi.firmwares import FIRMWARES
 from .answers import Question
 from .catalog import asks, wants
 from .small_tables import lifted
@@ -106,3 +110,55 @@ def call_on_trampoline(random: Random, submitted: Callable[[Linux], AbstractCont
     if outcome.verdict == "success":
         return ""
     return f"with {ram >> 40} TiB and the array at {start:#x}: {outcome.verdict}, {outcome.reason}."
+
+
+_SIZES, _PLACES, _MACHINES = (64, 256, 384, 600, 768, 1536), (None, 1 << 30), 7  # None: where the allocator likes
+_KINDS = ("edk2", "own-table", "checks-pointer", "physical-clock", "virtual-only")
+
+
+class _Tried(NamedTuple):
+    """A machine (RAM in GiB, where the array lies, its firmware), and what each call comes to, "success" or why not."""
+
+    ram: int
+    start: int
+    firmware: str
+    without: str
+    patched: str
+
+    @property
+    def worse(self) -> bool:
+        return self.without == "success" != self.patched
+
+    @property
+    def told(self) -> str:
+        """What is said to who takes it for the worse one."""
+        if self.without == self.patched == "success":
+            return "There both calls succeed: the patch changes nothing."
+        if self.patched == "success":
+            return f"There the patch helps: without it {self.without}."
+        return f"There it fails without the patch, too: {self.without}."
+
+
+@lru_cache(maxsize=64)
+def _tried(ram: int, place: int | None, firmware: str) -> _Tried:
+    one = machine(f"{ram}G", buffer=place, firmware=firmware)
+    both = [run(one, kernel) for kernel in ("3.5", "va-patch")]
+    without, patched = (", ".join(filter(None, (outcome.verdict, outcome.reason))) for outcome in both)
+    return _Tried(ram, both[0].buffer_pa, firmware, without, patched)
+
+
+@asks("05.6")
+def made_worse(random: Random) -> Question:
+    """The one of seven machines on which the patch turns a success into a failure."""
+    pool = [_tried(*drawn) for drawn in product(_SIZES, _PLACES, _KINDS)]
+    worse = random.choice([one for one in pool if one.worse])
+    row = [worse, *random.sample([one for one in pool if not one.worse], _MACHINES - 1)]
+    random.shuffle(row)
+    text = "On which of these machines does a call fail with Robin's patch that succeeds without it?"
+    for number, one in enumerate(row, 1):
+        kind = f"{one.firmware} ({FIRMWARES[one.firmware].title})"
+        text += f"\n{number}: {one.ram} GiB of RAM, the array at `{one.start:#x}`, firmware {kind}"
+    hints = {number: one.told for number, one in enumerate(row, 1) if not one.worse}
+    why = f"Without the patch the call succeeds, with it: {worse.patched}."
+    given = {"machines": [(one.ram, one.start, one.firmware) for one in row]}
+    return Question(text, row.index(worse) + 1, {**hints, 0: "There is one; count from 1."}, why, given)

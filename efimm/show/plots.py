@@ -1,23 +1,32 @@
-"""Pictures for print: a scene as a matplotlib figure, in the colours of the light theme.
+"""Pictures for print: what any view shows as a matplotlib figure, to be saved, or to be drawn on.
 
-The still form of what the browser draws: the same shapes at the same places, in the styles of the same table.
-Tips are left out, since paper has none.
+The still form of what the browser draws: the same shapes at the same places, in the styles of the same table, in the
+colours of the light theme.  Tips are left out, since paper has none.  In a notebook the figure has the reader's theme.
+This is the one view that knows the others: it prints them.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle as Disc
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 
+from ..run import Outcome
 from .drawing.shapes import PATTERNS, Circle, Path, Rect, Scene, Shape, Text
-from .drawing.styles import look
+from .drawing.styles import COLOURS, look
+from .drawing.svg import Picture, beside_its_twin, framed
+from .explorer.explained import Explained
+from .explorer.scene import draw as draw_walk
+from .ram.moments import moments
+from .ram.scene import picture
 
 _PER_INCH = 96
 _POINTS = 72 / _PER_INCH
@@ -26,18 +35,68 @@ _STEP = re.compile(r"([MLCZ])([^MLCZ]*)")
 _CODES = {"M": Outline.MOVETO, "L": Outline.LINETO, "C": Outline.CURVE4}
 
 
-def figure(scene: Scene) -> Figure:
-    """`scene` as a figure of its own size at 96 units an inch; `figure(scene).savefig("x.pdf")` writes it.
+_THEMES = {light: f"light-dark({light}, {dark})" for light, dark in COLOURS.values() if light != dark}
+_COLOUR = re.compile(r"(?<=: )#[0-9a-f]{6}\b")
 
-    Needs no display and leaves pyplot alone.
+
+class PrintedFigure(Figure):
+    """A matplotlib figure of a scene; a notebook shows it with the scene's words as alt text, and its text twin below.
+
+    `print(figure)` gives the twin.  What is drawn on it later is shown, too; the twin does not tell of that.
     """
-    drawn = Figure(figsize=(scene.width / _PER_INCH, scene.height / _PER_INCH), dpi=_PER_INCH, facecolor="white")
+
+    def __init__(self, scene: Scene, twin: str) -> None:
+        size = (scene.width / _PER_INCH, scene.height / _PER_INCH)
+        super().__init__(figsize=size, dpi=_PER_INCH, facecolor="white")
+        self.scene, self.twin = scene, twin
+
+    def __str__(self) -> str:
+        return self.twin
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": self.twin, "text/html": beside_its_twin(self._svg(), self.twin)}
+
+    def _svg(self) -> str:
+        """The figure as an SVG element in the colours of both themes, which names itself to those who do not see it."""
+        written = io.StringIO()
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "efimm"}):
+            self.savefig(written, format="svg", metadata={"Date": None})
+        drawn = written.getvalue()
+        element = drawn[drawn.index("<svg") :]
+        return framed(self.scene, _COLOUR.sub(lambda found: _THEMES.get(found[0], found[0]), element))
+
+
+def figure(what: Any) -> PrintedFigure:
+    """What `what` shows as a figure of its own size at 96 units an inch; `figure(what).savefig("x.pdf")` writes it.
+
+    `what` is an outcome, a picture, a scene, or a view in its present state: a slider, an explorer, a map, a timeline.
+    Needs no display and leaves pyplot alone.  TypeError for what shows no picture.
+    """
+    drawn = PrintedFigure(*_shown(what))
     axes = drawn.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, scene.width), ylim=(scene.height, 0))
+    axes.set(xlim=(0, drawn.scene.width), ylim=(drawn.scene.height, 0))
     axes.set_axis_off()
-    for place, shape in enumerate(scene.shapes):
+    for place, shape in enumerate(drawn.scene.shapes):
         _draw(axes, shape, place)
     return drawn
+
+
+def _shown(what: Any) -> tuple[Scene, str]:
+    """The scene that `what` shows, and its text."""
+    match what:
+        case Scene():
+            return what, what.description
+        case Picture():
+            return what.scene, what.twin
+        case Outcome():
+            return _shown(picture(what))
+        case object(outcome=Outcome() as outcome, moment=int(moment)):
+            return _shown(picture(outcome, moments(outcome)[moment] if moment >= 0 else None))
+        case object(explained=Explained() as explained):
+            return draw_walk(explained), repr(what)
+        case object(shown=tuple(frames), moment=int(moment)):
+            return frames[moment].scene, frames[moment].twin
+    raise TypeError(f"figure({what!r:.60}): expected an outcome, a picture, or a view such as ram_slider()")
 
 
 def _draw(axes: Axes, shape: Shape, place: int) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
 from test_browser import chromium, pytestmark
 
@@ -95,6 +96,34 @@ def test_a_prediction_says_that_nobody_is_there_and_its_code_is_not_shown(opened
 
     assert "no Python behind this page" in page.locator("p.feedback").first.inner_text()
     assert page.get_by_text("hints = {").count() == 0
+
+
+def test_what_a_control_of_ipywidgets_showed_is_on_the_page(opened):
+    page = opened("04-the-bug")
+    plot = page.locator("img").first
+
+    assert page.get_by_text("controls of ipywidgets stand here").count() == 1
+    assert plot.get_attribute("src").startswith("data:image/png")
+    assert plot.get_attribute("alt") == "A plot; the text below it says what it shows."
+
+
+def test_of_a_box_of_widgets_a_page_shows_words_and_ours():
+    states = {
+        "box": {"state": {"children": ["IPY_MODEL_words", "IPY_MODEL_ours", "IPY_MODEL_knob"]}},
+        "words": {"state": {"_model_name": "HTMLModel", "value": "<b>success</b>"}},
+        "ours": {"state": {"kind": "ram", "ram": 1}},
+        "knob": {"state": {"_model_name": "IntSliderModel", "value": 3}},
+    }
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "box"}, "text/plain": "HBox(...)"}
+    code = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data=view)])
+    notebook = nbformat.v4.new_notebook(cells=[code])
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": states}}
+    models = export._take_widgets(notebook)
+    note, *shown = [output["data"]["text/html"] for output in code.outputs]
+
+    assert "need Python" in note
+    assert shown == ["<b>success</b>", '<div class="efimm-live" data-model="ours"></div>']
+    assert list(models) == ["ours"]
 
 
 @pytest.mark.parametrize("name", ["04-the-bug", "02-the-processor-s-view"])

@@ -203,7 +203,7 @@ def test_a_notebook_has_three_to_six_exercises_and_asks_for_none_that_there_is_n
         for path in NOTEBOOKS.glob("[01]*.ipynb")
     }
 
-    assert len(asked) == 13
+    assert len(asked) == 14
     assert all(3 <= len(found) <= 6 for found in asked.values()), asked
     assert sorted(name for found in asked.values() for name in found) == list(EXERCISES)
 

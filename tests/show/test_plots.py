@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import re
+from html import escape
 from pathlib import Path as File
 
 import matplotlib.pyplot as plt
@@ -18,12 +19,14 @@ import efimm
 from efimm.lives import story_of
 from efimm.show.drawing import styles
 from efimm.show.drawing.shapes import PATTERNS, Circle, Path, Rect, Scene, Text
-from efimm.show.drawing.styles import look
+from efimm.show.drawing.styles import COLOURS, look
 from efimm.show.explorer.scene import draw as draw_walk
 from efimm.show.explorer.widget import explorer
 from efimm.show.map_view import frame as map_frame
+from efimm.show.map_view import map_view
 from efimm.show.plots import figure
 from efimm.show.ram.scene import picture
+from efimm.show.ram.slider import ram_slider
 from efimm.show.tables_view import draw as draw_tables
 from efimm.show.tables_view import state_of
 
@@ -136,6 +139,45 @@ def test_more_classes_win_whatever_the_order(monkeypatch):
         styles.look.cache_clear()
 
     assert found == ["#111111", "#222222", None, "none", "#333333"]
+
+
+# What a figure takes, and how a notebook shows it
+
+
+def test_a_figure_is_made_of_whatever_shows_a_picture():
+    slider, outcome = ram_slider("600G"), efimm.run(efimm.machine("600G"), "3.5")
+    decisive = figure(slider)
+    slider.moment = 2
+    rewound = figure(slider)
+
+    assert decisive.scene == figure(outcome).scene == figure(picture(outcome)).scene == picture(outcome).scene
+    assert str(decisive) == picture(outcome).twin
+    assert rewound.scene == picture(outcome, "prelog").scene
+    assert str(rewound) == str(slider)
+    for view in (explorer(), map_view("hp-superdome2-3tib")):
+        assert str(figure(view)) == str(view)
+
+
+def test_what_shows_no_picture_is_refused():
+    with pytest.raises(TypeError, match="expected an outcome, a picture, or a view"):
+        figure(512)
+
+
+def test_a_notebook_gets_the_words_of_a_figure_and_both_themes(scenes):
+    for name, scene in scenes.items():
+        html = figure(scene)._repr_mimebundle_()["text/html"]
+        drawn = html[html.index("<svg") : html.rindex("</svg>")]
+
+        assert html.count('role="img"') == 1, name
+        assert escape(scene.title) in html, name
+        assert escape(scene.description) in html, name
+        single = set(re.findall(r": (#[0-9a-f]{6})", drawn))
+        assert single <= SAME_IN_BOTH, (name, single - SAME_IN_BOTH)
+        assert "light-dark(#16191c, #e9ecef)" in drawn, name
+
+
+# Colours on a ground of their own: they have no second theme.
+SAME_IN_BOTH = {light for light, dark in COLOURS.values() if light == dark} | {"#16191b", "#b8c0c8", "#f2f4f6"}
 
 
 COMPUTED = """

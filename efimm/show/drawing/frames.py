@@ -17,9 +17,9 @@ from .shapes import Scene
 from .styles import STATIC, css
 
 
-def script(widget: str) -> str:
-    """The JavaScript of a widget: what all pictures share, and its own part."""
-    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", widget))
+def script(*own: str) -> str:
+    """The JavaScript of a widget: what all pictures share, and its own files."""
+    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", *own))
 
 
 class Widget(anywidget.AnyWidget):
@@ -59,8 +59,8 @@ class Frames(Widget):
     Read: `shown`, all frames: each has `scene`, `twin` (its text), `words` (the sentence above it) and `good`.
     Observe: `moment`, which the beads, the slider and the buttons change.
 
-    `print(view)` gives the text of the scene that is shown; `figure(view.shown[0].scene)` prints one on paper.  With
-    `playable` there are buttons to play, step and rewind, and a slider.  `frames` is what the browser gets.
+    `print(view)` gives the text of the scene that is shown, and `figure(view)` prints it on paper.  With `playable`
+    there are buttons to play, step and rewind, and a slider.  `frames` is what the browser gets.
     """
 
     _esm = script("frames")

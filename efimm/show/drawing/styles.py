@@ -36,7 +36,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "fault-tint": ("#fff3ea", "#2c1d12"),
     "focus": ("#0b57d0", "#9ec3ff"),
 }
-_BLACK = "#16191c"  # on a ground that is the same in both themes
+_BLACK = "#16191b"  # on a ground that is the same in both themes; by a shade no "ink", which is not
 
 
 def _each(role: str, what: str, **colours: str) -> dict[str, Declarations]:

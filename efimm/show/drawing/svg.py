@@ -33,11 +33,15 @@ class Picture:
 
     def _html(self) -> str:
         looks = "verdict" if self.good else "verdict bad"
-        return (
-            f'<div class="efimm"><style>{css()}</style><p class="{looks}">{escape(self.verdict)}</p>'
-            f'<div class="scroll">{inline_svg(self.scene)}</div>'
-            f"<details><summary>The same as text</summary><pre>{escape(self.twin)}</pre></details></div>"
-        )
+        return beside_its_twin(inline_svg(self.scene), self.twin, f'<p class="{looks}">{escape(self.verdict)}</p>')
+
+
+def beside_its_twin(drawn: str, twin: str, above: str = "") -> str:
+    """An SVG element as HTML that needs nothing else, with its text twin folded below it, and `above` above it."""
+    return (
+        f'<div class="efimm"><style>{css()}</style>{above}<div class="scroll">{drawn}</div>'
+        f"<details><summary>The same as text</summary><pre>{escape(twin)}</pre></details></div>"
+    )
 
 
 def svg(scene: Scene) -> str:
@@ -50,7 +54,12 @@ def svg(scene: Scene) -> str:
 
 def inline_svg(scene: Scene) -> str:
     """`scene` as an SVG element for a page that has the styles already."""
-    return f"{_open(scene)}{_words(scene)}{_inside(scene)}</svg>"
+    return framed(scene, _inside(scene))
+
+
+def framed(scene: Scene, inside: str) -> str:
+    """An SVG element of the scene's size, with its words for those who do not see it, around `inside`."""
+    return f"{_open(scene)}{_words(scene)}{inside}</svg>"
 
 
 def _open(scene: Scene) -> str:
