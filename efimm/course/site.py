@@ -40,8 +40,8 @@ def make_site(folder: Path, *, run: Callable[[Path], Any] | None = None, lite: b
     """Write all pages to `folder`, and give the path of each when it is written.
 
     `run`, where it is given, makes an executed notebook from a notebook's path.  With `lite` the notebooks that run in
-    the browser are there, too, and each page leads to its own.  Raises ValueError, before anything is written, where
-    pdoc is not installed, and for a folder that is neither ours nor empty.
+    the browser are there, too, each page leads to its own, and there is a page that reads logs.  Raises ValueError,
+    before anything is written, where pdoc is not installed, and for a folder that is neither ours nor empty.
     """
     _must_have_pdoc()
     own_folder(folder)
@@ -55,6 +55,8 @@ def make_site(folder: Path, *, run: Callable[[Path], Any] | None = None, lite: b
             yield site.write(leaf, notebook, before, after)
             shutil.copy(path, folder / leaf.place.with_suffix(".ipynb"))
     yield site.write(_other("support", "Which kernel survives what"), _of_text(support(support_table(progress=False))))
+    if lite:
+        yield your_log(site)
     yield site.write(_other("index", "efimm: watch a page-table bug happen"), front(lite=lite))
     yield search(site)
     yield reference(folder / REFERENCE)
@@ -115,6 +117,12 @@ def search(site: Site) -> Path:
     return site.write(_other("search", "Search"), _of_text(words), script=search_script(site.known))
 
 
+def your_log(site: Site) -> Path:
+    """Write the page on which `efimm check` answers in the browser, by the Python that lies in the site's LITE."""
+    words = (STATIC / "your_log.md").read_text(encoding="utf-8")
+    return site.write(_other("your-log", "Your log"), _of_text(words), script=_script("your_log"), python=True)
+
+
 def front(*, lite: bool) -> Any:
     """The first page as a notebook that was run: five sentences, the slider, and the series."""
     slider = ram_slider("1T")
@@ -135,6 +143,7 @@ def contents(*, lite: bool) -> str:
         f"| [{chapter.title}]({chapter.path.name}) | {chapter.goals} | {chapter.time} | {_solutions(chapter.path)} |\n"
         for chapter in chapters()
     ]
+    your_log = "- [Your log](your-log.html): would your own machine have been hit? Nothing leaves it.\n" if lite else ""
     return f"""## The notebooks
 
 Each page is a notebook, run once. Sliders move, and everything answers that the browser was sent once. To change a
@@ -146,7 +155,7 @@ cell, or to have an answer checked, {"follow *Run it live*, or " if lite else ""
 {"".join(rows)}
 ## Also here
 
-- the [table of kernels](support.ipynb): which survives what
+{your_log}- the [table of kernels](support.ipynb): which survives what
 - the [glossary](glossary.ipynb)
 - [search](./search.html)
 

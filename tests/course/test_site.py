@@ -1,5 +1,6 @@
 """The site: every link leads somewhere, nothing is asked of the network, and it says what the series says."""
 
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import PurePosixPath
@@ -11,10 +12,12 @@ from test_browser import chromium
 
 pytest.importorskip("pdoc", reason="pdoc is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+from efimm.check import check, checked  # noqa: E402 - after the skips
 from efimm.course import navigation  # noqa: E402 - after the skips
 from efimm.course.navigation import Leaf, framed, sections  # noqa: E402 - after the skips
 from efimm.course.series import chapters  # noqa: E402 - after the skips
-from efimm.course.site import Site, make_site, support  # noqa: E402 - after the skips
+from efimm.course.site import Site, make_site, support, your_log  # noqa: E402 - after the skips
+from efimm.course.your_log import answer  # noqa: E402 - after the skips
 from efimm.trials import Report, SupportTable, Trial  # noqa: E402 - after the skips
 
 __all__ = ["chromium"]
@@ -156,6 +159,21 @@ def test_a_changed_search_library_is_refused(tmp_path, monkeypatch):
         navigation.search_script([])
 
 
+LOG = """[    0.000000] Linux version 3.5.0
+[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable
+[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x000000007fffffff] usable
+[    0.000000] BIOS-e820: [mem 0x0000000100000000-0x000000ffffffffff] usable
+[    0.000000] efi: EFI v2.31 by someone
+"""
+
+
+def test_your_log_answers_as_the_command_does():
+    assert answer(LOG.encode(), "mine.txt") == checked(check(io.BytesIO(LOG.encode())), "mine.txt")
+    assert "page-fault" in answer(LOG.encode(), "mine.txt")
+    assert answer(b"nothing of the kind", "mine.txt").startswith("efimm: ")
+    assert answer(b"nothing of the kind", "mine.txt").count("\n") == 0
+
+
 @pytest.fixture
 def opened(chromium):
     """A function that opens a page, with no network; it may ask for nothing and complain of nothing."""
@@ -211,18 +229,23 @@ def test_the_search_finds_a_section_and_leads_to_it(opened, site):
 
 @pytest.mark.browser
 def test_from_a_disk_a_page_says_what_needs_a_server(opened, tmp_path):
+    log = opened(your_log(Site(tmp_path)).as_uri())
     leaf = Leaf(PurePosixPath("x.html"), "X", "y", live="lite/index.html")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# X")])
     page = opened(Site(tmp_path).write(leaf, notebook).as_uri())
 
+    assert "efimm room" in log.get_by_role("status").inner_text()
+    assert log.get_by_role("button", name="Check").is_disabled()
     assert "efimm room" in page.get_by_role("navigation").first.inner_text()
     assert page.locator("a.live").count() == 0
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("look", [(1366, "light"), (360, "dark")])
-@pytest.mark.parametrize("name", ["index", "support", "search", "00-start-here", "solutions/01-solutions"])
+@pytest.mark.parametrize("name", ["index", "support", "search", "your-log", "00-start-here", "solutions/01-solutions"])
 def test_a_page_is_for_everybody(chromium, site, name, look):
+    if name == "your-log":
+        your_log(Site(site))
     context = chromium.new_context(offline=True, viewport={"width": look[0], "height": 768}, color_scheme=look[1])
     page = context.new_page()
     page.goto((site / f"{name}.html").as_uri())
