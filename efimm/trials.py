@@ -22,7 +22,8 @@ from .linux import Kernel, KernelError
 from .machines import MachineError
 from .maps.errors import printable
 from .run import find_kernel
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import SCENARIOS, Scenario, with_firmware
+from .uefi.runtime import FirmwareKind
 from .workers import TIMEOUT, Answer, told
 
 
@@ -101,31 +102,48 @@ _NO_PROCESSES = (
 
 
 def support_table(
-    kernels: Sequence[Kernel | str] = tuple(KERNELS), *, progress: bool = True, timeout: float = TIMEOUT
+    kernels: Sequence[Kernel | str] = tuple(KERNELS),
+    *,
+    firmware: FirmwareKind | str | None = None,
+    progress: bool = True,
+    timeout: float = TIMEOUT,
 ) -> SupportTable:
-    """Every kernel of `kernels` through every scenario, each trial for at most `timeout` seconds."""
-    records = [find_kernel(kernel) for kernel in kernels]
-    return SupportTable(_reports(records, SCENARIOS, _trials(records, SCENARIOS, progress, timeout)))
+    """Every kernel of `kernels` through every scenario, each trial for at most `timeout` seconds.
+
+    A `firmware` of a reader's own is one scenario more.
+    """
+    records, scenarios = [find_kernel(kernel) for kernel in kernels], _with(firmware, SCENARIOS)
+    return SupportTable(_reports(records, scenarios, _trials(records, scenarios, progress, timeout)))
 
 
 def gauntlet(
     kernel: Kernel | str,
     *,
     scenarios: Sequence[Scenario] = SCENARIOS,
+    firmware: FirmwareKind | str | None = None,
     executor: Executor | None = None,
     progress: bool = True,
     timeout: float = TIMEOUT,
 ) -> Report:
     """Run `kernel` (a record, or its name) through `scenarios`, each for at most `timeout` seconds.
 
+    A `firmware` of a reader's own (a record) is one scenario more; one of ours by its name is there already.
     Whatever the kernel's own functions do is a trial's result, not the end of the run.  `progress` shows a bar.
     Processes of this machine run the trials, as many as there are processors to use, and are gone afterwards; Ctrl-C
     ends them at once.  With an `executor` the trials are its tasks, and `timeout` does not apply.
     """
-    records = [find_kernel(kernel)]
+    records, scenarios = [find_kernel(kernel)], _with(firmware, scenarios)
     if executor is not None:
         return Report(records[0].name, _collect(records[0], scenarios, executor, progress))
     return _reports(records, scenarios, _trials(records, scenarios, progress, timeout))[0]
+
+
+def _with(firmware: FirmwareKind | str | None, scenarios: Sequence[Scenario]) -> Sequence[Scenario]:
+    """The scenarios, and that of the firmware, which takes the place of its namesake's."""
+    if firmware is None:
+        return scenarios
+    own = with_firmware(firmware)
+    return (*(scenario for scenario in scenarios if scenario.name != own.name), own)
 
 
 def try_scenario(kernel: Kernel, scenario: Scenario) -> Trial:

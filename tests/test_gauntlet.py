@@ -9,8 +9,10 @@ import pytest
 import efimm
 from efimm.kernels import v3_5
 from efimm.run import walk_at_call
-from efimm.scenarios import SCENARIOS, Scenario
+from efimm.scenarios import SCENARIOS, Scenario, with_firmware
 from efimm.trials import Trial, gauntlet, try_scenario
+from efimm.uefi.firmwares import EDK2
+from efimm.uefi.runtime import EfiStatus
 
 FEW = tuple(scenario for scenario in SCENARIOS if scenario.name in {"4G of RAM", "1T of RAM", "i386"})
 
@@ -49,6 +51,22 @@ def test_a_record_that_no_module_has_travels_too():
     mine = replace(v3_5.KERNEL, name="mine", memmap_pointer=memmap_pointer)
     report = gauntlet(mine, scenarios=FEW, progress=False)
     assert verdicts(report) == {"4G of RAM": "success", "1T of RAM": "success", "i386": "success"}
+
+
+def test_a_firmware_of_ones_own_is_one_scenario_more():
+    """It travels to other processes as a kernel does; a name is one of ours, and stands there once."""
+
+    def never(firmware, cpu, *_):
+        return EfiStatus.EFI_UNSUPPORTED
+
+    mine = replace(EDK2, name="mine", set_virtual_address_map=never)
+    report = gauntlet("va-patch", scenarios=FEW[:1], firmware=mine, progress=False)
+    ours = gauntlet("va-patch", scenarios=(*FEW[:1], with_firmware("own-table")), firmware="own-table", progress=False)
+
+    assert verdicts(report) == {"4G of RAM": "success", "firmware mine": "refused"}
+    assert verdicts(ours) == {"4G of RAM": "success", "firmware own-table": "page-fault"}
+    with pytest.raises(ValueError, match="bios"):
+        gauntlet("va-patch", firmware="bios", progress=False)
 
 
 def test_a_record_that_breaks_is_told_and_the_others_still_count():

@@ -13,7 +13,15 @@ from ..kernels import KERNELS
 from ..machines import ARCHITECTURES, PAGE_SIZES, Machine, load_map, machine, parse_address
 from ..uefi.firmwares import FIRMWARES
 from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
-from .own_code import TIMEOUT, keep_timeout, one_more_kernel, own_kernel, watched_firmware, watched_kernel
+from .own_code import (
+    TIMEOUT,
+    keep_timeout,
+    one_more_kernel,
+    own_firmware,
+    own_kernel,
+    watched_firmware,
+    watched_kernel,
+)
 
 _Command = Callable[..., None]
 
@@ -55,6 +63,9 @@ OWN_KERNEL = kernel_option(
     one_more_kernel, metavar="./NAME.py", help="One more: a file with your own, which is executed."
 )
 
+OWN_FIRMWARE = click.option(
+    "--firmware", metavar="./NAME.py", callback=own_firmware, help="One more: a file with your own, which is executed."
+)
 
 PORT = click.IntRange(1, 65535)
 MOST_SECONDS = 7 * 86400.0

@@ -109,6 +109,15 @@ def watched_firmware(context: click.Context, _option: click.Parameter, value: st
     return load(value, "FIRMWARE", FirmwareKind, _A_FIRMWARE) if _is_file(context, value) else value
 
 
+def own_firmware(context: click.Context, _option: click.Parameter, value: str | None) -> FirmwareKind | None:
+    """As `own_kernel`, for one firmware more: it takes files only."""
+    if value is not None and not value.endswith(".py"):
+        raise click.UsageError(
+            f"--firmware {value}: expected a file ./NAME.py, as each of ours has its scenario anyway"
+        )
+    return load(value, "FIRMWARE", FirmwareKind, _A_FIRMWARE) if value and _is_file(context, value) else None
+
+
 def _is_file(context: click.Context, value: str) -> bool:
     return value.endswith(".py") and not context.resilient_parsing  # a shell that completes a line must run nothing
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..workers import TIMEOUT
-from .options import JSON, KERNEL_HERE, timeout_option
+from .options import JSON, KERNEL_HERE, OWN_FIRMWARE, timeout_option
 
 
 @click.command("claims")
@@ -36,23 +36,27 @@ def claims_command(name: str | None, as_json: bool) -> None:
 
 if TYPE_CHECKING:
     from ..trials import Report
+    from ..uefi.runtime import FirmwareKind
 
 
 @click.command("gauntlet")
 @KERNEL_HERE
 @click.option("--all", "everybody", is_flag=True, help="Every kernel, side by side.")
+@OWN_FIRMWARE
 @timeout_option(TIMEOUT, "Seconds for one trial.")
 @JSON
-def gauntlet_command(kernel: str, everybody: bool, timeout: float, as_json: bool) -> None:
+def gauntlet_command(
+    kernel: str, everybody: bool, firmware: FirmwareKind | None, timeout: float, as_json: bool
+) -> None:
     """Send a kernel through every scenario: machines, placements, firmwares."""
     from ..trials import gauntlet, support_table  # noqa: PLC0415 - cloudpickle and tqdm take longer than `efimm run`
 
     progress = sys.stderr.isatty()
     if everybody:
-        table = support_table(progress=progress, timeout=timeout)
+        table = support_table(firmware=firmware, progress=progress, timeout=timeout)
         click.echo(json.dumps([_plain(report) for report in table.reports]) if as_json else table)
         return
-    found = gauntlet(kernel, progress=progress, timeout=timeout)
+    found = gauntlet(kernel, firmware=firmware, progress=progress, timeout=timeout)
     click.echo(json.dumps(_plain(found)) if as_json else found)
 
 

@@ -23,6 +23,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
 from ..show.drawing.styles import STATIC, css
+from ..show.ram.strips import WHOLE
 
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?", re.IGNORECASE)
@@ -88,7 +89,7 @@ class Kernels:
             self._clients.add(client)
             try:
                 # Nothing that happens to lie beside the notebook is taken for the program that runs it.
-                return client.execute(env=os.environ | {"PYTHONSAFEPATH": "1"})
+                return client.execute(env=os.environ | {"PYTHONSAFEPATH": "1", WHOLE: "1"})
             finally:
                 self._clients.discard(client)
         except OSError as error:

@@ -78,7 +78,8 @@ def command(kernel: str, scenario: str) -> str:
     name = kernel if kernel in KERNELS else "./my_fix.py"
     found = _BY_NAME.get(scenario)
     if found is None or found.play is not enter:
-        return shlex.join(["efimm", "gauntlet", "--kernel", name])
+        own = ["--firmware", "./my_firmware.py"] if found is None and scenario.startswith("firmware ") else []
+        return shlex.join(["efimm", "gauntlet", "--kernel", name, *own])
     words = ["efimm", "run", "--kernel", name]
     for option in _KNOWN_OPTIONS:
         if option in found.options:

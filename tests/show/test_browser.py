@@ -18,8 +18,8 @@ from efimm.show.drawing.pack import Packer
 from efimm.show.drawing.styles import STATIC, css
 from efimm.show.ram.moments import moments
 from efimm.show.ram.scene import draw
-from efimm.show.ram.slider import STOPS
 from efimm.show.ram.state import describe, state_of
+from efimm.show.ram.strips import STOPS
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -81,7 +81,7 @@ def chromium():
         browser.close()
 
 
-def blank_page(chromium, width=1000, scripts=("picture.js", "slider.js", "predict.js")):
+def blank_page(chromium, width=1000, scripts=("picture.js", "strips.js", "viewline.js", "slider.js", "predict.js")):
     """A page with the styles and the JavaScript of the widgets, `drawScene` and `widget` within reach."""
     page = chromium.new_page(viewport={"width": width, "height": 760})
     page.set_content(f"<!doctype html><style>{css()}</style><body><div class='efimm' id='root'></div></body>")
@@ -212,7 +212,7 @@ def test_a_line_is_shown_and_restores_the_view(chromium):
     page.keyboard.press("Enter")
     restored = page.evaluate("['ram', 'kernel', 'placement'].map((name) => model.get(name))")
     verdict = page.locator("p.verdict").inner_text()
-    line.fill("efimm run --ram 3T")
+    line.fill("efimm run --ram 3P")
     page.keyboard.press("Enter")
     refused = page.locator("p.note").inner_text()
     page.get_by_role("button", name="Projector").click()
@@ -232,7 +232,8 @@ def plain(slider):
     """What the browser gets of a slider, as JSON can carry it."""
     state = {name: value for name, value in slider.get_state().items() if name in slider.traits(sync=True)}
     chosen = {name: value for name, value in state.items() if not name.startswith("_") and name != "layout"}
-    coded = {"strips": [b64encode(strip).decode() for strip in slider.strips], "answer": ""}
+    films = [b64encode(film).decode() for film in slider.films]
+    coded = {"first": b64encode(slider.first).decode(), "films": films, "answer": b64encode(slider.answer).decode()}
     return json.loads(json.dumps({**chosen, **coded}))
 
 
@@ -240,9 +241,11 @@ def plain(slider):
 MODEL = """
 (traits) => {
   const view = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-  if (traits.strips) Object.assign(traits, { strips: traits.strips.map(view), answer: view(traits.answer) });
+  window.view = view;
+  for (const name of ["first", "answer"]) if (name in traits) traits[name] = view(traits[name]);
+  if (traits.films) traits.films = traits.films.map(view);
   window.model = {
-    traits, listeners: [],
+    traits, listeners: [], saved: 0,
     get(key) { return this.traits[key]; },
     set(key, value) {
       if (this.traits[key] === value) return;
@@ -251,7 +254,7 @@ MODEL = """
     },
     on(names, call) { this.listeners.push([names, call]); },
     off() {},
-    save_changes() {},
+    save_changes() { this.saved += 1; },
   };
   widget.render({ model, el: document.body });
 }

@@ -1,7 +1,5 @@
 """Every stop of the slider as data: the scene, its SVG, its text twin and the trace they come from tell the same."""
 
-import asyncio
-import json
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -16,14 +14,13 @@ from efimm.exercises.answers import Feedback, Question
 from efimm.linux.efi_map import early_code_mapping_set_exec
 from efimm.linux.layout import PAGE_OFFSET
 from efimm.machines import number
-from efimm.show.drawing.pack import unpacked
 from efimm.show.drawing.shapes import Circle, Path, Rect, Text
 from efimm.show.drawing.styles import css
 from efimm.show.drawing.svg import inline_svg, svg
 from efimm.show.ram.moments import decisive, moments, table_at
 from efimm.show.ram.scene import draw, picture, places
-from efimm.show.ram.slider import STOPS
 from efimm.show.ram.state import block_rows, describe, slot_rows, state_of, twin
+from efimm.show.ram.strips import STOPS
 from efimm.trace import EntryWrite, LoadCr3
 
 KERNELS = ("3.5", "va-patch", "hpa-sync")
@@ -338,150 +335,6 @@ def test_text_stands_out_and_lines_can_be_seen(theme):
     assert min(contrast(colour["fault-text"], colour[ground]) for ground in ("paper", "fault-tint")) >= 4.5
     assert min(contrast(colour[name], colour["paper"]) for name in ("identity", "firmware", "fault", "focus")) >= 3
     assert contrast(colour["identity"], colour["direct"]) >= 1.7
-
-
-# the widgets, without a browser
-
-
-@pytest.fixture(scope="module")
-def slider():
-    pytest.importorskip("anywidget")
-    from efimm.show import ram_slider
-
-    return ram_slider()
-
-
-def test_the_strips_answer_every_stop_and_are_small(slider):
-    strips = {strip["key"]: strip for strip in map(unpacked, slider.strips)}
-
-    assert [ram for ram, _ in slider.choices["stops"]] == list(STOPS)
-    assert list(strips) == [f"{name}|auto|1G" for name in slider.choices["kernels"]]
-    assert all(list(strip["scenes"]) == [str(k) for k in range(len(STOPS))] for strip in strips.values())
-
-
-def test_what_is_sent_for_all_kernels_is_small():
-    pytest.importorskip("anywidget")
-    from efimm.show import ram_slider
-
-    everything = ram_slider(kernels=tuple(KERNELS))
-    assert len(everything.strips) == len(KERNELS)
-    assert sum(map(len, everything.strips)) + len(json.dumps(everything.choices)) < 300_000
-
-
-def test_a_packed_scene_is_the_scene(slider):
-    for strip in map(unpacked, slider.strips):
-        for place, ram in enumerate(STOPS):
-            state = state_of(efimm.run(efimm.machine(ram), strip["key"].split("|")[0]))
-            height, title, words, shapes, lines, verdict, good, note = strip["scenes"][str(place)]
-            scene = draw(state)
-            assert (height, title, words) == (scene.height, scene.title, scene.description)
-            assert [strip["shapes"][k] for k in shapes] == [shape.plain() for shape in scene.shapes]
-            assert "\n".join(strip["lines"][k] for k in lines) == describe(state)
-            assert (verdict, good, note) == (state.verdict_words, state.verdict == "success", "")
-
-
-def test_the_slider_takes_the_nearest_stop_and_refuses_what_there_is_not(slider):
-    slider.ram = 700 << 30
-    assert slider.ram == 768 << 30
-    slider.ram = 256 << 30
-    assert slider.outcome.verdict == "success"
-    with pytest.raises(efimm.MachineError, match="kernel"):
-        slider.kernel = "2.4"
-    assert slider.kernel == "3.5"
-
-
-def test_placement_and_page_size_ask_python_and_say_where_they_cannot_be():
-    pytest.importorskip("anywidget")
-    from efimm.show import ram_slider
-
-    slider = ram_slider("1T")
-    reasons = {key: dict(zip(STOPS, why, strict=True)) for key, _, why, _ in slider.choices["placements"]}
-    answers = {}
-    for ram in (1 << 40, 1 << 30):
-        slider.placement, slider.ram = "below", ram
-        slider.wanted += 1
-        answers[ram] = unpacked(slider.answer)
-
-    assert {answer["key"] for answer in answers.values()} == {"3.5|below|1G"}
-    assert [list(answer["scenes"]) for answer in answers.values()] == [[str(STOPS.index(ram))] for ram in answers]
-    (large,), (small,) = (answer["scenes"].values() for answer in answers.values())
-    assert large[5].startswith("Success")
-    assert small[7].startswith("Not placed as chosen: buffer 0x7ffffff000")
-    assert reasons["below"][1 << 30] == "RAM ends at 1 GiB"
-    assert reasons["below"][1 << 40] == ""
-    slider.page_size = "4K"
-    assert slider.outcome.linux.machine.leaf_shift == 12
-
-
-def test_after_the_scene_that_is_wanted_the_others_follow():
-    pytest.importorskip("anywidget")
-    from efimm.show import ram_slider
-
-    slider = ram_slider("1T", kernels=("3.5",))
-
-    async def ask():
-        slider.page_size = "4K"
-        slider.wanted += 1
-        assert len(unpacked(slider.answer)["scenes"]) == 1
-        await slider._filling
-
-    asyncio.run(ask())
-    strip = unpacked(slider.answer)
-    assert strip["key"] == "3.5|auto|4K"
-    assert list(strip["scenes"]) == [str(k) for k in range(len(STOPS))]
-
-
-def test_a_rewind_sends_the_scene_of_that_moment():
-    pytest.importorskip("anywidget")
-    from efimm.show import ram_slider
-
-    slider = ram_slider("1T")
-    slider.moment = 2
-
-    assert {key: slider.replay[key] for key in ("ram", "kernel", "moment")} == (
-        {"ram": 1 << 40, "kernel": "3.5", "moment": 2}
-    )
-    assert slider.replay["scene"][1].endswith("moment: prelog")
-    assert "moment: prelog" in repr(slider)
-
-
-def test_a_line_for_a_mail_restores_the_view():
-    pytest.importorskip("anywidget")
-    from efimm.show import ram_slider
-
-    slider, other = ram_slider("1T"), ram_slider()
-    slider.kernel, slider.placement, slider.page_size = "hpa-sync", "below", "2M"
-    assert slider.line == "efimm run --kernel hpa-sync --ram 1T --buffer 0x7ffffff000 --page-size 2M"
-    other.line = f"$ {slider.line}"
-    assert (other.line, repr(other)) == (slider.line, repr(slider))
-    for line in ("", "efimm walk 0", "efimm run --kernel", "efimm run --ram 3T", "efimm run --map nowhere", "rm -rf /"):
-        with pytest.raises(efimm.MachineError):
-            other.line = line
-    assert other.line == slider.line
-
-
-def test_a_map_takes_the_sliders_place():
-    pytest.importorskip("anywidget")
-    from efimm.show import ram_slider
-
-    slider = ram_slider(map="hp-superdome2-3tib", kernel="hpa-sync")
-
-    assert slider.fixed
-    assert len(slider.choices["stops"]) == 1
-    assert slider.line == "efimm run --kernel hpa-sync --map hp-superdome2-3tib"
-    assert slider.outcome.verdict == "success"
-
-
-def test_a_slider_begins_where_it_is_told_to():
-    pytest.importorskip("anywidget")
-    from efimm.show import ram_slider
-
-    mine = replace(V3_5, name="mine", memmap_pointer=efimm.KERNELS["va-patch"].memmap_pointer)
-    slider = ram_slider("600G", kernel=mine, kernels=("3.5",), buffer="0x40000000", page_size="2M")
-
-    assert (slider.ram, slider.kernel, slider.placement) == (600 << 30, "mine", "given")
-    assert slider.outcome.buffer_pa == 1 << 30
-    assert "kernel mine" in slider._repr_mimebundle_()[0]["text/plain"]
 
 
 # predictions

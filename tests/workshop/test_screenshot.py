@@ -11,7 +11,7 @@ from PIL import Image
 
 import efimm
 from efimm.machines import parse_size
-from efimm.show.ram.slider import STOPS
+from efimm.show.ram.strips import STOPS
 
 ROOT = Path(__file__).parents[2]
 SIDES = ("511G", "512G")

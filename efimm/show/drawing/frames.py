@@ -17,9 +17,9 @@ from .shapes import Scene
 from .styles import STATIC, css
 
 
-def script(widget: str) -> str:
-    """The JavaScript of a widget: what all pictures share, and its own part."""
-    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", widget))
+def script(*own: str) -> str:
+    """The JavaScript of a widget: what all pictures share, and its own files."""
+    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", *own))
 
 
 class Widget(anywidget.AnyWidget):

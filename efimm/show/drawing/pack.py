@@ -11,20 +11,20 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from .shapes import PATTERNS, Plain, Scene
+from .shapes import PATTERNS, Plain, Scene, Shape
 
 
 @dataclass
 class Packer:
     """Pools of shapes and lines, and the places of each in them."""
 
-    shapes: dict[str, int] = field(default_factory=dict)
+    shapes: dict[Shape, int] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
 
     def pack(self, scene: Scene, twin: str, *more: Any) -> Plain:
         """A scene and its text as places in the pools, with `more` behind them."""
-        shapes = [_place(self.shapes, json.dumps(shape.plain(), ensure_ascii=False)) for shape in scene.shapes]
-        lines = [_place(self.lines, line) for line in twin.splitlines()]
+        shapes = [self.shapes.setdefault(shape, len(self.shapes)) for shape in scene.shapes]
+        lines = [self.lines.setdefault(line, len(self.lines)) for line in twin.splitlines()]
         return [scene.height, scene.title, scene.description, shapes, lines, *more]
 
     def pools(self, width: int) -> dict[str, Any]:
@@ -32,13 +32,9 @@ class Packer:
         return {
             "width": width,
             "patterns": {role: list(pattern) for role, pattern in PATTERNS.items()},
-            "shapes": [json.loads(shape) for shape in self.shapes],
+            "shapes": [shape.plain() for shape in self.shapes],
             "lines": list(self.lines),
         }
-
-
-def _place(pool: dict[str, int], key: str) -> int:
-    return pool.setdefault(key, len(pool))
 
 
 def packed(data: dict[str, Any]) -> bytes:

@@ -62,7 +62,12 @@ def moments(outcome: Outcome) -> tuple[Moment, ...]:
 
 def decisive(outcome: Outcome) -> Moment:
     """The moment that settles the matter: the fault, else the firmware's first read of the array, else the last one."""
-    there = {moment.key: moment for moment in reversed(moments(outcome)) if moment.index is not None}
+    return settling(moments(outcome))
+
+
+def settling(beads: tuple[Moment, ...]) -> Moment:
+    """The decisive one among the moments of a run."""
+    there = {moment.key: moment for moment in reversed(beads) if moment.index is not None}
     for key in ("fault", "read", "return"):
         if key in there:
             return there[key]

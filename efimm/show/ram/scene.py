@@ -20,7 +20,7 @@ from ...text import gib, ram_words, slot_numbers
 from ...uefi.memmap import DESCRIPTOR_SIZE
 from ...x86 import Entry
 from ...x86.memory import GIB
-from ..drawing.kit import MARGIN, WIDTH, boxed, filled, heads, joined, legend, tick, ticks
+from ..drawing.kit import MARGIN, WIDTH, boxed, filled, fitted, heads, joined, legend, tick, ticks
 from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, curve, points
 from ..drawing.svg import Picture
 from .moments import Moment
@@ -146,7 +146,8 @@ def draw(state: State) -> Scene:
 def title(state: State) -> str:
     """What the picture is of, in one line."""
     bead = state.moments[state.now]
-    return f"Kernel {state.kernel} on {state.machine}; moment: {bead.label} {bead.note}".rstrip()
+    moment = f"{bead.label} {bead.note}".rstrip()
+    return f"Kernel {state.kernel} on {state.machine}, firmware {state.firmware}; moment: {moment}"
 
 
 def description(state: State) -> str:
@@ -156,7 +157,7 @@ def description(state: State) -> str:
     array = f" The descriptor array is at {state.array[0]:#x}." if state.array else ""
     return (
         f"Physical memory in {len(state.blocks)} blocks of 512 GiB, RAM up to {gib(state.highest_ram)}.{array} "
-        f"CR3 points at {state.table}; filled slots: {there}.{gap} {state.verdict_words}"
+        f"CR3 points at {state.table}; filled slots: {there}.{gap} {state.headline}"
     )
 
 
@@ -166,7 +167,7 @@ def picture(outcome: Outcome, moment: Moment | str | None = None) -> Picture:
     `moment` is one of `moments(outcome)`, its key or its label ("prelog"); None for the decisive one.
     """
     state = state_of(outcome, moment)
-    return Picture(draw(state), describe(state), state.verdict_words, good=state.verdict == "success")
+    return Picture(draw(state), describe(state), state.headline, good=state.good)
 
 
 def role_class(role: str) -> str:
@@ -480,7 +481,7 @@ def _bead(state: State, number: int, moment: Moment, x: float, y: float) -> Iter
 def _heads(state: State) -> Iterator[Shape]:
     yield from heads("Physical memory", f"RAM up to {state.highest_ram:#x} ({gib(state.highest_ram)})")
     yield from heads(f"Top-level table {state.table}", f"CR3 = {state.table_pa:#x}, 512 slots of 512 GiB", LADDER)
-    yield Text(PANEL, 22, "Who asks", "head")
+    yield from heads("Who asks", fitted(f"firmware {state.firmware}", PANEL_END - PANEL, 6.6), PANEL)
 
 
 def _legend() -> Iterator[Shape]:

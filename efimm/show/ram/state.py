@@ -10,15 +10,17 @@ of the run: the kernels of this story share them and extend them, and write no s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 
 from ...linux.layout import PGDIR_SHIFT, PTRS_PER_PGD, Layout, pgd_address
 from ...run import Outcome
 from ...text import gib, map_title, ram_words, slot_numbers, some_slots, verdict_line, wrapped
 from ...trace import Access, EntryWrite, Fault
+from ...uefi.firmwares import find_firmware
 from ...x86.modes import ADDRESS_MASK, LONG4, P
-from .moments import Moment, find_moment, moments, reach, table_at, walk_below
+from .moments import Moment, find_moment, moments, reach, settling, table_at, walk_below
 
 _LOWER_HALF = range(256)
 
@@ -77,24 +79,26 @@ class State:
     """One moment of a run: physical memory, the table in force, who asks for what, and the verdict on the whole run.
 
     `gap` is an empty slot that is needed: by `ask`, or by the pointer until the firmware has used it; None without one.
-    `kernel_pgd_boundary` is the slot of the direct map's first byte.
+    `kernel_pgd_boundary` is the slot of the direct map's first byte; `now` and `decisive` are numbers of moments.
     """
 
     machine: str
     kernel: str
+    firmware: str
     kernel_pgd_boundary: int
     highest_ram: int
     blocks: tuple[Block, ...]
     array: tuple[int, int] | None
     table: str
     table_pa: int
-    slots: dict[int, Slot]
+    slots: dict[int, Slot] = field(hash=False)  # what else there is tells states apart well enough
     gap: int | None
     ask: Ask | None
     pointer: int | None
     console: tuple[str, ...]
     moments: tuple[Moment, ...]
     now: int
+    decisive: int
     verdict: str
     verdict_words: str
 
@@ -104,35 +108,120 @@ class State:
         pending = self.ask is None or self.ask.kind == "will read"
         return self.moments[self.now].key == "fault" or (not pending and self.ask is not None and self.ask.pa is None)
 
+    @property
+    def headline(self) -> str:
+        """What is known by now: the verdict from the decisive moment on, before it how far the story has come."""
+        if self.now >= self.decisive:
+            return self.verdict_words
+        empty = f" Slot {self.gap}, which it needs, is empty." if self.gap is not None else ""
+        return f"So far: {self._so_far()}.{empty}"
+
+    @property
+    def good(self) -> bool:
+        """False where the headline tells of trouble."""
+        return self.verdict == "success" or self.now < self.decisive
+
+    def _so_far(self) -> str:
+        moment, pointer = self.moments[self.now], self.pointer or 0
+        if self.array is None:
+            return "the kernel has booted, and the array is still to be made"
+        if moment.key == "array":
+            return f"the array lies at {self.array[0]:#x}, and the firmware will be given the pointer {pointer:#x}"
+        if moment.key == "call":
+            return f"the firmware is called with the pointer {pointer:#x}, and has not read the array yet"
+        if moment.key == "commit":
+            return "the firmware has switched to virtual mode for good, and has not read the array yet"
+        fresh = [slot.index for slot in self.slots.values() if slot.fresh]
+        wrote = (
+            f"slot{'s' * (len(fresh) > 1)} {some_slots(fresh)} written" if fresh else "no slot of this table written"
+        )
+        return f"the {moment.actor}'s {moment.label} is done, {wrote}"
+
 
 def state_of(outcome: Outcome, moment: Moment | str | None = None) -> State:
     """The state of `outcome` right after `moment`: a Moment, its key or label, or None for the decisive one."""
-    at, beads, linux = find_moment(outcome, moment), moments(outcome), outcome.linux
-    table = table_at(outcome, at)
-    now = beads.index(at)
-    passed = {bead.key for bead in beads[: now + 1]}
-    known = "array" in passed
-    slots = _slots(outcome, table.slots, _written(outcome, beads, now, table.name))
-    ask = _ask(outcome, at, table.slots, pending=known and not passed & {"call", "return", "fault"})
-    return State(
-        machine=map_title(linux.map),
-        kernel=linux.kernel.name,
-        kernel_pgd_boundary=linux.layout.kernel_pgd_boundary,
-        highest_ram=linux.machine.highest_ram,
-        blocks=_blocks(outcome, slots, ask),
-        array=_array(outcome) if known else None,
-        table=table.name,
-        table_pa=table.pa,
-        slots=slots,
-        gap=_gap(slots, ask, outcome.pointer if known and not passed & {"read", "return"} else None),
-        ask=ask,
-        pointer=outcome.pointer if known else None,
-        console=_console(outcome, at),
-        moments=beads,
-        now=now,
-        verdict=outcome.verdict,
-        verdict_words=verdict_line(outcome),
-    )
+    return Story(outcome).at(find_moment(outcome, moment))
+
+
+class Story:
+    """A run, of which each moment gives a State; what all of them share is read once."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self.moments = moments(outcome)
+        self.decisive = self.moments.index(settling(self.moments))
+        self._reached: dict[int, list[tuple[int, int, int]]] = {}
+        self._roles: dict[tuple[int, int], str] = {}
+        memory_map = outcome.linux.map
+        self._ram = _by_block(memory_map.ram)
+        self._regions = _by_block((d.physical_start, d.end) for d in memory_map.descriptors if d.runtime)
+
+    def at(self, at: Moment) -> State:
+        """The state right after one of the moments."""
+        outcome, linux = self._outcome, self._outcome.linux
+        table = table_at(outcome, at)
+        now = self.moments.index(at)
+        passed = {bead.key for bead in self.moments[: now + 1]}
+        known = "array" in passed
+        slots = self._slots(table.slots, _written(outcome, self.moments, now, table.name))
+        ask = _ask(outcome, at, table.slots, pending=known and not passed & {"call", "return", "fault"})
+        return State(
+            machine=map_title(linux.map),
+            kernel=linux.kernel.name,
+            firmware=find_firmware(linux.machine.firmware).name,
+            kernel_pgd_boundary=linux.layout.kernel_pgd_boundary,
+            highest_ram=linux.machine.highest_ram,
+            blocks=self._blocks(slots, ask),
+            array=_array(outcome) if known else None,
+            table=table.name,
+            table_pa=table.pa,
+            slots=slots,
+            gap=_gap(slots, ask, outcome.pointer if known and not passed & {"read", "return"} else None),
+            ask=ask,
+            pointer=outcome.pointer if known else None,
+            console=_console(outcome, at),
+            moments=self.moments,
+            now=now,
+            decisive=self.decisive,
+            verdict=outcome.verdict,
+            verdict_words=verdict_line(outcome),
+        )
+
+    def _slots(self, entries: dict[int, int], fresh: frozenset[int]) -> dict[int, Slot]:
+        users: dict[int, list[int]] = {}
+        for index, entry in sorted(entries.items()):
+            if entry & P:
+                users.setdefault(entry & ADDRESS_MASK, []).append(index)
+        found = {}
+        for table, indexes in users.items():
+            pages = self._pages(table)
+            low, high = min((pa for _, pa, _ in pages), default=0), max((pa + size for _, pa, size in pages), default=0)
+            for index in indexes:
+                others = tuple(other for other in indexes if other != index)
+                role = self._role(index, table)
+                found[index] = Slot(index, entries[index], role, table, low, high, others, index in fresh)
+        return dict(sorted(found.items()))
+
+    def _pages(self, table: int) -> list[tuple[int, int, int]]:
+        if table not in self._reached:
+            self._reached[table] = list(reach(self._outcome.linux.memory, table))
+        return self._reached[table]
+
+    def _role(self, index: int, table: int) -> str:
+        if (index, table) not in self._roles:
+            self._roles[index, table] = _role(self._outcome.linux.layout, index, self._pages(table))
+        return self._roles[index, table]
+
+    def _blocks(self, slots: dict[int, Slot], ask: Ask | None) -> tuple[Block, ...]:
+        """All blocks up to the highest address that anything in the state is at."""
+        mapped = [slot.high for slot in slots.values()]
+        own = [end for pieces in self._regions.values() for _, end in pieces]
+        asked = (ask.pa or 0) + 1 if ask else 0
+        top = max([self._outcome.linux.map.highest_ram, *mapped, *own, asked])
+        return tuple(
+            Block(index, tuple(self._ram.get(index, ())), tuple(self._regions.get(index, ())))
+            for index in range((top - 1 >> PGDIR_SHIFT) + 1)
+        )
 
 
 def _array(outcome: Outcome) -> tuple[int, int]:
@@ -154,23 +243,6 @@ def _written(outcome: Outcome, beads: tuple[Moment, ...], now: int, table: str) 
     before = beads[now - 1].index or 0 if now else index
     written = outcome.trace.events[before + 1 : index + 1]
     return frozenset(event.index for event in written if isinstance(event, EntryWrite) and event.table == table)
-
-
-def _slots(outcome: Outcome, entries: dict[int, int], fresh: frozenset[int]) -> dict[int, Slot]:
-    memory = outcome.linux.memory
-    users: dict[int, list[int]] = {}
-    for index, entry in sorted(entries.items()):
-        if entry & P:
-            users.setdefault(entry & ADDRESS_MASK, []).append(index)
-    found = {}
-    for table, indexes in users.items():
-        pages = list(reach(memory, table))
-        low, high = min((pa for _, pa, _ in pages), default=0), max((pa + size for _, pa, size in pages), default=0)
-        for index in indexes:
-            others = tuple(other for other in indexes if other != index)
-            role = _role(outcome.linux.layout, index, pages)
-            found[index] = Slot(index, entries[index], role, table, low, high, others, index in fresh)
-    return dict(sorted(found.items()))
 
 
 def _role(layout: Layout, index: int, pages: list[tuple[int, int, int]]) -> str:
@@ -215,19 +287,6 @@ def _console(outcome: Outcome, at: Moment) -> tuple[str, ...]:
     lines = outcome.trace.console
     start = next((k for k, line in enumerate(lines) if line.startswith("BUG:")), len(lines) - 1)
     return tuple(line.rstrip() for line in lines[start:])
-
-
-def _blocks(outcome: Outcome, slots: dict[int, Slot], ask: Ask | None) -> tuple[Block, ...]:
-    """All blocks up to the highest address that anything in the state is at."""
-    memory_map = outcome.linux.map
-    runtime = [(d.physical_start, d.end) for d in memory_map.descriptors if d.runtime]
-    mapped = [slot.high for slot in slots.values()]
-    top = max([memory_map.highest_ram, *mapped, *(end for _, end in runtime), (ask.pa or 0) + 1 if ask else 0])
-    ram, regions = _by_block(memory_map.ram), _by_block(runtime)
-    return tuple(
-        Block(index, tuple(ram.get(index, ())), tuple(regions.get(index, ())))
-        for index in range((top - 1 >> PGDIR_SHIFT) + 1)
-    )
 
 
 def _by_block(pieces: Iterable[tuple[int, int]]) -> dict[int, list[tuple[int, int]]]:
@@ -283,7 +342,8 @@ class SlotRow:
         return f"{self.role}, shared with {some_slots(shared)}" if shared else self.role
 
 
-def block_rows(state: State) -> list[BlockRow]:
+@lru_cache(maxsize=4)
+def block_rows(state: State) -> Sequence[BlockRow]:
     """The blocks from 0 up, equal neighbours folded when there are more than five.
 
     The first two, the last one, and those that the story is about stay apart.
@@ -304,7 +364,8 @@ def block_rows(state: State) -> list[BlockRow]:
     return [BlockRow(run[0], run[-1]) for run in ([*group] for _, group in groupby(range(count), alike))]
 
 
-def slot_rows(state: State) -> list[SlotRow]:
+@lru_cache(maxsize=4)
+def slot_rows(state: State) -> Sequence[SlotRow]:
     """All 512 slots from 0 up, folded: with the blocks where they mirror them, else equal neighbours together."""
     blocks = block_rows(state)
     rows: list[SlotRow] = []
@@ -372,7 +433,8 @@ def describe(state: State) -> str:
 def _parts(state: State) -> Iterator[list[str]]:
     bead = state.moments[state.now]
     yield wrapped(f"kernel {state.kernel} on {state.machine}")
-    yield wrapped(state.verdict_words)
+    yield [f"firmware {state.firmware}"]  # a line of its own, whatever the length of the name
+    yield wrapped(state.headline)
     yield wrapped(f"moment: {bead.label} {bead.note}".rstrip())
     yield ["", f"physical memory, RAM up to {state.highest_ram:#x} ({gib(state.highest_ram)})"]
     yield [line for row in reversed(block_rows(state)) for line in wrapped(_block_line(state, row), 18)]

@@ -10,6 +10,7 @@ function savedModel({ traits, buffers }) {
   }
   const listeners = [];
   return {
+    alone: true, // nobody hears what is set here
     get: (name) => traits[name],
     set(name, value) {
       if (traits[name] === value) return;

@@ -1,140 +1,158 @@
 // The main picture with its controls.  A control looks up a scene; only a scene that is not here is asked for.
 
 const PATIENCE = 3000; // milliseconds until a reader is told that nobody answers
+const NEEDS = "needs Python";
 
-// The strips that have arrived: for each kernel, placement and page size the scenes by the number of their stop.
-function sceneStore() {
-  const strips = new Map();
-  return {
-    async add(view) {
-      if (!view.byteLength) return;
-      const { key, scenes, ...pools } = await unpacked(view);
-      if (!strips.has(key)) strips.set(key, new Map());
-      for (const [stop, scene] of Object.entries(scenes)) strips.get(key).set(Number(stop), [scene, pools]);
-    },
-    get: (key, stop) => strips.get(key)?.get(stop),
+// One picture with its headline; `rewind` is called with the number of a bead.
+function pictureFrame(rewind) {
+  const verdict = element("p", { class: "verdict", "aria-live": "polite" });
+  const note = element("p", { class: "note" });
+  const picture = element("div", { class: "scroll" });
+  const node = element("div", { class: "frame" }, verdict, picture, note);
+  const tell = (words) => {
+    note.textContent = words;
+    note.hidden = !words;
   };
+  let twin = "";
+  function show({ trouble, scene, pools }) {
+    const [, , , , lines, words, good, remark] = scene ?? [0, "", "", [], [], trouble, false, ""];
+    if (verdict.textContent !== words) verdict.textContent = words; // or a screen reader says it again
+    verdict.className = good ? "verdict" : "verdict bad";
+    tell(remark);
+    twin = scene ? lines.map((place) => pools.lines[place]).join("\n") : trouble;
+    const bead = picture.contains(document.activeElement) && document.activeElement.getAttribute("data-moment");
+    picture.replaceChildren(...(scene ? [drawScene(scene, pools, rewind)] : []));
+    if (bead) picture.querySelector(`[data-moment="${bead}"]`)?.focus();
+  }
+  return { node, show, tell, twin: () => twin };
 }
 
-// A view as the command that shows the same (efimm/show/ram/slider.py), and back; undefined where it is another machine.
-function viewLines(model) {
-  const { stops, kernels, placements, page_sizes, map } = model.get("choices");
-  const size = (ram) => (ram % 2 ** 40 ? `${ram / 2 ** 30}G` : `${ram / 2 ** 40}T`);
-  const options = {
-    "--kernel": ["kernel", () => model.get("kernel"), kernels.map((name) => [name, name])],
-    "--ram": ["ram", () => (map ? "" : size(model.get("ram"))), stops.map(([ram]) => [size(ram), ram])],
-    "--map": ["map", () => map, [[map, map]]],
-    "--buffer": [
-      "placement",
-      () => placements.find(([name]) => name === model.get("placement"))?.[3]?.toString(16).replace(/^/, "0x") ?? "",
-      placements.map(([name, , , address]) => [address === null ? "" : `0x${address.toString(16)}`, name]),
-    ],
-    "--page-size": ["page_size", () => (model.get("page_size") === "1G" ? "" : model.get("page_size")), page_sizes.map((name) => [name, name])],
+// A menu whose choices say what is still on its way; `status` gives the words for one of them.
+function menu(model, name, words, choose) {
+  const select = element("select", { "aria-label": words });
+  select.addEventListener("change", () => choose(name, select.value));
+  const fill = (entries, status) => {
+    const options = entries.map(([value, label]) => {
+      const [remark, off] = status(value);
+      const node = option(value, remark ? `${label} (${remark})` : label, model.get(name));
+      node.disabled = off;
+      return node;
+    });
+    const same = options.length === select.options.length && options.every((node, place) => node.isEqualNode(select.options[place]));
+    if (!same) select.replaceChildren(...options);
+    select.value = model.get(name);
   };
-  const line = () => {
-    const words = Object.entries(options).map(([name, [, value]]) => (value() ? `${name} ${value()}` : ""));
-    return ["efimm run", ...words.filter(Boolean)].join(" ");
-  };
-  const read = (text) => {
-    const words = text.trim().replace(/^\$ /, "").split(/\s+/);
-    if (words.slice(0, 2).join(" ") !== "efimm run" || words.length % 2) return undefined;
-    const view = { kernel: "3.5", placement: "auto", page_size: "1G" };
-    for (let place = 2; place < words.length; place += 2) {
-      const [trait, , known] = options[words[place]] ?? [];
-      const found = known?.find(([word]) => word === words[place + 1]);
-      if (!found) return undefined;
-      view[trait] = found[1];
-    }
-    delete view.map;
-    return view;
-  };
-  return { line, read };
+  return { node: labelled(words, select), fill };
 }
 
 function renderSlider(model, el) {
-  const { stops, kernels, placements, page_sizes } = model.get("choices");
-  const range = element("input", { type: "range", min: 0, max: stops.length - 1, step: 1 });
+  const range = element("input", { type: "range", min: 0, step: 1 });
   const size = element("output", {});
-  const kernel = element("select", {}, ...kernels.map((name) => option(name, name)));
-  const placement = element("select", {});
-  const pageSize = element("select", {}, ...page_sizes.map((name) => option(name, name)));
   const controls = element("div", { class: "controls" });
+  const menus = {
+    kernel: menu(model, "kernel", "Kernel", choose),
+    beside: menu(model, "beside", "beside", choose),
+    firmware: menu(model, "firmware", "Firmware", choose),
+    placement: menu(model, "placement", "Array", choose),
+    page_size: menu(model, "page_size", "Largest page", choose),
+  };
   if (!model.get("fixed")) {
     const row = labelled("RAM", range, "wide");
     row.append(size);
     controls.append(row);
   }
-  controls.append(labelled("Kernel", kernel), labelled("Array", placement), labelled("Largest page", pageSize));
-  const verdict = element("p", { class: "verdict", "aria-live": "polite" });
-  const note = element("p", { class: "note" });
-  const picture = element("div", { class: "scroll" });
+  controls.append(...Object.values(menus).map(({ node }) => node));
+  const main = pictureFrame((number) => rewind(number));
+  const second = pictureFrame((number) => {
+    besideMoment = number;
+    update();
+  });
+  const frames = element("div", { class: "frames" }, main.node);
   const twin = element("pre", {});
   const details = element("details", {}, element("summary", {}, "The same as text"), twin);
   const view = element("input", { type: "text", class: "line", autocomplete: "off", spellcheck: "false" });
   const copy = element("button", { type: "button" }, "Copy");
   const projector = element("button", { type: "button", "aria-pressed": "false" }, "Projector");
   const share = element("div", { class: "controls share" }, labelled("This view as a line", view, "wide"), copy, projector);
-  const root = element("div", OURS, controls, verdict, picture, note, details, share);
+  const root = element("div", OURS, controls, frames, details, share);
 
   const store = sceneStore();
   const lines = viewLines(model);
-  const stop = () => stops.findIndex(([ram]) => ram === model.get("ram"));
-  const key = () => ["kernel", "placement", "page_size"].map((name) => model.get(name)).join("|");
+  const heard = hearingOf(model);
+  const stops = () => model.get("choices").stops;
+  const key = (other = {}) => ["kernel", "firmware", "placement", "page_size"].map((name) => other[name] ?? model.get(name)).join("|");
+  const usual = () => model.get("placement") === "auto" && model.get("page_size") === "1G";
+  let besideMoment = -1;
+  let seen = 0; // how many of the films were added
 
-  function show(scene, pools, focus) {
-    const [, , , , lines, words, good, remark] = scene;
-    if (verdict.textContent !== words) verdict.textContent = words; // or a screen reader says it again
-    verdict.className = good ? "verdict" : "verdict bad";
-    note.textContent = remark;
-    note.hidden = !remark;
-    twin.textContent = lines.map((place) => pools.lines[place]).join("\n");
-    picture.replaceChildren(drawScene(scene, pools, rewind));
-    if (focus >= 0) picture.querySelector(`[data-moment="${focus}"]`)?.focus();
+  // What a menu says of a choice: nothing where its scene is here.
+  function status(other) {
+    if (store.has(key(other), model.get("ram"))) return ["", false];
+    if (!heard()) return [NEEDS, true];
+    return [usual() && !("placement" in other || "page_size" in other) ? "on its way" : "", false];
   }
 
-  function fillPlacements() {
-    placement.replaceChildren(
-      ...placements.map(([name, label, reasons]) => {
-        const reason = reasons[stop()];
-        const node = option(name, reason ? `${label} (${reason})` : label, model.get("placement"));
-        node.disabled = Boolean(reason);
-        return node;
-      }),
-    );
+  function fillMenus() {
+    const { kernels, firmwares, placements, page_sizes } = model.get("choices");
+    const plain = (names) => names.map((name) => [name, name]);
+    const place = stops().findIndex(([ram]) => ram === model.get("ram"));
+    const reasons = Object.fromEntries(placements.map(([name, , found]) => [name, found[place]]));
+    menus.kernel.fill(plain(kernels), (name) => status({ kernel: name }));
+    menus.beside.fill([["", "no other"], ...plain(kernels)], (name) => (name ? status({ kernel: name }) : ["", false]));
+    menus.firmware.fill(plain(firmwares), (name) => status({ firmware: name }));
+    menus.placement.fill(placements, (name) => (reasons[name] ? [reasons[name], true] : status({ placement: name })));
+    menus.page_size.fill(plain(page_sizes), (name) => status({ page_size: name }));
   }
 
   function update() {
-    const words = stops[stop()][1];
-    range.value = stop();
+    const ram = model.get("ram");
+    const place = stops().findIndex((stop) => stop[0] === ram);
+    const words = stops()[place]?.[1] ?? shortSize(ram);
+    range.max = stops().length - 1;
+    if (place >= 0) range.value = place;
     size.textContent = words;
     range.setAttribute("aria-valuetext", words);
-    kernel.value = model.get("kernel");
-    pageSize.value = model.get("page_size");
-    fillPlacements();
+    fillMenus();
     view.value = lines.line();
-    const found = store.get(key(), stop());
-    if (!found) return ask();
+    const beside = model.get("beside");
+    if (!beside) second.node.remove();
+    else if (!second.node.parentNode) frames.append(second.node);
+    frames.classList.toggle("two", Boolean(beside));
+    const wanted = [[main, key(), model.get("moment")]];
+    if (beside) wanted.push([second, key({ kernel: beside }), besideMoment]);
+    const found = wanted.map(([frame, name, moment]) => [frame, store.get(name, ram, moment)]);
+    for (const [frame, scene] of found) if (scene) frame.show(scene);
+    twin.textContent = found.map(([frame]) => frame.twin()).join("\n\n");
+    if (found.some(([, scene]) => !scene)) return ask();
     asked = "";
     clearTimeout(waiting);
     root.removeAttribute("aria-busy");
-    show(...found, -1);
   }
 
   let asked = "";
   let waiting = 0;
   function ask() {
-    const question = `${key()} ${stop()}`;
+    if (!heard()) {
+      main.tell(`This needs Python, and none is running here. What works without it: ${offers()}.`);
+      return;
+    }
+    const question = `${key()} ${model.get("beside")} ${model.get("ram")} ${model.get("moment")} ${besideMoment}`;
     if (asked === question) return;
     asked = question;
     clearTimeout(saving);
     clearTimeout(waiting);
+    main.tell("On its way: Python computes this picture.");
     waiting = setTimeout(() => {
-      note.hidden = false;
-      note.textContent = "No answer yet. This view is computed by Python: is the notebook's kernel running?";
+      main.tell(`No answer yet. Is the notebook's kernel running? What works without it: ${offers()}.`);
     }, PATIENCE);
     root.setAttribute("aria-busy", "true");
     model.set("wanted", model.get("wanted") + 1);
     model.save_changes();
+  }
+
+  function offers() {
+    const firmwares = model.get("choices").firmwares.filter((name) => store.has(key({ firmware: name, placement: "auto", page_size: "1G" }), stops()[0][0]));
+    return `all sizes on the slider, with firmware ${firmwares.join(", ")}, the array where the allocator puts it`;
   }
 
   let saving = 0;
@@ -149,25 +167,22 @@ function renderSlider(model, el) {
     model.save_changes();
   }
 
-  function replayed() {
-    const replay = model.get("replay");
-    const current = ["ram", "kernel", "moment"].every((name) => replay[name] === model.get(name));
-    if (current && replay.scene) show(replay.scene, replay, model.get("moment"));
-  }
-
   function choose(name, value) {
+    besideMoment = -1;
     model.set("moment", -1);
     model.set(name, value);
     later();
   }
 
   function restore(text) {
-    const wanted = lines.read(text);
-    if (!wanted) {
-      note.hidden = false;
-      note.textContent = `This is no line of this view: ${text}`;
+    const { no, ...wanted } = lines.read(text);
+    const there = no || !("ram" in wanted) || stops().some(([ram]) => ram === wanted.ram);
+    if (no || (!there && !heard())) {
+      const none = `This page has no picture of ${shortSize(wanted.ram ?? 0)}, and no Python to make one. It has ${stops().map(([, words]) => words).join(", ")}.`;
+      main.tell(no ?? none);
       return;
     }
+    besideMoment = -1;
     for (const [name, value] of Object.entries({ moment: -1, ...wanted })) model.set(name, value);
     later();
   }
@@ -187,29 +202,40 @@ function renderSlider(model, el) {
     if (on) root.requestFullscreen?.().catch(() => {}); // a frame may not be allowed to: the class alone fills it
     else if (document.fullscreenElement) document.exitFullscreen();
   });
-  range.addEventListener("input", () => choose("ram", stops[Number(range.value)][0]));
-  kernel.addEventListener("change", () => choose("kernel", kernel.value));
-  placement.addEventListener("change", () => choose("placement", placement.value));
-  pageSize.addEventListener("change", () => choose("page_size", pageSize.value));
-  const moved = () => (model.get("moment") < 0 ? update() : null);
-  const answered = () => store.add(model.get("answer")).then(moved);
-  const steering = ["ram", "kernel", "placement", "page_size", "moment"].map((name) => `change:${name}`).join(" ");
-  Promise.all(model.get("strips").map(store.add)).then(() => {
-    const shared = decodeURIComponent(location.hash.slice(1)).replaceAll("+", " ");
-    if (shared.startsWith("efimm run") && lines.read(shared)) restore(shared);
+  range.addEventListener("input", () => choose("ram", stops()[Number(range.value)][0]));
+
+  const answered = () => store.add(model.get("answer")).then(update);
+  const developed = async () => {
+    const films = model.get("films");
+    const added = films.slice(seen);
+    seen = films.length;
+    await Promise.all(added.map(store.add));
+    update();
+  };
+  const steering = ["ram", "kernel", "beside", "firmware", "placement", "page_size", "moment", "choices"];
+  const happenings = [
+    [steering.map((name) => `change:${name}`).join(" "), update],
+    ["comm_live_update", update],
+    ["change:answer", answered],
+    ["change:films", developed],
+  ];
+  let gone = false;
+  const begin = async () => {
+    await Promise.all([model.get("first"), model.get("answer")].map(store.add));
+    if (gone) return;
     update();
     el.append(root); // not before: a slider that can be moved has its verdict
-    if (model.get("moment") >= 0) replayed();
-    model.on(steering, moved);
-    model.on("change:answer", answered);
-    model.on("change:replay", replayed);
-  });
+    for (const [names, call] of happenings) model.on(names, call);
+    await developed();
+    const shared = lineInAddress(location.hash);
+    if (shared) restore(shared);
+  };
+  begin();
   return () => {
+    gone = true;
     clearTimeout(saving);
     clearTimeout(waiting);
-    model.off(steering, moved);
-    model.off("change:answer", answered);
-    model.off("change:replay", replayed);
+    for (const [names, call] of happenings) model.off(names, call);
   };
 }
 
