@@ -69,7 +69,7 @@ BUDGETS = {
     "questions": 2580,  # 255 of them lives.py; 300 the processes of the gauntlet; 385 what an oops says
     "exercises": 2460,
     "show": 4900,  # with what a slider sends in the background: every firmware, every bead
-    "course": 1090,  # with Lite, and the reader's own copy of the notebooks
+    "course": 1320,  # 300 of them Lite; 130 the reader's own copy of the notebooks; 160 what leads through the site
     "judges": 3780,  # half of them real kernels
     "room": 550,  # the instructor's server
     "dashboard": 90,  # a server with a token
@@ -89,7 +89,7 @@ MAY_ALSO_IMPORT = {
     "efimm.locks.turns": {"js", "pyodide"},  # a browser's Python has them
     "efimm.trials": {"cloudpickle", "tqdm"},
     "efimm.course.export": {"nbclient", "nbconvert", "nbformat"},
-    "efimm.course.site": {"nbformat", "pdoc"},
+    "efimm.course.site": {"ipywidgets", "nbformat", "pdoc"},
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.course.boxes": {"traitlets"},
     "efimm.show.ram.slider": {"traitlets"},

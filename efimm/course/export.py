@@ -25,7 +25,7 @@ from nbconvert import HTMLExporter
 from ..show.drawing.styles import STATIC, css
 from ..show.ram.strips import WHOLE
 
-_WIDGET_VIEW, _WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
+WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?", re.IGNORECASE)
 _SCRIPTS_FROM_ELSEWHERE = re.compile(
     r"<script\b[^>]*>(?:(?!</script>).)*https?://cdn(?:(?!</script>).)*</script>", re.DOTALL
@@ -40,6 +40,11 @@ _READABLE = """
 :root { --jp-mirror-editor-comment-color: #2c6060; --jp-mirror-editor-operator-color: #8414d1;
   --jp-mirror-editor-number-color: #0a5d2a; --jp-mirror-editor-keyword-color: #006400; }
 """
+_IN_THE_DARK = """
+.jp-InputPrompt, .jp-OutputPrompt { color: #b0b0b0 !important; }
+:root { --jp-mirror-editor-comment-color: #8fb5b5; --jp-mirror-editor-operator-color: #d6a5ff; }
+"""
+_THEME = ' data-jp-theme-light="true" data-jp-theme-name="JupyterLab Light"'
 
 
 class NotebookError(ValueError):
@@ -113,17 +118,31 @@ def executed(path: Path) -> Any:
         return next(kernels.executed([path]))
 
 
-def page(notebook: Any, title: str) -> str:
-    """An executed notebook as one HTML page that asks nothing of the network."""
+def page(notebook: Any, title: str, *, style: str = "", script: str = "", python: bool = False) -> str:
+    """An executed notebook as one HTML page that asks nothing of the network, light or dark as the reader's system.
+
+    `style`, `script` and `python` are those of `standalone`.
+    """
     exporter = HTMLExporter(template_name="lab", embed_images=True)  # type: ignore[no-untyped-call]  # nbconvert has no types
-    return standalone(notebook, title, exporter)
+    html = standalone(notebook, title, exporter, style=_dark(exporter) + style, script=script, python=python)
+    return html.replace(_THEME, "", 1)  # our pictures then ask the system, too
 
 
-def standalone(notebook: Any, title: str, exporter: HTMLExporter, *, style: str = "", script: str = "") -> str:
+def _dark(exporter: HTMLExporter) -> str:
+    """JupyterLab's dark theme, for those who have asked their system for one."""
+    loader = exporter.environment.loader
+    theme, *_ = loader.get_source(exporter.environment, "static/theme-dark.css") if loader else ("",)
+    return f":root {{ color-scheme: light dark; }} @media (prefers-color-scheme: dark) {{ {theme}{_IN_THE_DARK} }}"
+
+
+def standalone(
+    notebook: Any, title: str, exporter: HTMLExporter, *, style: str = "", script: str = "", python: bool = False
+) -> str:
     """What `exporter` makes of an executed notebook, with nothing from elsewhere, and with our widgets alive.
 
     `style` and `script` are put in beside them.  Browsers run no other script than these two, wherever in the notebook
-    one stands, and load nothing: the page says so in a Content-Security-Policy.
+    one stands, and load nothing: the page says so in a Content-Security-Policy.  With `python` they may also load
+    Python from the server that the page came from, and run it; of any other server they still ask nothing.
     """
     models = _take_widgets(notebook)
     for cell in notebook.cells:
@@ -136,13 +155,19 @@ def standalone(notebook: Any, title: str, exporter: HTMLExporter, *, style: str 
     html = html.replace("</head>", f"<style>{_READABLE}{style}</style></head>", 1)
     drawing = _drawing()
     inside = f"{_live(models, drawing)}<script>{script}</script>" if script else _live(models, drawing)
-    return _guarded(html.replace("</body>", f"{inside}</body>"), [drawing, script])
+    return _guarded(html.replace("</body>", f"{inside}</body>"), [drawing, script], python=python)
 
 
-def _guarded(html: str, scripts: Iterable[str]) -> str:
-    """`html` with a policy, in front of all that it is for, that lets these scripts run and nothing else."""
+def _guarded(html: str, scripts: Iterable[str], *, python: bool = False) -> str:
+    """`html` with a policy, in front of all that it is for, that lets these scripts run and nothing else.
+
+    With `python` WebAssembly may run, too, and files of the page's own server be loaded: from a worker, so that the
+    page answers meanwhile.  A worker made of a blob obeys the policy of its page.
+    """
     digests = [hashlib.sha256(script.encode("utf-8")).digest() for script in scripts if script]
     allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    if python:
+        allowed += " 'self' 'wasm-unsafe-eval'"
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -152,6 +177,7 @@ def _guarded(html: str, scripts: Iterable[str]) -> str:
             "font-src data:",
             "base-uri 'none'",
             "form-action 'none'",
+            *(("connect-src 'self'", "worker-src blob:") if python else ()),
         )
     )
     return html.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{policy}">', 1)
@@ -159,7 +185,7 @@ def _guarded(html: str, scripts: Iterable[str]) -> str:
 
 def _take_widgets(notebook: Any) -> dict[str, Any]:
     """The states of our widgets by their model's number; each view becomes what a page can show of it."""
-    states = notebook.metadata.pop("widgets", {}).get(_WIDGET_STATE, {}).get("state", {})
+    states = notebook.metadata.pop("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     models: dict[str, Any] = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -169,7 +195,7 @@ def _take_widgets(notebook: Any) -> dict[str, Any]:
 
 def _without_python(output: Any, states: dict[str, Any], models: dict[str, Any]) -> Iterator[Any]:
     """An output as it stands, or what takes the place of a widget; `models` gets the states of ours."""
-    view = output.get("data", {}).pop(_WIDGET_VIEW, None)
+    view = output.get("data", {}).pop(WIDGET_VIEW, None)
     name = view["model_id"] if view else None
     if name not in states:
         yield output
@@ -197,7 +223,7 @@ def _inside(state: Any, states: dict[str, Any], models: dict[str, Any]) -> Itera
         if known.get("_model_name") == "HTMLModel":
             yield _html(known["value"])
         elif "kind" in known:
-            yield from _without_python(_html("", {_WIDGET_VIEW: {"model_id": name}}), states, models)
+            yield from _without_python(_html("", {WIDGET_VIEW: {"model_id": name}}), states, models)
         else:
             yield from _inside(known, states, models)
 

@@ -39,7 +39,7 @@ def notebooks_folder() -> Path:
 
 def chapters(folder: Path | None = None) -> list[Chapter]:
     """The numbered notebooks of the series, in order."""
-    return [_chapter(path) for path in shipped(folder) if path.name[0].isdigit() and path.parent.name != "solutions"]
+    return [chapter(path) for path in shipped(folder) if path.name[0].isdigit() and path.parent.name != "solutions"]
 
 
 def shipped(folder: Path | None = None) -> list[Path]:
@@ -49,7 +49,8 @@ def shipped(folder: Path | None = None) -> list[Path]:
     return [path for path in there if _OF_THE_SERIES.fullmatch(path.name)]
 
 
-def _chapter(path: Path) -> Chapter:
+def chapter(path: Path) -> Chapter:
+    """What the head of a notebook promises."""
     head = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
     title, goals, time = _HEAD.search(head), _GOALS.search(head), _TIME.search(head)
     return Chapter(

@@ -5,7 +5,9 @@
 
 import functools
 import hashlib
+import io
 import json
+import lzma
 import os
 import shutil
 import threading
@@ -17,8 +19,10 @@ from pathlib import Path
 import pytest
 from test_browser import CHROMIUM, FLAGS
 
+from efimm.check import check, checked
 from efimm.course import browser, lite
 from efimm.course.series import notebooks_folder, shipped
+from efimm.course.site import Site, your_log
 
 ALL = [path.relative_to(notebooks_folder()).as_posix() for path in shipped()]
 EVERY_TIME = ("06-pgd-list.ipynb",)
@@ -135,6 +139,57 @@ def test_a_notebook_runs_in_the_browser_and_asks_nobody_else(site, notebook):
     if notebook.startswith("06"):
         assert "DEADLOCK" in "".join(map(texts, cells))
         assert "recorded" not in "".join(map(texts, cells))
+
+
+LOG = """[    0.000000] Linux version 3.5.0
+[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable
+[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x000000007fffffff] usable
+[    0.000000] BIOS-e820: [mem 0x0000000100000000-0x000000ffffffffff] usable
+[    0.000000] efi: EFI v2.31 by someone
+"""
+# A worker as the page makes its own, which tells another server something.
+TELL = """(address) => new Promise((resolve) => {
+  const code = `fetch("${address}", { mode: "no-cors" })
+    .then(() => postMessage("told"), () => postMessage("not told"))`;
+  new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })), { type: "module" }).onmessage =
+    ({ data }) => resolve(data);
+})"""
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(900)
+def test_your_log_is_read_in_the_browser_and_told_to_nobody(site, tmp_path):
+    your_log(Site(site.parent))
+    (tmp_path / "boot.log.xz").write_bytes(lzma.compress(LOG.encode()))
+    asked, broken = [], []
+    with served(site.parent) as address, served(tmp_path) as another, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.set_default_timeout(PATIENCE)
+        page.on("request", lambda request: asked.append((request.method, request.url)))
+        page.on("pageerror", lambda error: broken.append(str(error)))
+        page.goto(f"{address}your-log.html")
+        page.locator("#ask").click()
+        nothing = page.locator("#said").inner_text()
+        page.locator("#pasted").fill(LOG)
+        page.locator("#ask").click()
+        page.locator("#answer").wait_for()
+        pasted = page.locator("#answer").inner_text()
+        page.set_input_files("#file", tmp_path / "boot.log.xz")
+        page.locator("#answer").filter(has_text="boot.log.xz").wait_for()
+        packed = page.locator("#answer").inner_text()
+        page.locator("#pasted").fill("nothing of the kind")
+        page.locator("#ask").click()
+        page.locator("#answer").filter(has_text="efimm: ").wait_for()
+        told = [page.evaluate(TELL, f"{where}?secret") for where in (another, address)]
+
+    found = check(io.BytesIO(LOG.encode()))
+    assert "no log yet" in nothing
+    assert pasted == checked(found, "your-log.txt")
+    assert packed == checked(found, "boot.log.xz")
+    assert broken == []
+    assert {method for method, _ in asked} == {"GET"}
+    assert [url for _, url in asked if not url.removeprefix("blob:").startswith(address)] == []
+    assert told == ["not told", "told"]  # by the page's policy: the other server would have listened
 
 
 @pytest.mark.browser

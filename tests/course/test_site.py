@@ -1,7 +1,9 @@
 """The site: every link leads somewhere, nothing is asked of the network, and it says what the series says."""
 
+import io
 import re
 from html.parser import HTMLParser
+from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import nbformat
@@ -10,8 +12,12 @@ from test_browser import chromium
 
 pytest.importorskip("pdoc", reason="pdoc is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+from efimm.check import check, checked  # noqa: E402 - after the skips
+from efimm.course import navigation  # noqa: E402 - after the skips
+from efimm.course.navigation import Leaf, framed, sections  # noqa: E402 - after the skips
 from efimm.course.series import chapters  # noqa: E402 - after the skips
-from efimm.course.site import make_site, support  # noqa: E402 - after the skips
+from efimm.course.site import Site, make_site, support, your_log  # noqa: E402 - after the skips
+from efimm.course.your_log import answer  # noqa: E402 - after the skips
 from efimm.trials import Report, SupportTable, Trial  # noqa: E402 - after the skips
 
 __all__ = ["chromium"]
@@ -83,20 +89,182 @@ def test_the_table_of_kernels_says_why_one_failed():
     assert "| passed | 1 | 0 |" in text
 
 
+NEVER = ("base-uri", "form-action")
+NAMES = [chapter.path.stem for chapter in chapters()]
+
+
+def test_every_page_leads_on_to_its_neighbours_its_sections_its_notebook_and_the_search(site):
+    for number, name in enumerate(NAMES):
+        page = read(site / f"{name}.html")
+        beside = {f"{other}.html" for other in NAMES[max(0, number - 1) : number + 2] if other != name}
+        anchors = {f"#{each.anchor}" for each in sections((site / f"{name}.html").read_text(encoding="utf-8"))}
+
+        assert beside | anchors | {"search.html", "index.html", f"{name}.ipynb"} <= page.links
+        assert len(anchors) > 3
+        assert nbformat.read(site / f"{name}.ipynb", as_version=4).cells
+
+
+def test_a_page_tells_what_it_is_to_whoever_links_to_it(site):
+    page = (site / "04-the-bug.html").read_text(encoding="utf-8")
+    told = dict(re.findall(r'<meta (?:name|property)="([\w:]+)" content="([^"]*)">', page))
+
+    assert told["description"] == told["og:description"]
+    assert told["description"].startswith("Afterwards you can say which number the kernel passes")
+    assert told["og:title"] == "04 The bug"
+    assert (site / told["og:image"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_published_site_gives_whole_addresses(monkeypatch):
+    monkeypatch.setattr(navigation, "urls", lambda: {"Homepage": "https://efimm.example"})
+    page = framed("<head></head><body><main></main></body>", Leaf(PurePosixPath("solutions/x.html"), "X", "y"))
+
+    assert '"https://efimm.example/slider.png"' in page
+    assert '"https://efimm.example/solutions/x.html"' in page
+
+
+def test_no_page_lets_a_script_run_that_is_not_its_own(site):
+    for path in site.rglob("*.html"):
+        if "api" in path.parts:
+            continue
+        page = path.read_text(encoding="utf-8")
+        (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+        rules = dict(rule.partition(" ")[::2] for rule in policy.split("; "))
+
+        assert rules["default-src"] == "'none'"
+        assert all(source.startswith("'sha256-") for source in rules["script-src"].split())
+        assert set(rules) <= {
+            "default-src",
+            "script-src",
+            "style-src",
+            "img-src",
+            "font-src",
+            "base-uri",
+            "form-action",
+        }
+
+
+def test_sections_are_the_headings_with_the_text_below_them():
+    page = """<title>no</title><h1 id="a">A<a class="anchor-link" href="#a">¶</a></h1><p>one <b>two</b></p>
+    <script>no</script><div class="x jp-InputPrompt">In [1]:</div><h2>no id</h2><h2 id="b">B &amp; c</h2> three"""
+    found = [(each.anchor, each.title, " ".join(each.text.split())) for each in sections(page)]
+
+    assert found == [("a", "A", "one two no id"), ("b", "B & c", "three")]
+
+
+def test_a_changed_search_library_is_refused(tmp_path, monkeypatch):
+    (tmp_path / f"minisearch-{navigation.MINISEARCH}.js").write_text("something else")
+    monkeypatch.setattr(navigation, "PINNED", tmp_path)
+
+    with pytest.raises(ValueError, match="not the file"):
+        navigation.search_script([])
+
+
+LOG = """[    0.000000] Linux version 3.5.0
+[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable
+[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x000000007fffffff] usable
+[    0.000000] BIOS-e820: [mem 0x0000000100000000-0x000000ffffffffff] usable
+[    0.000000] efi: EFI v2.31 by someone
+"""
+
+
+def test_your_log_answers_as_the_command_does():
+    assert answer(LOG.encode(), "mine.txt") == checked(check(io.BytesIO(LOG.encode())), "mine.txt")
+    assert "page-fault" in answer(LOG.encode(), "mine.txt")
+    assert answer(b"nothing of the kind", "mine.txt").startswith("efimm: ")
+    assert answer(b"nothing of the kind", "mine.txt").count("\n") == 0
+
+
+@pytest.fixture
+def opened(chromium):
+    """A function that opens a page, with no network; it may ask for nothing and complain of nothing."""
+    context = chromium.new_context(offline=True, viewport={"width": 1366, "height": 768})
+    said = []
+
+    def go(address):
+        page = context.new_page()
+        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else said.append(asked.url))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda words: said.append(words.text) if words.type == "error" else None)
+        page.goto(address)
+        return page
+
+    yield go
+    context.close()
+    assert said == []
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("name", ["index", "support", "00-start-here", "solutions/01-solutions", "api/efimm"])
-def test_a_page_opens_from_the_file_system_and_asks_for_nothing(chromium, site, name):
-    context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 900})
-    asked = []
+def test_the_first_page_is_the_slider(opened, site):
+    page = opened((site / "index.html").as_uri())
+    slider = page.locator("input[type=range]").first
+    verdict = page.locator("p.verdict").first
+    slider.press("Home")
+    below = verdict.inner_text()
+    slider.press("End")
+
+    assert below.startswith("Success")
+    assert verdict.inner_text().startswith("Page fault")
+    assert slider.bounding_box()["y"] < 300
+
+
+@pytest.mark.browser
+def test_the_search_finds_a_section_and_leads_to_it(opened, site):
+    page = opened(f"{(site / 'search.html').as_uri()}#q=100%")  # whatever stands there
+    page.get_by_role("searchbox").fill("prelog epil")
+    hit = page.locator("#found a").first
+    words = hit.inner_text()
+    page.locator("#found mark").first.wait_for()
+    shared = page.url
+    again = opened(shared)
+    hit.click()
+    page.wait_for_load_state()
+    heading = page.url.partition("#")[2]
+
+    assert words == "Prelog and epilog"
+    assert page.locator(f'[id="{unquote(heading)}"]').inner_text().startswith(words)
+    assert again.locator("#found a").first.inner_text() == words
+    again.get_by_role("searchbox").fill("zzzz qqqq")
+    assert again.get_by_role("status").inner_text().startswith("Nothing found")
+
+
+@pytest.mark.browser
+def test_from_a_disk_a_page_says_what_needs_a_server(opened, tmp_path):
+    log = opened(your_log(Site(tmp_path)).as_uri())
+    leaf = Leaf(PurePosixPath("x.html"), "X", "y", live="lite/index.html")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# X")])
+    page = opened(Site(tmp_path).write(leaf, notebook).as_uri())
+
+    assert "efimm room" in log.get_by_role("status").inner_text()
+    assert log.get_by_role("button", name="Check").is_disabled()
+    assert "efimm room" in page.get_by_role("navigation").first.inner_text()
+    assert page.locator("a.live").count() == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("look", [(1366, "light"), (360, "dark")])
+@pytest.mark.parametrize("name", ["index", "support", "search", "your-log", "00-start-here", "solutions/01-solutions"])
+def test_a_page_is_for_everybody(chromium, site, name, look):
+    if name == "your-log":
+        your_log(Site(site))
+    context = chromium.new_context(offline=True, viewport={"width": look[0], "height": 768}, color_scheme=look[1])
     page = context.new_page()
-    page.on("request", lambda request: asked.append(request.url) if re.match("https?:", request.url) else None)
-    page.on("pageerror", lambda error: asked.append(str(error)))
     page.goto((site / f"{name}.html").as_uri())
-    page.wait_for_load_state("load")
     headings = page.locator("h1").count()
-    found = axe.Axe().run(page).response["violations"] if not name.startswith("api") else []
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    found = axe.Axe().run(page).response["violations"]
     context.close()
 
-    assert asked == []
     assert headings
-    assert [hit["id"] for hit in found if hit["impact"] in ("serious", "critical")] == []
+    assert wide <= look[0]
+    assert (sum(map(int, re.findall(r"\d+", paper)[:3])) < 200) == (look[1] == "dark")
+    assert [
+        (hit["id"], [node["html"] for node in hit["nodes"]])
+        for hit in found
+        if hit["impact"] in ("serious", "critical")
+    ] == []
+
+
+@pytest.mark.browser
+def test_the_reference_opens_from_the_file_system(opened, site):
+    assert opened((site / "api" / "efimm.html").as_uri()).locator("h1").count()
