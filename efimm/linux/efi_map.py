@@ -84,7 +84,7 @@ def pfn_range_is_mapped(linux: Linux, md: EfiMemoryDescriptor) -> bool:
     """The question since v3.9 (recalled), when the direct map got holes: here the tables are asked, page by page."""
     va, end = (linux.layout.phys_to_virt(pa) for pa in (md.physical_start, md.end))
     while va < end:
-        found = walk(linux.memory, linux.swapper_pg_dir.pa, va)
+        found = walk(linux.memory, linux.swapper_pg_dir.pa, va, linux.layout.mode)
         if found.pa is None:
             return False
         va += found.page_size - va % found.page_size

@@ -113,6 +113,7 @@ class Kernel:
 
     order                          its place in lists
     layout                         its address space
+    layout_la57                    its address space with five levels, None where it knows four at most
     image                          where its build puts its own pages
     setup_arch                     memory is found and mapped, in the kernel's order
     efi_reserve_boot_services      what is kept of the firmware's boot-time memory
@@ -165,6 +166,7 @@ class Kernel:
     efi_runtime_map: Callable[[Linux], tuple[EfiMemoryDescriptor, ...]]
     known_bugs: tuple[KnownBug, ...] = ()
     i386: Kernel32 | None = None
+    layout_la57: Layout | None = None
 
     def __repr__(self) -> str:
         return f"<Kernel {self.name!r}: {self.title}>"
@@ -172,6 +174,10 @@ class Kernel:
     def has_build_for(self, arch: str) -> bool:
         """True where the suite has this kernel for the architecture, one of those of `efimm.machine`."""
         return not arch.startswith("i386") or self.i386 is not None
+
+    def layout_on(self, arch: str) -> Layout:
+        """Its address space on a machine of `arch`: on a processor with LA57 a kernel without five levels uses four."""
+        return self.layout_la57 or self.layout if arch == "x86_64-la57" else self.layout
 
     def __post_init__(self) -> None:
         """ValueError for a name or a title that is no line of words: both are shown wherever the kernel is."""
