@@ -95,7 +95,9 @@ def console(found: Outcome) -> list[str]:
 
 
 def _verdict_words(found: Outcome) -> str:
-    if found.linux.machine.noruntime:
+    if found.linux.no_runtime and found.linux.machine.mixed:
+        return "success: this kernel does not call firmware of 32 bits at all"
+    if found.linux.no_runtime:
         return "success: the firmware is not called at all (efi=noruntime)"
     if found.verdict == "success" and found.status is None:
         return "success: the firmware works at its physical addresses"

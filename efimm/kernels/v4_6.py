@@ -52,7 +52,7 @@ def efi_alloc_page_tables(linux: Linux) -> PageTable:
 
 def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
     """From the last region to the first, so that their order in memory is kept (efi_map_next_entry)."""
-    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md)]
+    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md, mixed=linux.efi_is_mixed)]
     return [efi_map_region(linux, place) for place in reversed(places)]
 
 
@@ -131,4 +131,5 @@ KERNEL = replace(
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
     i386=I386,
+    efi_mixed=True,
 )

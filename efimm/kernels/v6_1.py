@@ -111,7 +111,7 @@ def efi_pgd_of_one_page(linux: Linux) -> PageTable:
 
 
 def region_flags(md: EfiMemoryDescriptor) -> int:
-    """Only code is executable."""
+    """Only code is executable.  In a guest of SEV all but device memory would be encrypted; guests are not here."""
     return writable_and_executable(md) if md.type in CODE else writable_and_executable(md) | NX
 
 
@@ -125,14 +125,14 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
 
 def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
     """From the last region to the first, as in 4.6, with the rights of each."""
-    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md)]
+    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md, mixed=linux.efi_is_mixed)]
     return [efi_map_region(linux, place, region_flags) for place in reversed(places)]
 
 
 def efi_setup_page_tables_and_page_0(linux: Linux, pa_memmap: int, num_pages: int) -> None:
     """Map the array 1:1, and page 0 too: some firmware writes there although it has given it away."""
     efi_setup_page_tables(linux, pa_memmap, num_pages)
-    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, 0, 0, 1, NX | RW)
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, 0, 0, 1, NX | RW | linux.sme_me_mask)
 
 
 def efi_runtime_update_mappings(linux: Linux) -> None:
@@ -220,6 +220,7 @@ KERNEL = replace(
     source="arch/x86/platform/efi/efi_64.c, v6.1 (Debian's 6.1.192-2)",
     layout=V6_1_LAYOUT,
     layout_la57=LAYOUT_LA57,
+    mem_encrypt=True,
     image=IMAGE,
     setup_arch=setup_arch,
     efi_reserve_boot_services=efi_reserve_boot_services,

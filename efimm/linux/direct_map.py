@@ -162,14 +162,14 @@ def populate_direct_map(linux: Linux, start: int, end: int, shift: int, alloc: T
     mode, shift_at_top = linux.layout.mode, linux.layout.pgdir_shift
     filler = TableFiller(linux.memory, linux.trace, alloc, clear_rest=early and static_tables, mode=mode)
     mentioned = _mentioned_in_e820(linux) if early else [(0, end)]
-    base = linux.layout.translated(linux.layout.page_offset)
+    base, prot = linux.layout.translated(linux.layout.page_offset), PAGE_KERNEL | linux.sme_me_mask
     pgd_changed, last_map_addr = False, end
     while start < end:
         index = (base + start) >> shift_at_top
         entry = linux.swapper_pg_dir[index]
         count = 1 if entry else _empty_entries(linux, index, base + end)
         upto = min(end, (index + count << shift_at_top) - base)
-        parts = [Extent(base + a, base + b, a, PAGE_KERNEL, shift) for a, b in _overlaps(mentioned, start, upto)]
+        parts = [Extent(base + a, base + b, a, prot, shift) for a, b in _overlaps(mentioned, start, upto)]
         if entry:
             for part in parts:
                 last_map_addr = filler.fill_below(entry.address, 1, part) - base

@@ -17,7 +17,7 @@ from ..x86 import PageTable, Step, walk
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
 from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS, RW, P
 from .direct_map import split_mem_range
-from .layout import KERNPG_TABLE, PAGE_CACHE_UC_MINUS, PUD_SHIFT
+from .layout import KERNPG_TABLE, PAGE_CACHE_UC_MINUS, PAGE_ENC, PUD_SHIFT
 from .page_alloc import alloc_pages
 from .state import Linux
 from .tables import Extent, TableFiller
@@ -149,12 +149,12 @@ def kernel_map_pages_in_pgd(
 ) -> None:
     """Map `numpages` pages at `va` to `pa`; writable only with RW in `page_flags`, executable only without NX.
 
-    `mask_clr` are the bits that an entry has only if `page_flags` has them.
+    `mask_clr` are the bits that an entry has only if `page_flags` has them; _PAGE_ENC is always one (v6.1).
 
     From the first page on that is not mapped, all that follow are mapped anew.
     """
     end = va + numpages * PAGE_SIZE
-    clear = ~page_flags & mask_clr
+    clear = ~page_flags & (mask_clr | PAGE_ENC)
     hole = change_attr_in_pgd(linux, pgd, va, end, set_=P | page_flags, clear=clear, stop_at_hole=True)
     if hole < end:
         populate_pgd(linux, pgd, pa + hole - va, hole, end, KERNPG_TABLE & ~clear | page_flags)

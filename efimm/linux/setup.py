@@ -13,6 +13,7 @@ from __future__ import annotations
 from ..machines import Machine, MachineError
 from ..trace import Trace
 from ..uefi.firmwares import find_firmware
+from ..uefi.image import IA32, X64
 from ..uefi.runtime import Firmware
 from ..x86 import Cpu, PageTable, PhysMemory
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
@@ -20,6 +21,7 @@ from ..x86.modes import ADDRESS_MASK
 from .layout import (
     KERNPG_TABLE,
     MAX_ARCH_PFN,
+    PAGE_ENC,
     PAGE_KERNEL_LARGE_EXEC,
     PAGE_TABLE,
     PMD_SHIFT,
@@ -35,7 +37,9 @@ from .state import Kernel, Linux, PgdList
 from .vmalloc import HPET_ADDRESS, ioremap, vmemmap_init, vmemmap_populate
 
 
-def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cpu: Cpu, trace: Trace) -> PageTable:
+def load_kernel_image(
+    image: KernelImage, layout: Layout, memory: PhysMemory, cpu: Cpu, trace: Trace, sme_me_mask: int = 0
+) -> PageTable:
     """Put the static tables into memory and CR3 on them; `init_level4_pgt`, which Linux also calls swapper_pg_dir.
 
     Slot 0 is empty: zap_identity_mappings() has run.  cleanup_highmap() has left only the kernel's own pages in the
@@ -48,7 +52,8 @@ def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cp
     linked_at = image.text - layout.phys_base
     text_pages = (image.end - image.text) >> PMD_SHIFT
     level2_kernel_pgt = table(image.level2_kernel_pgt, "level2_kernel_pgt")
-    level2_kernel_pgt.fill(linked_at >> PMD_SHIFT, text_pages, image.text | PAGE_KERNEL_LARGE_EXEC, PMD_SIZE)
+    first = image.text | PAGE_KERNEL_LARGE_EXEC | sme_me_mask
+    level2_kernel_pgt.fill(linked_at >> PMD_SHIFT, text_pages, first, PMD_SIZE)
     table(image.level2_fixmap_pgt, "level2_fixmap_pgt")[506] = image.level1_fixmap_pgt | PAGE_TABLE
     level3_kernel_pgt = table(image.level3_kernel_pgt, "level3_kernel_pgt")
     level3_kernel_pgt[510] = image.level2_kernel_pgt | KERNPG_TABLE
@@ -100,8 +105,7 @@ def trampoline_pgd_entry(linux: Linux) -> int:
         entry = linux.memory.read_u64((entry & ADDRESS_MASK) + 8 * level.index(layout.page_offset))
     for level in reversed(levels):
         page = alloc_pages(linux, 1) if linux.after_bootmem else linux.memblock.alloc(PAGE_SIZE)
-        table = PageTable(linux.memory, page, f"{level.name}_page_tramp", linux.trace)
-        table[0] = entry
+        PageTable(linux.memory, page, f"{level.name}_page_tramp", linux.trace)[0] = entry
         entry = page | KERNPG_TABLE
     return entry
 
@@ -118,7 +122,7 @@ def do_boot_cpu(linux: Linux) -> Cpu:
     the machine resets.  Left out: the steps before paging, and the rest of what set_real_mode_permissions does.
     """
     set_memory_x(linux, linux.layout.phys_to_virt(BLOB), BLOB_SIZE // PAGE_SIZE)
-    cpu = Cpu(linux.memory, linux.trace, mode=linux.layout.mode, maxphyaddr=linux.machine.maxphyaddr)
+    cpu = Cpu(linux.memory, linux.trace, mode=linux.layout.mode, maxphyaddr=linux.cpu.maxphyaddr)
     cpu.write_cr3(trampoline_cr3(linux))
     cpu.fetch(BLOB)
     cpu.rip = START_KERNEL_MAP + linux.image.start - linux.layout.phys_base
@@ -187,10 +191,12 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
     """
     layout = kernel.layout_on(machine.arch) if machine.kaslr is None else randomized(kernel, machine)
     memory, trace = PhysMemory(), Trace()
-    cpu = Cpu(memory, trace, mode=layout.mode, maxphyaddr=machine.maxphyaddr)
-    firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace)
+    sme_me_mask = PAGE_ENC if machine.sme and kernel.mem_encrypt else 0
+    cpu = Cpu(memory, trace, mode=layout.mode, maxphyaddr=max(machine.maxphyaddr, sme_me_mask.bit_length()))
+    tables = IA32 if machine.mixed else X64
+    firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace, tables)
     with trace.span("kernel", "head_64.S: the page tables of the kernel image", "head"):
-        swapper_pg_dir = load_kernel_image(kernel.image, layout, memory, cpu, trace)
+        swapper_pg_dir = load_kernel_image(kernel.image, layout, memory, cpu, trace, sme_me_mask)
     linux = Linux(
         machine=machine,
         kernel=kernel,

@@ -103,7 +103,7 @@ def struct_page_va(linux: Linux, pa: int) -> int:
 def vmemmap_populate(linux: Linux, wanted: list[tuple[int, int, int]]) -> None:
     """Map the `struct page` array with 2 MiB pages, and sync its top-level entries to the tables on pgd_list."""
     for va, pa, size in wanted:
-        map_kernel_range(linux, va, pa, size, PAGE_KERNEL, PMD_SHIFT)
+        map_kernel_range(linux, va, pa, size, PAGE_KERNEL | linux.sme_me_mask, PMD_SHIFT)
         linux.kernel.sync_global_pgds(linux, va, va + size)
 
 
