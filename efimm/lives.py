@@ -19,7 +19,7 @@ from .machines import Machine, machine
 from .run import boot, enter, find_kernel
 from .text import map_title
 from .trace import Fault
-from .x86 import LONG4, PageTable, PagingMode, PhysMemory
+from .x86 import PageTable, PagingMode, PhysMemory
 from .x86.memory import GIB
 
 _DEVICE, _DEVICE_SIZE = 0xFEC0_0000, 4096
@@ -217,8 +217,7 @@ def _story(linux: Linux, moments: Sequence[TablesMoment]) -> TablesStory:
 
 def _slot_count(linux: Linux) -> int:
     """How many top-level entries the processor knows: four with PAE, in a page of 512."""
-    mode = linux.layout.mode if isinstance(linux, Linux32) else LONG4
-    return 1 << mode.levels[0].bits
+    return 1 << linux.layout.mode.levels[0].bits
 
 
 def _region(linux: Linux, slot: int) -> str:

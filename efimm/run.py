@@ -26,7 +26,7 @@ class Outcome:
 
     success       SetVirtualAddressMap gave EFI_SUCCESS, and GetTime through the new addresses told the firmware's time;
                   or the kernel does without that call (`status` is None, there is no array), and GetTime told it;
-                  or the kernel was told to make no call at all (efi=noruntime)
+                  or the kernel makes no call at all (efi=noruntime, or 32-bit firmware that it cannot call)
     page-fault    a page fault on the way into the call or in it; `fault` has it
     wrong-memory  what the firmware was given was not the array: EFI_SUCCESS, but the first call afterwards went wrong;
                   or the processor refused the address altogether (a general protection fault, `status` is None)
@@ -191,7 +191,7 @@ def call_again(first: Outcome, page: int | None = None) -> Outcome:
 
     `page` is the physical address of a page for the answer, without it a new one.
     """
-    if first.verdict != "success" or first.linux.machine.noruntime:
+    if first.verdict != "success" or first.linux.no_runtime:
         return first
     verdict, trouble, who = _get_time(first.linux, alloc_pages(first.linux, 1) if page is None else page)
     return replace(first, verdict=verdict, trouble=trouble, who=who)
@@ -205,9 +205,9 @@ def _running(linux: Linux) -> str:
 def _after_the_call(linux: Linux, status: EfiStatus | None) -> tuple[str, str, str | None]:
     """The verdict on a status: a success counts when the firmware can be called at the addresses it was given.
 
-    Under efi=noruntime nobody calls it, then or later.
+    Under efi=noruntime, or on 32-bit firmware that the kernel cannot call, nobody calls it, then or later.
     """
-    if linux.machine.noruntime:
+    if linux.no_runtime:
         return "success", "", None
     if status not in (None, EfiStatus.EFI_SUCCESS):
         return "refused", "", "firmware"
@@ -222,7 +222,7 @@ def _get_time(linux: Linux, page: int) -> tuple[str, str, str | None]:
         linux.trace.printk(f"GetTime: {error}")
         return "wrong-memory", f"GetTime: {_in_short(error)}", _running(linux)
     clock = linux.firmware.layout.image("PcRtc").buffer
-    told = linux.memory.read(page, SIZEOF_EFI_TIME) == linux.memory.read(clock, SIZEOF_EFI_TIME)
+    told = linux.memory.read(page | linux.sme_me_mask, SIZEOF_EFI_TIME) == linux.memory.read(clock, SIZEOF_EFI_TIME)
     if answer == EfiStatus.EFI_SUCCESS and told:
         return "success", "", None
     other = "another time" if answer == EfiStatus.EFI_SUCCESS else answer.name

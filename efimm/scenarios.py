@@ -5,7 +5,7 @@ None of them says how it ends: that is what running it shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,12 +30,14 @@ KASLR = 0xFFFF_8C70_0000_0000  # a direct map that begins in the middle of a top
 class Scenario:
     """One situation.  `options` are those of `efimm.machine`; `play` takes the booted kernel to the call and beyond.
 
-    What `play` gives is the outcome that counts, which is not always that of the first call.
+    What `play` gives is the outcome that counts, which is not always that of the first call.  `judged` is False where
+    no judge from outside can show it: then it rests on the kernel's C alone, and whoever shows it says so.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     play: Callable[[Linux], Outcome] = enter
+    judged: bool = True
 
     def run(self, kernel: Kernel) -> Outcome:
         """Boot `kernel` on the machine and play; MachineError where it cannot start there."""
@@ -157,11 +159,23 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("memory added across a slot", {"ram": "256G"}, called_with_memory_added_across_a_slot),
     Scenario("memory KASLR", {"ram": "1T", "kaslr": KASLR}),
     Scenario("page-table isolation", {"ram": "1T", "kpti": True}),
+    Scenario("five levels", {"ram": "1T", "arch": "x86_64-la57"}),
     *(with_firmware(name) for name in FIRMWARES if name != "edk2"),
     *(Scenario(arch, {"ram": "4G", "arch": arch}) for arch in ("i386", "i386-pae")),
     Scenario("after kexec", {"ram": "4G"}, after_kexec),
     Scenario("kexec, physical clock", {"ram": "4G", "firmware": "physical-clock"}, after_kexec),
-    Scenario("LASS, physical clock", {"ram": "4G", "firmware": "physical-clock"}, called_with_lass_on),
+    Scenario("LASS, physical clock", {"ram": "4G", "firmware": "physical-clock"}, called_with_lass_on, judged=False),
+    Scenario("memory encryption (SME)", {"ram": "1T", "sme": True}, judged=False),
+    *(Scenario(f"32-bit firmware, {ram}", {"ram": ram, "mixed": True}, judged=False) for ram in ("2G", "1T")),
     Scenario("efi=noruntime", {"ram": "1T", "noruntime": True}),
     Scenario("switched twice", {"ram": "4G"}, switched_twice),
 )
+
+NOT_JUDGED = frozenset(scenario.name for scenario in SCENARIOS if not scenario.judged)
+FROM_THE_C = "From the C, not judged"
+
+
+def from_the_c(names: Iterable[str]) -> str:
+    """A line that names the scenarios of `names` which no judge can show; "" where there is none."""
+    found = [name for name in names if name in NOT_JUDGED]
+    return f"{FROM_THE_C}: {'; '.join(found)}." if found else ""

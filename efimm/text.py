@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from .linux.layout import PGDIR_SHIFT, PGDIR_SIZE, V3_5_LAYOUT, Layout, pgd_index
+from .linux.layout import PGDIR_SIZE, V3_5_LAYOUT, Layout
 from .linux.page_alloc import another_node
 from .maps.errors import printable
 from .run import Outcome
 from .trace import Access, Enter, Event, Fault, Leave, Trace
 from .uefi.memmap import E820Type, EfiMemoryType, MemoryMap
-from .x86 import LONG4, Entry, PageTable, Step, Walk
+from .x86 import LONG4, LONG5, Entry, PageTable, Step, Walk
 from .x86.fields import size
 from .x86.memory import GIB
 from .x86.modes import ADDRESS_MASK
@@ -95,7 +95,9 @@ def console(found: Outcome) -> list[str]:
 
 
 def _verdict_words(found: Outcome) -> str:
-    if found.linux.machine.noruntime:
+    if found.linux.no_runtime and found.linux.machine.mixed:
+        return "success: this kernel does not call firmware of 32 bits at all"
+    if found.linux.no_runtime:
         return "success: the firmware is not called at all (efi=noruntime)"
     if found.verdict == "success" and found.status is None:
         return "success: the firmware works at its physical addresses"
@@ -226,7 +228,7 @@ def _line(run: Sequence[Event]) -> str:
 def _slot_name(layout: Layout, index: int) -> str:
     """Linux's name for the region; the lower half is a process's, or an identity map, which the index does not tell."""
     name = layout.region_of_slot(index).name
-    return f"lower half, from {size(index << PGDIR_SHIFT)}" if name == "user" else name
+    return f"lower half, from {size(index << layout.pgdir_shift)}" if name == "user" else name
 
 
 def notes(found: MemoryMap) -> list[str]:
@@ -250,7 +252,7 @@ def _efi_name(kind: int) -> str:
 def verdict_line(outcome: Outcome) -> str:
     """What became of the call, in one sentence that names the slot."""
     linux, fault = outcome.linux, outcome.fault
-    slot = pgd_index(outcome.pointer)
+    slot = linux.layout.mode.levels[0].index(outcome.pointer)
     if outcome.verdict == "success":
         return f"Success: the firmware read the array through slot {slot}, and it works at its new addresses."
     if fault is not None:
@@ -357,7 +359,7 @@ def _step(step: Step) -> list[str]:
 
 def _lower_half(found: Outcome, failed: Walk) -> list[str]:
     """What the lower half of the table held, where low addresses are looked up, and which slots it shares."""
-    if failed.mode is not LONG4:
+    if failed.mode not in (LONG4, LONG5):
         return []
     entries = PageTable(found.linux.memory, failed.root, "CR3", found.trace).slots()
     low = {slot: entry for slot, entry in entries.items() if slot < _KERNEL_HALF}

@@ -22,7 +22,7 @@ from .linux import Kernel, KernelError
 from .machines import MachineError
 from .maps.errors import printable
 from .run import find_kernel
-from .scenarios import SCENARIOS, Scenario, with_firmware
+from .scenarios import SCENARIOS, Scenario, from_the_c, with_firmware
 from .uefi.runtime import FirmwareKind
 from .workers import TIMEOUT, Answer, told
 
@@ -67,7 +67,7 @@ class Report:
         for trial in self.trials:
             line = f"{trial.scenario:<{width}}  {trial.verdict:<12}  {trial.reason}"
             lines += wrap(line, 72, subsequent_indent=" " * (width + 16), drop_whitespace=True)
-        return "\n".join([*lines, *wrap(self.note, 72)])
+        return "\n".join([*lines, *wrap(from_the_c(trial.scenario for trial in self.trials), 72), *wrap(self.note, 72)])
 
 
 _MARKS = {"success": "ok", "page-fault": "PF", "wrong-memory": "WM", "refused": "RF", "no machine": "-"}
@@ -88,7 +88,8 @@ class SupportTable:
         for row in zip(*(report.trials for report in self.reports), strict=True):
             marks = "".join(f"{marks_of.get(trial.verdict, trial.verdict[:2]):>3}" for trial in row)
             lines.append(f"{row[0].scenario[:31]:<32}{marks}")
-        notes = wrap(next((report.note for report in self.reports if report.note), ""), 72)
+        notes = wrap(from_the_c(trial.scenario for trial in self.reports[0].trials), 72) if self.reports else []
+        notes += wrap(next((report.note for report in self.reports if report.note), ""), 72)
         passed = "".join(f"{report.passed:>3}" for report in self.reports)
         meaning = ", ".join(f"{mark} {verdict}" for verdict, mark in marks_of.items())
         # The space that wrap does not break at keeps a number and its name together.

@@ -34,7 +34,8 @@ def judge_command(everything: bool, record: str | None, as_json: bool, **options
     if options.pop("list_kernels"):
         list_kernels()
     elif vmlinuz := options.pop("vmlinuz"):
-        _refuse_options("a real kernel brings its own", "map_", "firmware", "buffer", "page_size", "kaslr", "kpti")
+        own = "map_", "firmware", "buffer", "page_size", "kaslr", "kpti", "sme", "mixed"
+        _refuse_options("a real kernel brings its own", *own)
         _refuse_options("it is for real firmware under the model's tables", "everything", "record", "descriptor_size")
         ask_linux(vmlinuz, as_json, _always, options)
     else:

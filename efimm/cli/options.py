@@ -45,6 +45,8 @@ _OTHER_OPTIONS = (
     click.option("--kaslr", metavar="ADDR", help="Where memory KASLR put the direct map (since 4.8)."),
     click.option("--kpti", is_flag=True, help="With page-table isolation, as on a processor with the Meltdown bug."),
     click.option("--noruntime", is_flag=True, help="With efi=noruntime: the firmware is not called at all."),
+    click.option("--sme", is_flag=True, help="With memory encryption (AMD's SME). From the C, not judged."),
+    click.option("--mixed", is_flag=True, help="With firmware of 32 bits. From the C, not judged."),
     click.option("--descriptor-size", default=str(DESCRIPTOR_SIZE), show_default=True, help="What firmware reports."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -153,6 +155,8 @@ def machine_from(options: dict[str, Any]) -> Machine:
         kaslr=options["kaslr"],
         kpti=options["kpti"],
         noruntime=options["noruntime"],
+        sme=options["sme"],
+        mixed=options["mixed"],
         descriptor_size=parse_address(options["descriptor_size"]),
     )
 

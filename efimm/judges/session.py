@@ -87,6 +87,8 @@ def learn(guest: Guest, *, timeout: float, afresh: bool = False, power: Power | 
 def _check(case: Case) -> None:
     """Refuse what cannot be asked before any firmware is booted for it; raises MachineError, JudgeError."""
     find_kernel(case.kernel)
+    if case.arch == "x86_64-la57":
+        raise JudgeError("--arch x86_64-la57: this firmware runs on four levels; a real kernel can be asked (--linux)")
     machine(buffer=case.buffer, page_size=case.page_size, descriptor_size=case.descriptor_size, arch=case.arch)
     ram = case.guest.ram
     if case.guest.phys_bits > MAXPHYADDR or ram < LEAST_RAM:

@@ -8,6 +8,8 @@ Source: arch/x86/platform/efi/efi_64.c (efi_call_phys_prolog, efi_call_phys_epil
 copied whole leads elsewhere; with KPTI, as 4.15 and the updates of 4.9 got it, a borrowed slot cannot be executed
 (de53c3786a3c takes the NX bit away again).  After kexec it has nothing to hand on: setup_efi_state
 (arch/x86/kernel/kexec-bzimage64.c, v4.9) tells the second kernel of no EFI at all; here that one asks once more.
+On 32-bit firmware it has neither a table nor a stack in efi_scratch, loads CR3 with 0 and is lost (v4.9); here it is
+lost at its stack.  That is from the C, not judged.
 """
 
 from __future__ import annotations

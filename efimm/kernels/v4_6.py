@@ -52,17 +52,22 @@ def efi_alloc_page_tables(linux: Linux) -> PageTable:
 
 def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
     """From the last region to the first, so that their order in memory is kept (efi_map_next_entry)."""
-    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md)]
+    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md, mixed=linux.efi_is_mixed)]
     return [efi_map_region(linux, place) for place in reversed(places)]
 
 
 def efi_sync_low_kernel_mappings(linux: Linux) -> None:
-    """Share the kernel's slots below the window's, and copy around the window in the slot that it lies in."""
+    """Share the kernel's slots below the window's, and copy around the window in the slot that it lies in.
+
+    With five levels the entries of the p4d table below the window's are copied too, in between (v6.1).
+    """
     efi_pgd, pgd_k = linux.efi_pgd, linux.swapper_pg_dir
     for index in range(linux.layout.kernel_pgd_boundary, pgd_index(EFI_VA_END)):
         efi_pgd[index] = pgd_k[index]
-    pud_efi = _pud_table(linux, efi_pgd)
-    pud_k = _pud_table(linux, pgd_k)
+    pud_efi, pud_k = table_of_the_window(linux, efi_pgd), table_of_the_window(linux, pgd_k)
+    if linux.layout.pgtable_l5_enabled:
+        clone_pgd_range(pud_efi, pud_k, 0, pgd_index(EFI_VA_END))
+        pud_efi, pud_k = table_of_the_window(linux, pud_efi), table_of_the_window(linux, pud_k)
     for index in (*range(pud_index(EFI_VA_END)), *range(pud_index(EFI_VA_START), PTRS_PER_PUD)):
         if pud_efi[index] != pud_k[index]:
             pud_efi[index] = pud_k[index]
@@ -95,10 +100,10 @@ def pud_index(va: int) -> int:
     return va >> PUD_SHIFT & PTRS_PER_PUD - 1
 
 
-def _pud_table(linux: Linux, pgd: PageTable) -> PageTable:
-    """The second-level table of the window's slot."""
-    entry = pgd[pgd_index(EFI_VA_END)]
-    return PageTable(linux.memory, entry.address, f"pud@{entry.address:#x}", linux.trace)
+def table_of_the_window(linux: Linux, table: PageTable) -> PageTable:
+    """The table below the window's entry, which is the last one of a top-level table and of a p4d table."""
+    address = table[pgd_index(EFI_VA_END)].address
+    return PageTable(linux.memory, address, f"table@{address:#x}", linux.trace)
 
 
 def sync_initial_page_table(linux: Linux32) -> None:
@@ -126,4 +131,5 @@ KERNEL = replace(
     efi_call_phys=efi_call,
     efi_call_virt=efi_call,
     i386=I386,
+    efi_mixed=True,
 )

@@ -14,14 +14,14 @@ from dataclasses import replace
 from ..linux import efi, efi_map, setup
 from ..linux.efi import should_map_region
 from ..linux.efi_map import efi_map_region, efi_setup_page_tables, writable_and_executable
-from ..linux.layout import PGDIR_SIZE, PTRS_PER_PGD, V6_1_LAYOUT, KernelImage, pgd_index
+from ..linux.layout import EFI_VA_END, PAGE_TABLE, PTRS_PER_PGD, V6_1_LAYOUT, KernelImage, Layout, Region, pgd_index
 from ..linux.page_alloc import alloc_pages
 from ..linux.setup import trampoline_pgd_entry, write_real_mode_header
 from ..linux.state import Linux
 from ..uefi import EfiStatus
 from ..uefi.memmap import DESCRIPTOR_SIZE, EFI_MEMORY_RO, EFI_MEMORY_XP, EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import PageTable
-from ..x86.modes import NX, RW
+from ..x86.modes import LONG5, NX, RW
 from . import v3_5, v4_6
 
 SIZEOF_MEMATTR = 16  # efi_memory_attributes_table_t without its entries
@@ -50,44 +50,68 @@ def mm_init(linux: Linux) -> None:
     with linux.trace.span("kernel", "preallocate_vmalloc_pages"):
         preallocate_pages(linux, "vmalloc")
     with linux.trace.span("kernel", "setup_cpu_entry_areas, init_espfix_bsp", "late-areas"):
-        preallocate_pages(linux, "cpu entry area")
+        populate_late_area(linux, "cpu entry area")
         if linux.kernel.image.espfix:
-            preallocate_pages(linux, "espfix stacks")
+            populate_late_area(linux, "espfix stacks")
     setup.hpet_enable(linux)
     setup.setup_real_mode(linux)
 
 
 def preallocate_pages(linux: Linux, region: str) -> None:
-    """A lower table for every empty slot of the region; what is mapped in cpu entry area and espfix is not here."""
+    """A lower table for every empty slot of the region."""
     for index in linux.layout.region(region).slots:
         if not linux.swapper_pg_dir[index]:
             linux.kernel.pgd_populate(linux, index, alloc_pages(linux, 1), 1)
 
 
+def populate_late_area(linux: Linux, region: str) -> None:
+    """A lower table for the 512 GiB of the region; what is mapped there later is not here.
+
+    With five levels its entry is one of the p4d table behind the last slot (p4d_alloc and p4d_populate).
+    """
+    if not linux.layout.pgtable_l5_enabled:
+        preallocate_pages(linux, region)
+        return
+    p4d = v4_6.table_of_the_window(linux, linux.swapper_pg_dir)
+    p4d[pgd_index(linux.layout.region(region).start)] = alloc_pages(linux, 1) | PAGE_TABLE
+
+
 def sync_global_pgds(linux: Linux, start: int, end: int) -> None:
-    """Every slot of [start, end): the step is `ALIGN(addr + 1, PGDIR_SIZE)` (Baoquan He, fc5f9d5f151c, 2017)."""
-    address = start
+    """Every slot of [start, end): the step is `ALIGN(addr + 1, PGDIR_SIZE)` (Baoquan He, fc5f9d5f151c, 2017).
+
+    With five levels as with four (sync_global_pgds_l5, _l4): what is synced is the top level.
+    """
+    address, shift = start, linux.layout.pgdir_shift
     while address < end:
-        v3_5.sync_pgd(linux, pgd_index(address))
-        address = (address // PGDIR_SIZE + 1) * PGDIR_SIZE
+        v3_5.sync_pgd(linux, linux.layout.pgd_index(address))
+        address = (address >> shift) + 1 << shift
 
 
 def setup_real_mode(linux: Linux) -> None:
     """The 1:1 map in slot 0, and all of the kernel's half."""
     write_real_mode_header(linux)
     linux.trampoline_pgd[0] = trampoline_pgd_entry(linux)
-    for index in range(pgd_index(linux.layout.page_offset), PTRS_PER_PGD):
+    for index in range(linux.layout.kernel_pgd_boundary, PTRS_PER_PGD):
         linux.trampoline_pgd[index] = linux.swapper_pg_dir[index]
 
 
 def efi_alloc_page_tables(linux: Linux) -> PageTable:
     """As in 4.6, with a second page behind the first, for page-table isolation (PGD_ALLOCATION_ORDER)."""
     alloc_pages(linux, 1)
-    return v4_6.efi_alloc_page_tables(linux)
+    return efi_pgd_of_one_page(linux)
+
+
+def efi_pgd_of_one_page(linux: Linux) -> PageTable:
+    """4.6's; with five levels the window's slot leads to a p4d table of its own, and that to the empty one."""
+    efi_pgd = v4_6.efi_alloc_page_tables(linux)
+    if linux.layout.pgtable_l5_enabled:
+        p4d = v4_6.table_of_the_window(linux, efi_pgd)
+        p4d[pgd_index(EFI_VA_END)] = alloc_pages(linux, 1) | PAGE_TABLE
+    return efi_pgd
 
 
 def region_flags(md: EfiMemoryDescriptor) -> int:
-    """Only code is executable."""
+    """Only code is executable.  In a guest of SEV all but device memory would be encrypted; guests are not here."""
     return writable_and_executable(md) if md.type in CODE else writable_and_executable(md) | NX
 
 
@@ -101,14 +125,14 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
 
 def efi_map_regions(linux: Linux) -> list[EfiMemoryDescriptor]:
     """From the last region to the first, as in 4.6, with the rights of each."""
-    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md)]
+    places = [place for place, md in enumerate(linux.memmap) if should_map_region(md, mixed=linux.efi_is_mixed)]
     return [efi_map_region(linux, place, region_flags) for place in reversed(places)]
 
 
 def efi_setup_page_tables_and_page_0(linux: Linux, pa_memmap: int, num_pages: int) -> None:
     """Map the array 1:1, and page 0 too: some firmware writes there although it has given it away."""
     efi_setup_page_tables(linux, pa_memmap, num_pages)
-    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, 0, 0, 1, NX | RW)
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, 0, 0, 1, NX | RW | linux.sme_me_mask)
 
 
 def efi_runtime_update_mappings(linux: Linux) -> None:
@@ -145,6 +169,35 @@ def efi_call(linux: Linux) -> Iterator[None]:
         linux.cpu.write_cr3(prev_cr3)
 
 
+def _of_5_levels(*regions: tuple[str, int, int]) -> tuple[Region, ...]:
+    return tuple(Region(name, start, end, LONG5.levels[0].shift) for name, start, end in regions)
+
+
+LAYOUT_LA57 = Layout(
+    0xFF11_0000_0000_0000,
+    _of_5_levels(
+        ("user", 0, 0x0100_0000_0000_0000),
+        ("hypervisor hole", 0xFF00_0000_0000_0000, 0xFF10_0000_0000_0000),
+        ("LDT remap", 0xFF10_0000_0000_0000, 0xFF11_0000_0000_0000),
+        ("direct map", 0xFF11_0000_0000_0000, 0xFF91_0000_0000_0000),
+        ("hole", 0xFF91_0000_0000_0000, 0xFFA0_0000_0000_0000),
+        ("vmalloc", 0xFFA0_0000_0000_0000, 0xFFD2_0000_0000_0000),
+        ("hole", 0xFFD2_0000_0000_0000, 0xFFD4_0000_0000_0000),
+        ("vmemmap", 0xFFD4_0000_0000_0000, 0xFFD6_0000_0000_0000),
+        ("hole", 0xFFD6_0000_0000_0000, 0xFFDF_0000_0000_0000),
+        ("KASAN shadow", 0xFFDF_0000_0000_0000, 0xFFFF_FC00_0000_0000),
+        ("hole", 0xFFFF_FC00_0000_0000, 0xFFFF_FE00_0000_0000),
+        ("cpu entry area", 0xFFFF_FE00_0000_0000, 0xFFFF_FE80_0000_0000),
+        ("hole", 0xFFFF_FE80_0000_0000, 0xFFFF_FF00_0000_0000),
+        ("espfix stacks", 0xFFFF_FF00_0000_0000, 0xFFFF_FF80_0000_0000),
+        ("EFI and kernel text", 0xFFFF_FF80_0000_0000, 1 << 64),
+    ),
+    phys_base=0x60_0000,
+    mode=LONG5,
+    randomize_memory=True,
+)
+
+
 # Debian's 6.1.0-56-amd64 as we booted it on OVMF in November 2026, with nokaslr: its symbols, and _end rounded up.
 IMAGE = KernelImage(
     text=0x160_0000,
@@ -156,6 +209,7 @@ IMAGE = KernelImage(
     level1_fixmap_pgt=0x301_8000,
     init_stack_top=0x300_4000,
     espfix=True,
+    level4_kernel_pgt=0x301_4000,
 )
 
 KERNEL = replace(
@@ -165,6 +219,8 @@ KERNEL = replace(
     title="Linux 6.1 (December 2022)",
     source="arch/x86/platform/efi/efi_64.c, v6.1 (Debian's 6.1.192-2)",
     layout=V6_1_LAYOUT,
+    layout_la57=LAYOUT_LA57,
+    mem_encrypt=True,
     image=IMAGE,
     setup_arch=setup_arch,
     efi_reserve_boot_services=efi_reserve_boot_services,

@@ -25,6 +25,7 @@ IMAGE = KernelImage(
     level2_fixmap_pgt=0x322_9000,
     level1_fixmap_pgt=0x322_A000,
     init_stack_top=0x320_4000,
+    level4_kernel_pgt=0x322_6000,
 )
 
 KERNEL = replace(

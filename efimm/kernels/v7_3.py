@@ -17,12 +17,12 @@ from ..linux.layout import KernelImage
 from ..linux.state import Linux
 from ..x86 import PageTable
 from ..x86.cpu import CR4_LASS
-from . import v4_6, v6_1, v6_12
+from . import v6_1, v6_12
 
 
 def efi_alloc_page_tables(linux: Linux) -> PageTable:
     """One page for the top level, unless page-table isolation needs two."""
-    return v6_1.efi_alloc_page_tables(linux) if linux.machine.kpti else v4_6.efi_alloc_page_tables(linux)
+    return v6_1.efi_alloc_page_tables(linux) if linux.machine.kpti else v6_1.efi_pgd_of_one_page(linux)
 
 
 @contextmanager
@@ -48,6 +48,7 @@ IMAGE = KernelImage(
     level2_fixmap_pgt=0x362_F000,
     level1_fixmap_pgt=0x363_0000,
     init_stack_top=0x360_4000,
+    level4_kernel_pgt=0x362_C000,
 )
 
 KERNEL = replace(

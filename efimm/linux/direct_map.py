@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
-from .layout import LOW_48, PAGE_KERNEL, PGDIR_SHIFT, PMD_SIZE, PUD_SIZE
+from .layout import PAGE_KERNEL, PGDIR_SHIFT, PMD_SIZE, PUD_SIZE
 from .page_alloc import SECTION_SIZE, TABLE_POOL, alloc_pages, struct_pages_size
 from .state import Linux
 from .tables import Extent, TableFiller, new_tables
@@ -139,7 +139,7 @@ def split_mem_range(start: int, end: int, leaf_shift: int) -> list[MapRange]:
 
 
 def kernel_physical_mapping_init(linux: Linux, start: int, end: int, shift: int, alloc: TableAllocator) -> int:
-    """Map physical [start, end) at PAGE_OFFSET, one top-level entry (512 GiB) after the other.
+    """Map physical [start, end) at PAGE_OFFSET, one top-level entry after the other.
 
     An entry that exists is used as it is; a new one is announced through the kernel's `sync_global_pgds`.  The result
     is the kernel's `last_map_addr` (see TableFiller.fill_below).
@@ -159,22 +159,23 @@ def populate_direct_map(linux: Linux, start: int, end: int, shift: int, alloc: T
     """
     early = not linux.after_bootmem
     static_tables = linux.kernel.image.level2_ident_pgt is not None
-    filler = TableFiller(linux.memory, linux.trace, alloc, clear_rest=early and static_tables)
+    mode, shift_at_top = linux.layout.mode, linux.layout.pgdir_shift
+    filler = TableFiller(linux.memory, linux.trace, alloc, clear_rest=early and static_tables, mode=mode)
     mentioned = _mentioned_in_e820(linux) if early else [(0, end)]
-    base = linux.layout.page_offset & LOW_48
+    base, prot = linux.layout.translated(linux.layout.page_offset), PAGE_KERNEL | linux.sme_me_mask
     pgd_changed, last_map_addr = False, end
     while start < end:
-        index = (base + start) >> PGDIR_SHIFT
+        index = (base + start) >> shift_at_top
         entry = linux.swapper_pg_dir[index]
         count = 1 if entry else _empty_entries(linux, index, base + end)
-        upto = min(end, (index + count << PGDIR_SHIFT) - base)
-        parts = [Extent(base + a, base + b, a, PAGE_KERNEL, shift) for a, b in _overlaps(mentioned, start, upto)]
+        upto = min(end, (index + count << shift_at_top) - base)
+        parts = [Extent(base + a, base + b, a, prot, shift) for a, b in _overlaps(mentioned, start, upto)]
         if entry:
             for part in parts:
                 last_map_addr = filler.fill_below(entry.address, 1, part) - base
         else:
-            pud_page = new_tables(linux.memory, alloc, 1, parts, base + start, base + upto)
-            linux.kernel.pgd_populate(linux, index, pud_page, count)
+            below = new_tables(linux.memory, alloc, 1, parts, base + start, base + upto, mode=mode)
+            linux.kernel.pgd_populate(linux, index, below, count)
             pgd_changed, last_map_addr = True, parts[-1].end - base if parts else last_map_addr
         start = upto
     return pgd_changed, last_map_addr
@@ -182,7 +183,7 @@ def populate_direct_map(linux: Linux, start: int, end: int, shift: int, alloc: T
 
 def _empty_entries(linux: Linux, index: int, end: int) -> int:
     """How many top-level entries from `index` on, as far as addresses below `end` need them, are empty."""
-    most = -(-end >> PGDIR_SHIFT) - index
+    most = -(-end >> linux.layout.pgdir_shift) - index
     words = linux.swapper_pg_dir.words(index, most)
     return next((k for k, word in enumerate(words) if word), most)
 

@@ -19,6 +19,8 @@ from .page_alloc import kmalloc_memmap
 from .state import KernelError, Linux
 
 BOOT_SERVICES = (EfiMemoryType.EfiBootServicesCode, EfiMemoryType.EfiBootServicesData)
+LOW_32 = (1 << 32) - 1
+LOADER_OR_FREE = (EfiMemoryType.EfiLoaderCode, EfiMemoryType.EfiLoaderData, EfiMemoryType.EfiConventionalMemory)
 
 
 def efi_reserve_boot_services(linux: Linux) -> None:
@@ -46,7 +48,7 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     EFI_SUCCESS makes Linux panic (6.1 goes on without runtime services); here it is the result.  What the console
     prints is 3.5's in every kernel.
     """
-    if linux.machine.noruntime:
+    if linux.no_runtime:
         return None
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
         try:
@@ -134,9 +136,13 @@ def merge_regions(memmap: list[EfiMemoryDescriptor]) -> None:
             previous = place
 
 
-def should_map_region(md: EfiMemoryDescriptor) -> bool:
-    """True for runtime regions, and for boot services, which some firmware still needs during the call."""
-    return bool(md.attribute & EFI_MEMORY_RUNTIME) or md.type in BOOT_SERVICES
+def should_map_region(md: EfiMemoryDescriptor, *, mixed: bool = False) -> bool:
+    """True for runtime regions, and for boot services, which some firmware still needs during the call.
+
+    With 32-bit firmware (`mixed`) for all RAM, so that it reaches its arguments (efi.c, v4.9).
+    """
+    wanted = (*BOOT_SERVICES, *LOADER_OR_FREE) if mixed else BOOT_SERVICES
+    return bool(md.attribute & EFI_MEMORY_RUNTIME) or md.type in wanted
 
 
 def get_systab_virt_addr(linux: Linux, md: EfiMemoryDescriptor) -> None:
@@ -173,17 +179,36 @@ def memmap_pages(count: int, descriptor_size: int) -> int:
 def phys_efi_set_virtual_address_map(linux: Linux) -> EfiStatus:
     """The call itself, inside the seam that the kernel's record provides."""
     size = linux.machine.descriptor_size
+    if linux.efi_is_mixed:
+        linux.pointer &= LOW_32
     with linux.kernel.efi_call_phys(linux):
         linux.call_cr3, linux.call_mode = linux.cpu.cr3, linux.cpu.mode
         address = linux.firmware.service("SetVirtualAddressMap")
         memory_map_size = size * linux.memmap_count
-        return linux.firmware.call(linux.cpu, address, memory_map_size, size, DESCRIPTOR_VERSION, linux.pointer)
+        return arch_efi_call_virt(linux, address, memory_map_size, size, DESCRIPTOR_VERSION, linux.pointer)
+
+
+def arch_efi_call_virt(linux: Linux, address: int, *arguments: int) -> EfiStatus:
+    """The call of a service; 32-bit firmware is called by `__efi64_thunk` (efi_thunk_64.S, v6.1).
+
+    That cuts each argument to 32 bits, as it is: an address above 4 GiB becomes another one.  Left out: how the
+    processor gets to 32-bit code and back, which changes no table.
+    """
+    if not linux.efi_is_mixed:
+        return linux.firmware.call(linux.cpu, address, *arguments)
+    cpu, saved = linux.cpu, (linux.cpu.rip, linux.cpu.rsp)
+    cpu.rip, cpu.rsp = linux.virt_to_phys(cpu.rip), linux.efi_mixed_mode_stack_pa
+    status = linux.firmware.call(cpu, address, *(argument & LOW_32 for argument in arguments))
+    cpu.rip, cpu.rsp = saved
+    return status
 
 
 def virt_efi_get_time(linux: Linux, buffer: int) -> EfiStatus:
     """GetTime by the way every later call takes: system table, runtime table, function pointer, each as it now reads.
 
-    `buffer` is a virtual address for the 16 bytes of EFI_TIME.  Raises PageFault when any of it cannot be reached.
+    `buffer` is a virtual address for the 16 bytes of EFI_TIME.  32-bit firmware gets its physical address, as in v4.9;
+    v6.1 has no such call for the time, but goes this way for variables.  Raises PageFault when any of it cannot be
+    reached.
     """
     if linux.efi_systab is None:
         raise ValueError("no runtime region holds the EFI system table (BUG_ON(!efi.systab) in Linux)")
@@ -192,4 +217,4 @@ def virt_efi_get_time(linux: Linux, buffer: int) -> EfiStatus:
         tables = linux.firmware.tables
         runtime = linux.cpu.read_uint(linux.efi_systab + tables.runtime_services, tables.word)
         get_time = linux.cpu.read_uint(runtime + tables.service("GetTime"), tables.word)
-        return linux.firmware.call(linux.cpu, get_time, buffer, 0)
+        return arch_efi_call_virt(linux, get_time, linux.virt_to_phys(buffer) if linux.efi_is_mixed else buffer, 0)

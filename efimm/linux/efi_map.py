@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from ..uefi.memmap import EFI_MEMORY_WB, EfiMemoryDescriptor, EfiMemoryType
 from ..x86 import walk
-from ..x86.memory import PAGE_MASK, PAGE_SHIFT
+from ..x86.memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from ..x86.modes import NX, RW
 from .direct_map import init_memory_mapping
 from .efi import get_systab_virt_addr, should_map_region
@@ -36,11 +36,15 @@ def writable_and_executable(md: EfiMemoryDescriptor) -> int:
 def efi_map_region(linux: Linux, place: int, flags: RegionFlags = writable_and_executable) -> EfiMemoryDescriptor:
     """Map descriptor `place` 1:1, for firmware that keeps using physical addresses, and at the next address below.
 
-    Where the window of 64 GiB is used up, this region and all that follow keep virtual address 0, and are passed to the
-    firmware with it.
+    32-bit firmware keeps its physical addresses.  Where the window of 64 GiB is used up, this region and all that
+    follow keep virtual address 0, and are passed to the firmware with it.
     """
     md = linux.memmap[place]
     map_region(linux, md, md.physical_start, flags(md))
+    if linux.efi_is_mixed:
+        md = linux.memmap[place] = replace(md, virtual_start=md.physical_start)
+        get_systab_virt_addr(linux, md)
+        return md
     linux.efi_va = next_efi_va(linux.efi_va, md.physical_start, md.size)
     if linux.efi_va < EFI_VA_END:
         linux.trace.printk("[Firmware Warn]: VA address range overflow!")
@@ -66,9 +70,15 @@ def next_efi_va(efi_va: int, pa: int, size: int) -> int:
 
 
 def efi_setup_page_tables(linux: Linux, pa_memmap: int, num_pages: int) -> None:
-    """Map the array 1:1 for the call: the direct fix of the bug of 2012, since it may lie where nothing else is."""
-    start = pa_memmap & PAGE_MASK
-    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, start, start, num_pages, NX | RW)
+    """Map the array 1:1 for the call: the direct fix of the bug of 2012, since it may lie where nothing else is.
+
+    Encrypted, where the kernel's own memory is.  For 32-bit firmware a stack below 4 GiB is taken; the kernel's text
+    for the way back, which needs to be mapped 1:1, is not here.
+    """
+    start, flags = pa_memmap & PAGE_MASK, NX | RW | linux.sme_me_mask
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, start, start, num_pages, flags)
+    if linux.efi_is_mixed:
+        linux.efi_mixed_mode_stack_pa = linux.memblock.alloc(PAGE_SIZE, end=1 << 32) + PAGE_SIZE
 
 
 IsMapped = Callable[[Linux, EfiMemoryDescriptor], bool]
@@ -84,7 +94,7 @@ def pfn_range_is_mapped(linux: Linux, md: EfiMemoryDescriptor) -> bool:
     """The question since v3.9 (recalled), when the direct map got holes: here the tables are asked, page by page."""
     va, end = (linux.layout.phys_to_virt(pa) for pa in (md.physical_start, md.end))
     while va < end:
-        found = walk(linux.memory, linux.swapper_pg_dir.pa, va)
+        found = walk(linux.memory, linux.swapper_pg_dir.pa, va, linux.layout.mode)
         if found.pa is None:
             return False
         va += found.page_size - va % found.page_size

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from ..x86 import PageFault, walk
 from .i386 import vmalloc as i386
-from .layout import PGDIR_SIZE, pgd_index
 from .state import Linux, Linux32, Mm
 
 PF_PROT, PF_USER, PF_RSVD = 1 << 0, 1 << 2, 1 << 3
@@ -69,12 +68,13 @@ def vmalloc_fault(linux: Linux, mm: Mm, va: int) -> bool:
     area = linux.layout.region("vmalloc")
     if not area.start <= va < area.end:
         return False
-    pgd_ref = linux.swapper_pg_dir[pgd_index(va)]
+    index = linux.layout.pgd_index(va)
+    pgd_ref = linux.swapper_pg_dir[index]
     if not pgd_ref:
         return False
-    if mm.pgd.setdefault(pgd_index(va), pgd_ref) & ~0xFFF != pgd_ref & ~0xFFF:
-        raise AssertionError(f"BUG_ON: {mm.pgd.name}[{pgd_index(va)}] leads elsewhere")
-    return walk(linux.memory, linux.swapper_pg_dir.pa, va).pa is not None
+    if mm.pgd.setdefault(index, pgd_ref) & ~0xFFF != pgd_ref & ~0xFFF:
+        raise AssertionError(f"BUG_ON: {mm.pgd.name}[{index}] leads elsewhere")
+    return walk(linux.memory, linux.swapper_pg_dir.pa, va, linux.layout.mode).pa is not None
 
 
 def vmalloc_sync_all(linux: Linux) -> None:
@@ -83,4 +83,4 @@ def vmalloc_sync_all(linux: Linux) -> None:
         i386.vmalloc_sync_all(linux)
     else:
         area = linux.layout.region("vmalloc")
-        linux.kernel.sync_global_pgds(linux, area.start & -PGDIR_SIZE, area.end - 1)
+        linux.kernel.sync_global_pgds(linux, area.start & -(1 << linux.layout.pgdir_shift), area.end - 1)

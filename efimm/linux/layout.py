@@ -1,7 +1,8 @@
 """The x86-64 address space of Linux: tables of regions, and the arithmetic between addresses.
 
 Sources: Documentation/x86/x86_64/mm.txt, arch/x86/include/asm/pgtable_64_types.h and page_64_types.h, v3.5;
-Documentation/x86/x86_64/mm.rst, v6.1.
+Documentation/x86/x86_64/mm.rst, v6.1, for four levels and for five (LA57).  With five, a top-level entry covers 256
+TiB; the names PGDIR_SHIFT, PGDIR_SIZE and `pgd_index` without a layout are those of four levels.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory
-from ..x86.modes import ADDRESS_MASK, LONG4, NX, PCD, PS, RW, US, A, D, G, P, PagingMode
+from ..x86.modes import ADDRESS_MASK, LONG4, LONG5, NX, PCD, PS, RW, US, A, D, G, P, PagingMode
 
 PGDIR_SHIFT, PUD_SHIFT, PMD_SHIFT = 39, 30, 21
 PGDIR_SIZE, PUD_SIZE, PMD_SIZE = 1 << PGDIR_SHIFT, 1 << PUD_SHIFT, 1 << PMD_SHIFT
 PTRS_PER_PGD = 512
-LOW_48 = (1 << 48) - 1
 
 PAGE_OFFSET = 0xFFFF_8800_0000_0000
 START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000
@@ -29,22 +29,25 @@ PAGE_KERNEL_EXEC = P | RW | D | A | G
 PAGE_KERNEL = PAGE_KERNEL_EXEC | NX
 PAGE_KERNEL_LARGE_EXEC = PAGE_KERNEL_EXEC | PS
 PAGE_IOMAP = 1 << 10
+PAGE_ENC = 1 << 47  # _PAGE_ENC, sme_me_mask: where CPUID 8000001Fh has the C-bit on the processors that we know of
 PAGE_CACHE_UC_MINUS = PCD
 PAGE_KERNEL_IO_UC_MINUS = PAGE_KERNEL | PAGE_IOMAP | PAGE_CACHE_UC_MINUS
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A named part of the address space: [start, end), in whole bytes."""
+    """A named part of the address space: [start, end), in whole bytes; `pgdir_shift` is that of its paging mode."""
 
     name: str
     start: int
     end: int
+    pgdir_shift: int = PGDIR_SHIFT
 
     @property
     def slots(self) -> range:
         """The top-level entries that the region uses."""
-        return range(pgd_index(self.start), pgd_index(self.end - 1) + 1)
+        first, last = (va >> self.pgdir_shift & PTRS_PER_PGD - 1 for va in (self.start, self.end - 1))
+        return range(first, last + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Layout:
     @property
     def kernel_pgd_boundary(self) -> int:
         """The top-level entry of the direct map's first byte (KERNEL_PGD_BOUNDARY)."""
-        return pgd_index(self.page_offset)
+        return self.pgd_index(self.page_offset)
 
     @property
     def kernel_pgd_ptrs(self) -> int:
@@ -77,7 +80,25 @@ class Layout:
     @property
     def task_size_max(self) -> int:
         """TASK_SIZE_MAX: the end of what a process may use."""
-        return (1 << 47) - PAGE_SIZE
+        return (1 << self.mode.va_bits - 1) - PAGE_SIZE
+
+    @property
+    def pgdir_shift(self) -> int:
+        """PGDIR_SHIFT: 39, and with five levels 48."""
+        return self.mode.levels[0].shift
+
+    @property
+    def pgtable_l5_enabled(self) -> bool:
+        """True with five levels: a table of p4d entries lies between the top level and that of pud entries."""
+        return self.mode is LONG5
+
+    def pgd_index(self, va: int) -> int:
+        """The top-level entry that `va` uses."""
+        return self.mode.levels[0].index(va)
+
+    def translated(self, va: int) -> int:
+        """`va` without the bits that repeat the highest translated one."""
+        return va & (1 << self.mode.va_bits) - 1
 
     def region(self, name: str) -> Region:
         """The first region called `name`."""
@@ -86,6 +107,8 @@ class Layout:
     def region_of_slot(self, index: int) -> Region:
         """The region that top-level entry `index` belongs to; one that is no hole, where it has a part of both."""
         regions = [region for region in self.regions if index in region.slots]
+        if self.pgtable_l5_enabled and index == PTRS_PER_PGD - 1:
+            return regions[-1]  # six regions have a part of it
         return next((region for region in regions if region.name != "hole"), regions[0])
 
     def phys_to_virt(self, pa: int) -> int:
@@ -113,9 +136,9 @@ class Layout:
         upto = (starts[0], *ends)
         moved, at = [region for region in self.regions if region.end <= low], low
         for (start, name), end in zip(places, upto, strict=True):
-            moved += [Region("hole", at, start), Region(name, start, end)]
+            moved += [Region("hole", at, start, self.pgdir_shift), Region(name, start, end, self.pgdir_shift)]
             at = end
-        moved.append(Region("hole", at, rest[0].start))
+        moved.append(Region("hole", at, rest[0].start, self.pgdir_shift))
         return replace(
             self, page_offset=page_offset, regions=(*(each for each in moved if each.start < each.end), *rest)
         )
@@ -127,7 +150,8 @@ class KernelImage:
 
     `level3_ident_pgt` and `level2_ident_pgt`, the static tables of the first GiB of the direct map, are None where the
     image has none in use: since 3.9 the direct map begins with empty tables.  `espfix` is CONFIG_X86_ESPFIX64 (and so
-    CONFIG_X86_16BIT): a build for virtual machines has it not, and nothing in that slot.
+    CONFIG_X86_16BIT): a build for virtual machines has it not, and nothing in that slot.  `level4_kernel_pgt` is in use
+    with five levels only, and None in a build that has four at most.
     """
 
     text: int
@@ -141,14 +165,16 @@ class KernelImage:
     level3_ident_pgt: int | None = None
     level2_ident_pgt: int | None = None
     espfix: bool = False
+    level4_kernel_pgt: int | None = None
 
-    def in_tables(self, memory: PhysMemory, init_top_pgt: int, phys_base: int) -> KernelImage:
+    def in_tables(self, memory: PhysMemory, init_top_pgt: int, phys_base: int, mode: PagingMode = LONG4) -> KernelImage:
         """The same build where another boot had it, read off that boot's own tables: KASLR moves an image, too.
 
-        `memory` and `init_top_pgt` are what `x86.load_tables` gives of a capture; 4 levels.
+        `memory`, `init_top_pgt` and `mode` are what `x86.load_tables` gives of a capture.
         """
         moved = init_top_pgt - self.init_level4_pgt
-        level3 = _linked(memory, init_top_pgt, 511)
+        level4 = None if self.level4_kernel_pgt is None else self.level4_kernel_pgt + moved
+        level3 = _linked(memory, init_top_pgt if mode is LONG4 or level4 is None else level4, 511)
         level2 = _linked(memory, level3, 510)
         fixmap = _linked(memory, level3, 511)
         used = [k for k in range(512) if memory.read_u64(level2 + 8 * k)]
@@ -162,6 +188,7 @@ class KernelImage:
             level2_fixmap_pgt=fixmap,
             level1_fixmap_pgt=_linked(memory, fixmap, 506),
             init_stack_top=self.init_stack_top + moved,
+            level4_kernel_pgt=level4,
         )
 
 

@@ -17,7 +17,7 @@ from ..x86 import PageTable, Step, walk
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, TableRun
 from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS, RW, P
 from .direct_map import split_mem_range
-from .layout import KERNPG_TABLE, LOW_48, PAGE_CACHE_UC_MINUS, PGDIR_SIZE, PUD_SHIFT, pgd_index
+from .layout import KERNPG_TABLE, PAGE_CACHE_UC_MINUS, PAGE_ENC, PUD_SHIFT
 from .page_alloc import alloc_pages
 from .state import Linux
 from .tables import Extent, TableFiller
@@ -52,7 +52,7 @@ def change_attr_in_pgd(
     """
     changed = False
     while va < end:
-        found = walk(linux.memory, pgd.pa, va)
+        found = walk(linux.memory, pgd.pa, va, linux.layout.mode)
         leaf = found.last
         assert leaf is not None  # a kernel address is canonical
         if stop_at_hole and not leaf.entry:
@@ -149,12 +149,12 @@ def kernel_map_pages_in_pgd(
 ) -> None:
     """Map `numpages` pages at `va` to `pa`; writable only with RW in `page_flags`, executable only without NX.
 
-    `mask_clr` are the bits that an entry has only if `page_flags` has them.
+    `mask_clr` are the bits that an entry has only if `page_flags` has them; _PAGE_ENC is always one (v6.1).
 
     From the first page on that is not mapped, all that follow are mapped anew.
     """
     end = va + numpages * PAGE_SIZE
-    clear = ~page_flags & mask_clr
+    clear = ~page_flags & (mask_clr | PAGE_ENC)
     hole = change_attr_in_pgd(linux, pgd, va, end, set_=P | page_flags, clear=clear, stop_at_hole=True)
     if hole < end:
         populate_pgd(linux, pgd, pa + hole - va, hole, end, KERNPG_TABLE & ~clear | page_flags)
@@ -170,13 +170,14 @@ def populate_pgd(linux: Linux, pgd: PageTable, pa: int, va: int, end: int, prot:
     def alloc(count: int) -> int:
         return alloc_pages(linux, count)
 
-    filler = TableFiller(linux.memory, linux.trace, alloc, table_flags=KERNPG_TABLE)
+    layout = linux.layout
+    filler = TableFiller(linux.memory, linux.trace, alloc, table_flags=KERNPG_TABLE, mode=layout.mode)
     while va < end:
-        upto = min(end, (va // PGDIR_SIZE + 1) * PGDIR_SIZE)
-        index = pgd_index(va)
+        upto = min(end, (va >> layout.pgdir_shift) + 1 << layout.pgdir_shift)
+        index = layout.pgd_index(va)
         if not pgd[index]:
             pgd[index] = alloc(1) | KERNPG_TABLE
-        start = va & LOW_48
+        start = layout.translated(va)
         for low, high, shift in split_mem_range(start, start + upto - va, PUD_SHIFT):
             filler.fill_below(pgd[index].address, 1, Extent(low, high, pa + low - start, prot, shift))
         va, pa = upto, pa + upto - va

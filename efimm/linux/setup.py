@@ -13,21 +13,22 @@ from __future__ import annotations
 from ..machines import Machine, MachineError
 from ..trace import Trace
 from ..uefi.firmwares import find_firmware
+from ..uefi.image import IA32, X64
 from ..uefi.runtime import Firmware
 from ..x86 import Cpu, PageTable, PhysMemory
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE
+from ..x86.modes import ADDRESS_MASK
 from .layout import (
     KERNPG_TABLE,
     MAX_ARCH_PFN,
+    PAGE_ENC,
     PAGE_KERNEL_LARGE_EXEC,
     PAGE_TABLE,
     PMD_SHIFT,
     PMD_SIZE,
-    PUD_SHIFT,
     START_KERNEL_MAP,
     KernelImage,
     Layout,
-    pgd_index,
 )
 from .memblock import Memblock
 from .page_alloc import alloc_pages, mem_init
@@ -36,7 +37,9 @@ from .state import Kernel, Linux, PgdList
 from .vmalloc import HPET_ADDRESS, ioremap, vmemmap_init, vmemmap_populate
 
 
-def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cpu: Cpu, trace: Trace) -> PageTable:
+def load_kernel_image(
+    image: KernelImage, layout: Layout, memory: PhysMemory, cpu: Cpu, trace: Trace, sme_me_mask: int = 0
+) -> PageTable:
     """Put the static tables into memory and CR3 on them; `init_level4_pgt`, which Linux also calls swapper_pg_dir.
 
     Slot 0 is empty: zap_identity_mappings() has run.  cleanup_highmap() has left only the kernel's own pages in the
@@ -49,7 +52,8 @@ def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cp
     linked_at = image.text - layout.phys_base
     text_pages = (image.end - image.text) >> PMD_SHIFT
     level2_kernel_pgt = table(image.level2_kernel_pgt, "level2_kernel_pgt")
-    level2_kernel_pgt.fill(linked_at >> PMD_SHIFT, text_pages, image.text | PAGE_KERNEL_LARGE_EXEC, PMD_SIZE)
+    first = image.text | PAGE_KERNEL_LARGE_EXEC | sme_me_mask
+    level2_kernel_pgt.fill(linked_at >> PMD_SHIFT, text_pages, first, PMD_SIZE)
     table(image.level2_fixmap_pgt, "level2_fixmap_pgt")[506] = image.level1_fixmap_pgt | PAGE_TABLE
     level3_kernel_pgt = table(image.level3_kernel_pgt, "level3_kernel_pgt")
     level3_kernel_pgt[510] = image.level2_kernel_pgt | KERNPG_TABLE
@@ -59,7 +63,11 @@ def load_kernel_image(image: KernelImage, layout: Layout, memory: PhysMemory, cp
         table(image.level2_ident_pgt, "level2_ident_pgt").fill(0, 512, PAGE_KERNEL_LARGE_EXEC, PMD_SIZE)
         table(image.level3_ident_pgt, "level3_ident_pgt")[0] = image.level2_ident_pgt | KERNPG_TABLE
         swapper_pg_dir[layout.kernel_pgd_boundary] = image.level3_ident_pgt | KERNPG_TABLE
-    swapper_pg_dir[511] = image.level3_kernel_pgt | PAGE_TABLE
+    upper = image.level3_kernel_pgt
+    if layout.pgtable_l5_enabled and image.level4_kernel_pgt is not None:
+        table(image.level4_kernel_pgt, "level4_kernel_pgt")[511] = upper | PAGE_TABLE
+        upper = image.level4_kernel_pgt
+    swapper_pg_dir[511] = upper | PAGE_TABLE
     cpu.write_cr3(image.init_level4_pgt)
     cpu.rsp = START_KERNEL_MAP + image.init_stack_top - layout.phys_base
     cpu.rip = START_KERNEL_MAP + linked_at
@@ -86,17 +94,20 @@ def write_real_mode_header(linux: Linux) -> None:
 def trampoline_pgd_entry(linux: Linux) -> int:
     """The direct map's first slot; under KASLR, when that is not 1:1, a table for the first GiB (init_trampoline).
 
-    Source: arch/x86/mm/kaslr.c, v4.9.
+    Source: arch/x86/mm/kaslr.c, v4.9; with five levels a second table above it (init_trampoline_kaslr, v6.1).
     """
-    offset = linux.layout.page_offset
-    pgd = linux.swapper_pg_dir[pgd_index(offset)]
+    layout = linux.layout
+    entry: int = linux.swapper_pg_dir[layout.pgd_index(layout.page_offset)]
     if linux.machine.kaslr is None:
-        return pgd
-    pud = PageTable(linux.memory, pgd.address, f"pud@{pgd.address:#x}", linux.trace)
-    page = alloc_pages(linux, 1) if linux.after_bootmem else linux.memblock.alloc(PAGE_SIZE)
-    pud_tramp = PageTable(linux.memory, page, "pud_page_tramp", linux.trace)
-    pud_tramp[0] = pud[offset >> PUD_SHIFT & 511]
-    return pud_tramp.pa | KERNPG_TABLE
+        return entry
+    levels = layout.mode.levels[1:-2]  # p4d, with five levels, and pud
+    for level in levels:
+        entry = linux.memory.read_u64((entry & ADDRESS_MASK) + 8 * level.index(layout.page_offset))
+    for level in reversed(levels):
+        page = alloc_pages(linux, 1) if linux.after_bootmem else linux.memblock.alloc(PAGE_SIZE)
+        PageTable(linux.memory, page, f"{level.name}_page_tramp", linux.trace)[0] = entry
+        entry = page | KERNPG_TABLE
+    return entry
 
 
 def trampoline_cr3(linux: Linux) -> int:
@@ -111,7 +122,7 @@ def do_boot_cpu(linux: Linux) -> Cpu:
     the machine resets.  Left out: the steps before paging, and the rest of what set_real_mode_permissions does.
     """
     set_memory_x(linux, linux.layout.phys_to_virt(BLOB), BLOB_SIZE // PAGE_SIZE)
-    cpu = Cpu(linux.memory, linux.trace, maxphyaddr=linux.machine.maxphyaddr)
+    cpu = Cpu(linux.memory, linux.trace, mode=linux.layout.mode, maxphyaddr=linux.cpu.maxphyaddr)
     cpu.write_cr3(trampoline_cr3(linux))
     cpu.fetch(BLOB)
     cpu.rip = START_KERNEL_MAP + linux.image.start - linux.layout.phys_base
@@ -178,12 +189,14 @@ def boot(machine: Machine, kernel: Kernel) -> Linux:
 
     Raises ValueError for a map without runtime regions, MemoryError where the kernel finds no room.
     """
-    layout = kernel.layout if machine.kaslr is None else randomized(kernel, machine)
+    layout = kernel.layout_on(machine.arch) if machine.kaslr is None else randomized(kernel, machine)
     memory, trace = PhysMemory(), Trace()
-    cpu = Cpu(memory, trace, maxphyaddr=machine.maxphyaddr)
-    firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace)
+    sme_me_mask = PAGE_ENC if machine.sme and kernel.mem_encrypt else 0
+    cpu = Cpu(memory, trace, mode=layout.mode, maxphyaddr=max(machine.maxphyaddr, sme_me_mask.bit_length()))
+    tables = IA32 if machine.mixed else X64
+    firmware = Firmware(find_firmware(machine.firmware), memory, machine.map, trace, tables)
     with trace.span("kernel", "head_64.S: the page tables of the kernel image", "head"):
-        swapper_pg_dir = load_kernel_image(kernel.image, layout, memory, cpu, trace)
+        swapper_pg_dir = load_kernel_image(kernel.image, layout, memory, cpu, trace, sme_me_mask)
     linux = Linux(
         machine=machine,
         kernel=kernel,
@@ -209,7 +222,7 @@ def randomized(kernel: Kernel, machine: Machine) -> Layout:
     if not kernel.layout.randomize_memory:
         raise MachineError(f"Linux {kernel.name} does not move its direct map: memory KASLR came with 4.8")
     assert machine.kaslr is not None  # the caller has looked
-    layout = kernel.layout.moved(machine.kaslr, machine.kaslr_areas)
+    layout = kernel.layout_on(machine.arch).moved(machine.kaslr, machine.kaslr_areas)
     end = machine.kaslr + machine.highest_ram
     area = layout.region("vmalloc").start
     if end > area:

@@ -21,7 +21,7 @@ from ..uefi.runtime import EfiStatus, Firmware
 from ..x86 import LONG4, Cpu, PageTable, PagingMode, PhysMemory, Walk
 from .i386 import head as head_32
 from .i386.layout import Layout32
-from .layout import EFI_VA_START, KernelImage, Layout
+from .layout import EFI_VA_START, PAGE_ENC, KernelImage, Layout
 from .memblock import Memblock
 from .smp import SpinLock
 
@@ -113,6 +113,9 @@ class Kernel:
 
     order                          its place in lists
     layout                         its address space
+    layout_la57                    its address space with five levels, None where it knows four at most
+    mem_encrypt                    True where it can encrypt memory (AMD's SME)
+    efi_mixed                      True where a 64-bit build calls firmware of 32 bits (CONFIG_EFI_MIXED)
     image                          where its build puts its own pages
     setup_arch                     memory is found and mapped, in the kernel's order
     efi_reserve_boot_services      what is kept of the firmware's boot-time memory
@@ -165,6 +168,9 @@ class Kernel:
     efi_runtime_map: Callable[[Linux], tuple[EfiMemoryDescriptor, ...]]
     known_bugs: tuple[KnownBug, ...] = ()
     i386: Kernel32 | None = None
+    layout_la57: Layout | None = None
+    mem_encrypt: bool = False
+    efi_mixed: bool = False
 
     def __repr__(self) -> str:
         return f"<Kernel {self.name!r}: {self.title}>"
@@ -172,6 +178,10 @@ class Kernel:
     def has_build_for(self, arch: str) -> bool:
         """True where the suite has this kernel for the architecture, one of those of `efimm.machine`."""
         return not arch.startswith("i386") or self.i386 is not None
+
+    def layout_on(self, arch: str) -> Layout:
+        """Its address space on a machine of `arch`: on a processor with LA57 a kernel without five levels uses four."""
+        return self.layout_la57 or self.layout if arch == "x86_64-la57" else self.layout
 
     def __post_init__(self) -> None:
         """ValueError for a name or a title that is no line of words: both are shown wherever the kernel is."""
@@ -245,6 +255,7 @@ class Linux:
     efi_systab: int | None = None
     efi_va: int = EFI_VA_START
     efi_setup: tuple[EfiMemoryDescriptor, ...] = ()
+    efi_mixed_mode_stack_pa: int = 0
 
     def __repr__(self) -> str:
         return f"<Linux {self.kernel.name} on {self.machine!r}>"
@@ -258,6 +269,21 @@ class Linux:
     def image(self) -> range:
         """The physical addresses of the kernel's own text and data."""
         return range(self.kernel.image.text, self.kernel.image.end)
+
+    @property
+    def sme_me_mask(self) -> int:
+        """_PAGE_ENC where this kernel encrypts its memory, else 0."""
+        return PAGE_ENC if self.machine.sme and self.kernel.mem_encrypt else 0
+
+    @property
+    def efi_is_mixed(self) -> bool:
+        """True where this kernel of 64 bits calls firmware of 32."""
+        return self.machine.mixed and self.kernel.efi_mixed
+
+    @property
+    def no_runtime(self) -> bool:
+        """True where no call is made: efi=noruntime, or "No EFI runtime due to 32/64-bit mismatch with kernel"."""
+        return self.machine.noruntime or (self.machine.mixed and not self.kernel.efi_mixed)
 
     def efi_call_virt(self) -> AbstractContextManager[None]:
         """The seam around a call after the switch."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..trace import Trace
 from ..x86 import PageTable
 from ..x86.memory import PAGE_SHIFT, PAGE_SIZE, PhysMemory, Range, Segment, TableArea
-from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS, US, Level, P
+from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS, US, Level, P, PagingMode
 from .layout import PAGE_TABLE, PMD_SHIFT, PTRS_PER_PGD
 from .state import Linux
 
@@ -56,14 +56,15 @@ def new_tables(
     end: int,
     *,
     table_flags: int = PAGE_TABLE,
+    mode: PagingMode = LONG4,
 ) -> int:
     """Make the tables of level `depth` for [start, end), and all below that map `extents`; where the first one is.
 
     The tables of a level are pages in a row, those of the upper level first.  `extents` are sorted, lie in
     [start, end), do not overlap, and have one page size.
     """
-    leaf_shift = extents[0].leaf_shift if extents else LONG4.levels[depth].shift
-    levels = [level for level in LONG4.levels[depth:] if level.shift >= leaf_shift]
+    leaf_shift = extents[0].leaf_shift if extents else mode.levels[depth].shift
+    levels = [level for level in mode.levels[depth:] if level.shift >= leaf_shift]
     large, span = PS if leaf_shift > PAGE_SHIFT else 0, 1 << leaf_shift
     leaves = [(e.start >> leaf_shift, -(-e.end >> leaf_shift), e.pa | e.prot | large, span) for e in extents]
     # From the pages up: which tables of each level are needed, so that room can be taken for them from the top down.
@@ -118,14 +119,15 @@ class TableFiller:
     alloc_pages: Callable[[int], int]
     clear_rest: bool = False
     table_flags: int = PAGE_TABLE
+    mode: PagingMode = LONG4
 
     def fill_below(self, table: int, depth: int, extent: Extent) -> int:
-        """Map `extent`, all of it under the table page at `table`, whose place in LONG4.levels is `depth`.
+        """Map `extent`, all of it under the table page at `table`, whose place in the mode's levels is `depth`.
 
         Gives the kernel's `last_map_addr`: the end of what was mapped last.  Small pages that were present already do
         not count, so it can lie below the end of the extent; efi_ioremap then maps the remainder once more.
         """
-        level = LONG4.levels[depth]
+        level = self.mode.levels[depth]
         va = last_map_addr = extent.start
         nothing_new = True
         while va < extent.end:
@@ -158,7 +160,7 @@ class TableFiller:
 
     def _fill_group(self, table: int, depth: int, extent: Extent) -> int | None:
         """Map entries that can be treated alike; the end of what was mapped, or None where small pages were there."""
-        level = LONG4.levels[depth]
+        level = self.mode.levels[depth]
         index = level.index(extent.start)
         entry = self.memory.read_u64(table + 8 * index)
         leaf = level.shift == PAGE_SHIFT or entry & PS
@@ -171,8 +173,9 @@ class TableFiller:
         else:
             if entry & P:
                 extent = extent._replace(prot=entry & ~ADDRESS_MASK & ~PS)
-            span = extent.start, extent.end
-            tables = new_tables(self.memory, self.alloc_pages, depth + 1, [extent], *span, table_flags=self.table_flags)
+            span, flags = (extent.start, extent.end), self.table_flags
+            args = self.memory, self.alloc_pages, depth + 1, [extent]
+            tables = new_tables(*args, *span, table_flags=flags, mode=self.mode)
             self._view(table, level).fill(index, extent.entries(level), tables | self.table_flags, PAGE_SIZE)
         return extent.end
 

@@ -12,13 +12,10 @@ from itertools import accumulate
 from ..x86.memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from ..x86.modes import ADDRESS_MASK
 from .layout import (
-    LOW_48,
     PAGE_KERNEL,
     PAGE_KERNEL_IO_UC_MINUS,
-    PGDIR_SIZE,
     PMD_SHIFT,
     PMD_SIZE,
-    pgd_index,
 )
 from .page_alloc import (
     SECTION_SIZE,
@@ -41,14 +38,14 @@ def map_kernel_range(linux: Linux, va: int, pa: int, size: int, prot: int, leaf_
     def alloc(count: int) -> int:
         return alloc_pages(linux, count)
 
-    filler = TableFiller(linux.memory, linux.trace, alloc)
-    end = va + size
+    layout, end = linux.layout, va + size
+    filler = TableFiller(linux.memory, linux.trace, alloc, mode=layout.mode)
     while va < end:
-        upto = min(end, (va // PGDIR_SIZE + 1) * PGDIR_SIZE)
-        index = pgd_index(va)
+        upto = min(end, (va >> layout.pgdir_shift) + 1 << layout.pgdir_shift)
+        index = layout.pgd_index(va)
         if not linux.swapper_pg_dir[index]:
             linux.kernel.pgd_populate(linux, index, alloc(1), 1)
-        extent = Extent(va & LOW_48, (upto - 1 & LOW_48) + 1, pa, prot, leaf_shift)
+        extent = Extent(layout.translated(va), layout.translated(upto - 1) + 1, pa, prot, leaf_shift)
         filler.fill_below(linux.swapper_pg_dir[index] & ADDRESS_MASK, 1, extent)
         va, pa = upto, pa + upto - va
 
@@ -106,7 +103,7 @@ def struct_page_va(linux: Linux, pa: int) -> int:
 def vmemmap_populate(linux: Linux, wanted: list[tuple[int, int, int]]) -> None:
     """Map the `struct page` array with 2 MiB pages, and sync its top-level entries to the tables on pgd_list."""
     for va, pa, size in wanted:
-        map_kernel_range(linux, va, pa, size, PAGE_KERNEL, PMD_SHIFT)
+        map_kernel_range(linux, va, pa, size, PAGE_KERNEL | linux.sme_me_mask, PMD_SHIFT)
         linux.kernel.sync_global_pgds(linux, va, va + size)
 
 

@@ -23,7 +23,8 @@ def vmcoreinfo(linux: Linux) -> str:
     """The VMCOREINFO text: those lines of the kernel's that the model can fill in.
 
     No structure's size or offset is in it, since the model has no C structures.  NUMBER(phys_base) is not in v3.5,
-    which names the variable's address instead; later kernels and their debuggers know the number.
+    which names the variable's address instead; later kernels and their debuggers know the number, and whether there are
+    five levels (v6.1).
     """
     phys_base = linux.layout.phys_base
     table = START_KERNEL_MAP + linux.swapper_pg_dir.pa - phys_base
@@ -34,6 +35,7 @@ def vmcoreinfo(linux: Linux) -> str:
     else:
         lines += [f"SYMBOL({name})={table:x}" for name in ("swapper_pg_dir", "init_level4_pgt")]
         lines.append(f"NUMBER(phys_base)={phys_base}")
+        lines += ["NUMBER(pgtable_l5_enabled)=1"] if linux.layout.pgtable_l5_enabled else []
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..kernels import KERNELS
 from ..run import enter
-from ..scenarios import SCENARIOS, Scenario
+from ..scenarios import FROM_THE_C, NOT_JUDGED, SCENARIOS, Scenario
 from ..trials import Report, SupportTable, Trial
 from .drawing.frames import Frame, Frames
 from .drawing.kit import MARGIN, Mark, filled, fitted, heads, joined, legend
@@ -70,7 +70,8 @@ def tip(kernel: str, trial: Trial) -> str:
     """A cell in words: the situation, what happened, and a command that shows it."""
     happened = MEANING.get(trial.verdict, trial.verdict)
     why = f" ({trial.reason})" if trial.reason else ""
-    return f"{kernel}, {trial.scenario}: {happened}{why}. Again: {command(kernel, trial.scenario)}"
+    source = f" {FROM_THE_C}." if trial.scenario in NOT_JUDGED else ""
+    return f"{kernel}, {trial.scenario}: {happened}{why}.{source} Again: {command(kernel, trial.scenario)}"
 
 
 def command(kernel: str, scenario: str) -> str:
@@ -84,7 +85,8 @@ def command(kernel: str, scenario: str) -> str:
     for option in _KNOWN_OPTIONS:
         if option in found.options:
             words += [f"--{option.replace('_', '-')}", _typed(found.options[option])]
-    return shlex.join([*words, *(f"--{flag}" for flag in ("kpti", "noruntime") if found.options.get(flag))])
+    flags = [f"--{flag}" for flag in ("kpti", "noruntime", "sme", "mixed") if found.options.get(flag)]
+    return shlex.join([*words, *flags])
 
 
 def _typed(value: Any) -> str:

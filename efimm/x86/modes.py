@@ -72,6 +72,11 @@ class PagingMode:
     reserved_above: int = 0
     pse36: bool = False
 
+    def __reduce__(self) -> str | tuple[type[PagingMode], tuple[object, ...]]:
+        """How a kernel sent to another process brings its mode along: by name, so that it is that process's own."""
+        names = (name for name, value in globals().items() if value is self)
+        return next(names, (PagingMode, tuple(getattr(self, name) for name in self.__slots__)))
+
     def is_canonical(self, va: int) -> bool:
         """True when the processor can use `va` in this mode.
 

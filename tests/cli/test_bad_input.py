@@ -78,7 +78,9 @@ def test_drawn_command_lines_are_answered_or_refused_in_one_line(part, strange, 
         if error is not None:  # what `main` turns into one line
             assert isinstance(error, ValueError | MemoryError | OSError | SystemExit), (line, error)
             assert len(str(error)) < 3000, line
-    assert [path.name for path in tmp_path.iterdir() if path.suffix not in ("", ".elf")] == []
+    asked_for = {*CHOICES}  # `dump -o 3.5` writes a file of this name
+    left = [path.name for path in tmp_path.iterdir() if path.suffix not in ("", ".elf")]
+    assert [name for name in left if name not in asked_for] == []
 
 
 def run(*arguments):

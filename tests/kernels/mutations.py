@@ -1,4 +1,4 @@
-"""Twenty-four changes to kernels and layouts, each with what the kernel's C says must come of it.
+"""Twenty-nine changes to kernels and layouts, each with what the kernel's C says must come of it.
 
 `python tests/kernels/mutations.py` prints them, test_mutations.py runs them.  A mutation is a record with one function
 replaced, or one line of the shared code taken away for the moment.
@@ -22,7 +22,7 @@ from efimm.kernels import KERNELS, hpa_sync, rhel6, v3_5, v3_14, v4_6, v6_1, v7_
 from efimm.linux import Kernel, efi_map, layout
 from efimm.linux.direct_map import arch_add_memory
 from efimm.linux.efi import set_virtual_address_map
-from efimm.linux.layout import PGDIR_SIZE, pgd_index
+from efimm.linux.layout import PAGE_ENC, PGDIR_SIZE, pgd_index
 from efimm.linux.page_alloc import alloc_pages
 from efimm.linux.pageattr import kernel_map_pages_in_pgd
 from efimm.linux.pgtable import pgd_alloc
@@ -192,6 +192,42 @@ def kexec_without_1_to_1(linux):
     if linux.efi_setup:
         return efi_map.kexec_enter_virtual_mode(linux, v6_1.region_flags, one_to_one=False)
     return set_virtual_address_map(linux)
+
+
+def slot_0_whole(linux):
+    """The same with five levels: the direct map's first slot, as without KASLR."""
+    write_real_mode_header(linux)
+    first = linux.layout.kernel_pgd_boundary
+    for index in (0, *range(first, 512)):
+        linux.trampoline_pgd[index] = linux.swapper_pg_dir[index or first]
+
+
+def array_in_plain(linux, pa_memmap, num_pages):
+    """6.1's line for the array without _PAGE_ENC."""
+    linux.kernel.kernel_map_pages_in_pgd(linux, linux.efi_pgd, pa_memmap, pa_memmap, num_pages, NX | RW)
+
+
+def regions_encrypted(linux):
+    """6.1's regions as in a guest of SEV, on a machine whose firmware knows of no encryption."""
+    places = [place for place, md in enumerate(linux.memmap) if efi_map.should_map_region(md)]
+
+    def flags(md):
+        return v6_1.region_flags(md) | PAGE_ENC
+
+    return [efi_map.efi_map_region(linux, place, flags) for place in reversed(places)]
+
+
+def get_time_lies(kernel, **options):
+    """Where the runtime table says that GetTime is, after the switch."""
+    linux = efimm.run(efimm.machine("1T", **options), kernel).linux
+    table, tables = linux.firmware.layout.runtime_table, linux.firmware.tables
+    moved = linux.memory.read_u64(table + tables.service("GetTime")) != linux.firmware.service("GetTime")
+    return "at its new address" if moved else "where it was"
+
+
+def slot_of_the_array(kernel, **options):
+    """The top-level entry through which the firmware gets the array of a machine of 1 TiB."""
+    return efimm.run(efimm.machine("1T", **options), kernel).slot
 
 
 def mutated(name, **fields):
@@ -378,6 +414,42 @@ MUTATIONS = (
         direct_map_slots,
         *mutated("6.1", layout=MOVED_DOWN),
         ([273], [272]),
+    ),
+    Mutation(
+        "6.1 without its layout of five levels",
+        "pgtable_l5_enabled, __PAGE_OFFSET_BASE_L5, v6.1",
+        partial(slot_of_the_array, arch="x86_64-la57"),
+        *mutated("6.1", layout_la57=None),
+        (0, 2),
+    ),
+    Mutation(
+        "five levels under KASLR, slot 0 whole",
+        "init_trampoline_kaslr: p4d_page_tramp, v6.1",
+        partial(second_processor, arch="x86_64-la57", kaslr=0xFF22_8CFB_0000_0000),
+        *mutated("6.1", setup_real_mode=slot_0_whole),
+        ("starts", "page fault in p4d"),
+    ),
+    Mutation(
+        "memory is encrypted, the array mapped in plain",
+        "pf = _PAGE_NX | _PAGE_RW | _PAGE_ENC, v6.1; the 1:1 map hides it; from the C, not judged",
+        partial(get_time_lies, sme=True),
+        *mutated("6.1", efi_setup_page_tables=array_in_plain),
+        ("at its new address", "where it was"),
+    ),
+    Mutation(
+        "memory is encrypted, and the firmware's regions mapped so",
+        "__map_region: _PAGE_ENC with CC_ATTR_GUEST_MEM_ENCRYPT alone, v6.1; from the C, not judged",
+        scenario("memory encryption (SME)"),
+        *mutated("6.1", efi_map_regions=regions_encrypted),
+        ("success", "wrong-memory"),
+    ),
+    Mutation(
+        "32-bit firmware, and RAM is not mapped 1:1",
+        "should_map_region: EFI_CONVENTIONAL_MEMORY if efi_is_mixed(), v6.1; from the C, not judged",
+        scenario("32-bit firmware, 2G"),
+        *same("6.1"),
+        ("success", "page-fault"),
+        ("efimm.linux.efi.LOADER_OR_FREE", ()),
     ),
     Mutation(
         "the window for the firmware is 1 MiB",

@@ -14,7 +14,7 @@ import efimm
 from efimm.linux.layout import START_KERNEL_MAP, V3_5_LAYOUT
 from efimm.linux.vmcore import dump, vmcoreinfo
 from efimm.run import at_call
-from efimm.x86 import Entry, mapped_ranges, walk
+from efimm.x86 import LONG5, Entry, mapped_ranges, walk
 
 drgn = pytest.importorskip("drgn", reason="drgn is not installed")
 
@@ -42,14 +42,10 @@ def follow(opened, table, va):
 def questions(linux, count):
     """Addresses in every region of the address space: around the edges of what is mapped, inside, and in the holes."""
     rng = random.Random(linux.machine.ram)
-    ranges = mapped_ranges(linux.memory, linux.cpu.cr3)
+    ranges, regions = mapped_ranges(linux.memory, linux.cpu.cr3, linux.layout.mode), linux.layout.regions
     vas = [edge + offset for found in ranges for edge in (found.va, found.end) for offset in (-1, 0, 0x1000)]
     vas += [found.va + rng.randrange(found.size) for found in rng.choices(ranges, k=count)]
-    vas += [
-        rng.randrange(region.start, region.end)
-        for region in V3_5_LAYOUT.regions
-        for _ in range(count // len(V3_5_LAYOUT.regions))
-    ]
+    vas += [rng.randrange(region.start, region.end) for region in regions for _ in range(count // len(regions))]
     return [va for va in vas if 0 <= va < 1 << 64 and linux.cpu.mode.is_canonical(va)]
 
 
@@ -72,6 +68,17 @@ def test_every_address_of_a_dump(tmp_path, kernel, ram, page_size):
         ]
         expected = {"direct map", "vmalloc", "vmemmap", "kernel text"} if root == swapper else {"kernel text"}
         assert expected <= set(mapped)
+
+
+@pytest.mark.parametrize("kaslr", [None, 0xFF22_8CFB_0000_0000])
+def test_every_address_of_a_dump_with_five_levels(tmp_path, kaslr):
+    linux = efimm.run(efimm.machine("1T", arch="x86_64-la57", kaslr=kaslr), "6.1").linux
+    dump(linux, tmp_path / "core.elf")
+    opened, asked = program(tmp_path / "core.elf"), questions(linux, 900)
+    for table in (linux.swapper_pg_dir, linux.trampoline_pgd, linux.efi_pgd):
+        found = {va: follow(opened, linux.phys_to_virt(table.pa), va) for va in asked}
+        assert found == {va: walk(linux.memory, table.pa, va, LONG5).pa for va in asked}
+        assert sum(pa is not None for pa in found.values()) > 100
 
 
 def test_memory_is_read_through_the_tables_and_by_physical_address(tmp_path):

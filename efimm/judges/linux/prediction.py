@@ -13,7 +13,7 @@ from ...linux.layout import PMD_SIZE, START_KERNEL_MAP
 from ...machines import Machine, machine
 from ...maps.formats import read_map
 from ...run import find_kernel
-from ...x86 import mapped_ranges
+from ...x86 import LONG5, mapped_ranges
 from ..handover import Handover, hand_over
 from ..tables import Moment, reachable
 from .changes import Change, direct_map
@@ -48,10 +48,11 @@ def predict(told: Told, kernel: Kernel | str | None = None, changes: Sequence[Ch
 def _machine(told: Told, call: Call, kernel: Kernel) -> Machine:
     """The guest, for the model."""
     offset = direct_map(call.moment)
-    moved = None if offset == kernel.layout.page_offset else offset
+    arch = "x86_64-la57" if call.moment.mode is LONG5 else "x86_64"
+    moved = None if offset == kernel.layout_on(arch).page_offset else offset
     memory_map = read_map(told.console)
     isolated = _ISOLATED in told.console
-    made = machine(map=memory_map, buffer=call.array_pa, kaslr=moved, kpti=isolated)
+    made = machine(map=memory_map, buffer=call.array_pa, arch=arch, kaslr=moved, kpti=isolated)
     return replace(made, maxphyaddr=told.guest.phys_bits, descriptor_size=call.moment.arguments[1])
 
 
@@ -67,7 +68,8 @@ def _where_the_real_one_lies(kernel: Kernel, moment: Moment) -> Kernel:
     end = max(each.pa + each.size for each in text)
     image = replace(old, **tables | {"text": start, "end": max(end, tables["end"])})
     distance = text[0].pa - (text[0].va - START_KERNEL_MAP)
-    return replace(kernel, image=image, layout=replace(kernel.layout, phys_base=distance))
+    la57 = kernel.layout_la57 and replace(kernel.layout_la57, phys_base=distance)
+    return replace(kernel, image=image, layout=replace(kernel.layout, phys_base=distance), layout_la57=la57)
 
 
 def _answer(handover: Handover) -> Answer:
