@@ -11,6 +11,7 @@ import pytest
 import test_captured_kernels as tests
 from captures import opened, text_of
 from held import (
+    ADDRESS,
     BASES,
     FOLDERS,
     KERNELS,
@@ -65,6 +66,24 @@ def test_at_the_call_every_page_that_the_firmware_sees_is_the_same_with_its_d_bi
 
     assert len(real) > 500
     assert real == model
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_at_the_call_what_leads_to_the_window_is_filled_as_in_the_real_table(name):
+    """Slot 511 with its flags; with five levels every entry of its p4d table; then the pud table's."""
+
+    def filled(moment):
+        table, found = moment.cr3, []
+        for level in moment.mode.levels[:-2]:
+            entries = {k: moment.memory.read_u64(table + 8 * k) for k in range(512)}
+            first = 511 if level is moment.mode.levels[0] else 0
+            found.append({k: entry & ~ADDRESS for k, entry in entries.items() if entry and k >= first})
+            table = entries[511] & ADDRESS
+        return found
+
+    real, model = map(filled, at_the_call(name))
+    assert real == model
+    assert [507, 510, 511] == [*real[-1]]
 
 
 def test_the_comparison_itself_goes_with_other_bases_and_five_levels(tmp_path, monkeypatch):
