@@ -152,9 +152,13 @@ class RamSlider(Widget):
             **traits,
         )
         if os.environ.get(WHOLE):
-            self.films = [reel(request, record).packed() for record in request.kernels]
+            self.complete()
         else:
             self._begin("films", self._make_films(request))
+
+    def complete(self) -> None:
+        """Compute at once what else follows in the background: for a page that will have no Python."""
+        self.films = [reel(self._asked, record).packed() for record in self._asked.kernels]
 
     @property
     def line(self) -> str:

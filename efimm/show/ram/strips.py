@@ -76,8 +76,8 @@ class Request:
 class Film:
     """Packed scenes in the making, and the strips that say which of them stands where.
 
-    A strip has for each RAM size, in bytes, the number of the decisive moment and the number of the scene of each
-    moment, None where that is not in this film or never was; or a sentence where there is nothing to show.
+    A strip has for each RAM size, in bytes, the number of the decisive moment, the number of the scene of each moment
+    (None where that is not in this film or never was) and their keys; or a sentence where there is nothing to show.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,8 @@ class Film:
             else None
             for number, moment in enumerate(story.moments)
         ]
-        self._strips.setdefault(request.key(kernel), {})[str(ram)] = [story.decisive, shown]
+        keys = [moment.key for moment in story.moments]
+        self._strips.setdefault(request.key(kernel), {})[str(ram)] = [story.decisive, shown, keys]
 
     def try_to_add(self, request: Request, ram: int, kernel: Kernel | str) -> None:
         """Every moment; where a reader's own kernel or firmware breaks, the sentence that says so."""

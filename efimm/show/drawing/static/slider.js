@@ -114,6 +114,7 @@ function renderSlider(model, el) {
     range.setAttribute("aria-valuetext", words);
     fillMenus();
     view.value = lines.line();
+    address.follow();
     const beside = model.get("beside");
     if (!beside) second.node.remove();
     else if (!second.node.parentNode) frames.append(second.node);
@@ -187,6 +188,27 @@ function renderSlider(model, el) {
     later();
   }
 
+  // The view that an address asks for, if it asks this slider of the page.
+  function restoreShared() {
+    const shared = viewInAddress(location.hash);
+    if (!shared.line || shared.number !== (model.number ?? 1)) return;
+    restore(shared.line);
+    const bead = keysHere().indexOf(shared.moment);
+    if (bead >= 0) rewind(bead);
+    else if (shared.moment) main.tell(`There is no moment ${shared.moment} here; there are ${keysHere().join(", ")}.`);
+    root.scrollIntoView({ block: "start" });
+  }
+
+  const keysHere = () => store.moments(key(), model.get("ram"));
+  const link = () => addressOf({ line: lines.line(), moment: keysHere()[model.get("moment")], number: model.number });
+  const address = addressThatFollows(model, link);
+  const copyLink = element("button", { type: "button" }, "Copy link");
+  copyLink.addEventListener("click", () => copyWords(new URL(link(), location).href));
+  if (model.alone) {
+    share.append(copyLink);
+    addEventListener("hashchange", restoreShared);
+  }
+
   view.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.isComposing) return;
     event.preventDefault();
@@ -227,8 +249,8 @@ function renderSlider(model, el) {
     el.append(root); // not before: a slider that can be moved has its verdict
     for (const [names, call] of happenings) model.on(names, call);
     await developed();
-    const shared = lineInAddress(location.hash);
-    if (shared) restore(shared);
+    restoreShared();
+    address.begin();
   };
   begin();
   return () => {

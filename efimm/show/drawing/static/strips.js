@@ -32,6 +32,8 @@ function sceneStore() {
       if (!film.named.has(name)) film.named.set(name, withName(film, name));
       return film.named.get(name)(place);
     },
+    // The keys of all moments of a run, in order.
+    moments: (key, ram) => strips.get(key)?.get(ram)?.stop?.[2] ?? [],
   };
 }
 
