@@ -18,6 +18,7 @@ from efimm.course.navigation import Leaf, framed, sections  # noqa: E402 - after
 from efimm.course.series import chapters  # noqa: E402 - after the skips
 from efimm.course.site import Site, make_site, support, your_log  # noqa: E402 - after the skips
 from efimm.course.your_log import answer  # noqa: E402 - after the skips
+from efimm.show.ram import slider  # noqa: E402 - after the skips
 from efimm.trials import Report, SupportTable, Trial  # noqa: E402 - after the skips
 
 __all__ = ["chromium"]
@@ -46,9 +47,11 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """All pages; the notebooks as they are kept, since running them is what other tests do."""
+    """All pages; the notebooks as they are kept, and a first slider of few sizes: running is what other tests do."""
     folder = tmp_path_factory.mktemp("site")
-    written = list(make_site(folder, run=lambda path: nbformat.read(path, as_version=4), lite=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slider, "STOPS", (1 << 30, 256 << 30, 64 << 40))
+        written = list(make_site(folder, run=lambda path: nbformat.read(path, as_version=4), lite=False))
     assert all(path.stat().st_size for path in written)
     return folder
 
@@ -196,15 +199,15 @@ def opened(chromium):
 @pytest.mark.browser
 def test_the_first_page_is_the_slider(opened, site):
     page = opened((site / "index.html").as_uri())
-    slider = page.locator("input[type=range]").first
+    ram = page.locator("input[type=range]").first
     verdict = page.locator("p.verdict").first
-    slider.press("Home")
+    ram.press("Home")
     below = verdict.inner_text()
-    slider.press("End")
+    ram.press("End")
 
     assert below.startswith("Success")
     assert verdict.inner_text().startswith("Page fault")
-    assert slider.bounding_box()["y"] < 300
+    assert ram.bounding_box()["y"] < 300
 
 
 def shown(page):
