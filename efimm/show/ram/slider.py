@@ -118,7 +118,7 @@ class RamSlider(Widget):
     its questions for a scene that it does not have; with a map the slider is `fixed`.
     """
 
-    _esm = script("strips", "viewline", "slider")
+    _esm = script("strips", "viewline", "screen", "slider")
 
     kind = traitlets.Unicode("ram").tag(sync=True)
     choices = traitlets.Dict().tag(sync=True)
