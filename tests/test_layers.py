@@ -94,7 +94,7 @@ MAY_ALSO_IMPORT = {
     "efimm.course.boxes": {"traitlets"},
     "efimm.show.ram.slider": {"traitlets"},
     "efimm.course.browser": {"tqdm"},
-    "efimm.show.drawing.frames": {"anywidget", "traitlets"},
+    "efimm.show.drawing.frames": {"IPython", "anywidget", "traitlets"},
     "efimm.show.explorer.widget": {"traitlets"},
     "efimm.dashboard": {"jupyter_server", "tornado", "traitlets", "voila"},
     "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},

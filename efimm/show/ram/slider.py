@@ -27,6 +27,7 @@ from ...uefi.runtime import FirmwareKind
 from ...workers import told
 from ..drawing.frames import Widget, one_of, script
 from .moments import moments
+from .scene import picture
 from .state import twin
 from .strips import STOPS, WHOLE, Film, Request, choices, first_film, name_of, one_stop, outcome_at, reel
 
@@ -183,6 +184,13 @@ class RamSlider(Widget):
         if self.outcome is None:
             return f"Nothing to show: {self._trouble}"
         return twin(self.outcome, moments(self.outcome)[self.moment] if self.moment >= 0 else None)
+
+    def saved(self) -> str:
+        """The picture that is shown; its text where there is none."""
+        if self.outcome is None:
+            return super().saved()
+        beads = moments(self.outcome)
+        return picture(self.outcome, beads[self.moment] if self.moment >= 0 else None).html()
 
     def take_in(self, record: Kernel | FirmwareKind) -> str:
         """Make a record of a reader's own one of the choices; its name.  MachineError where that is taken."""
