@@ -23,6 +23,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
 from ..show.drawing.styles import STATIC, css
+from ..show.drawing.svg import SAVED_BESIDE
 from ..show.ram.strips import WHOLE
 
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
@@ -186,6 +187,8 @@ def _take_widgets(notebook: Any) -> dict[str, Any]:
     states = notebook.metadata.pop("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     models = {}
     for cell in notebook.cells:
+        if "outputs" in cell:  # here the widget itself is alive
+            cell.outputs = [output for output in cell.outputs if output.get("metadata") != SAVED_BESIDE]
         for output in cell.get("outputs", []):
             view = output.get("data", {}).pop(WIDGET_VIEW, None)
             if view and "kind" in states.get(view["model_id"], {}).get("state", {}):

@@ -48,7 +48,7 @@ def shown(film, key, ram, moment=None):
 
 def expected(state, note=""):
     scene = draw(state)
-    drawn = json.dumps([shape.plain() for shape in scene.shapes])
+    drawn = json.dumps([shape.plain() for shape in (*scene.shapes, *scene.far)])
     return [scene.height, scene.title, scene.description, drawn, describe(state), state.headline, state.good, note]
 
 

@@ -20,10 +20,10 @@ from ...uefi import MemoryMap
 from ...uefi.runtime import FirmwareKind
 from ...workers import told
 from ...x86.memory import GIB
-from ..drawing.kit import WIDTH
 from ..drawing.pack import Packer, packed
 from ..drawing.shapes import Plain
-from .scene import draw
+from .places import LANES_HEIGHT, PARTS, WIDTH
+from .scene import draw, legend_alone
 from .state import State, Story, describe
 
 STOPS = tuple(sorted({GIB << k for k in range(17)} | {count * GIB for count in (508, 510, 511, 513, 514, 516, 768)}))
@@ -31,7 +31,7 @@ LINE = 512 * GIB
 
 # Where the array can be put, apart from "auto": key, label, address.  Below 512 GiB and above it, and across.
 PLACEMENTS: tuple[tuple[str, str, int | None], ...] = (
-    ("auto", "where the allocator puts it", None),
+    ("auto", "by the allocator", None),
     ("below", "last page below 512 GiB", LINE - 4096),
     ("across", "across the 512-GiB line", LINE - 128),
     ("above", "first page above 512 GiB", LINE),
@@ -120,7 +120,10 @@ class Film:
 
     def packed(self) -> bytes:
         """The film as the browser gets it."""
-        return packed({**self._packer.pools(WIDTH), "scenes": self._scenes, "strips": self._strips})
+        legend = self._packer.pack(legend_alone(), "")
+        parts = {"parts": PARTS, "lanes": LANES_HEIGHT}
+        made = {"scenes": self._scenes, "strips": self._strips, "legend": legend, "parts": parts}
+        return packed({**self._packer.pools(WIDTH), **made})
 
 
 class Reel:
