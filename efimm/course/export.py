@@ -23,6 +23,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
 from ..show.drawing.styles import STATIC, css
+from ..show.drawing.svg import SAVED_BESIDE
 from ..show.ram.strips import WHOLE
 
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
@@ -189,7 +190,8 @@ def _take_widgets(notebook: Any) -> dict[str, Any]:
     models: dict[str, Any] = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [shown for output in cell.outputs for shown in _without_python(output, states, models)]
+            kept = [output for output in cell.outputs if output.get("metadata") != SAVED_BESIDE]  # here it is alive
+            cell.outputs = [shown for output in kept for shown in _without_python(output, states, models)]
     return models
 
 

@@ -126,6 +126,7 @@ def your_log(site: Site) -> Path:
 def front(*, lite: bool) -> Any:
     """The first page as a notebook that was run: five sentences, the slider, and the series."""
     slider = ram_slider("1T")
+    slider.complete()
     view = {WIDGET_VIEW: {"model_id": slider.model_id}, "text/plain": repr(slider)}
     shown = {"output_type": "display_data", "data": view, "metadata": {}}
     folded = {"jupyter": {"source_hidden": True}}

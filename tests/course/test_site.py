@@ -18,6 +18,7 @@ from efimm.course.navigation import Leaf, framed, sections  # noqa: E402 - after
 from efimm.course.series import chapters  # noqa: E402 - after the skips
 from efimm.course.site import Site, make_site, support, your_log  # noqa: E402 - after the skips
 from efimm.course.your_log import answer  # noqa: E402 - after the skips
+from efimm.show.ram import slider  # noqa: E402 - after the skips
 from efimm.trials import Report, SupportTable, Trial  # noqa: E402 - after the skips
 
 __all__ = ["chromium"]
@@ -46,9 +47,11 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """All pages; the notebooks as they are kept, since running them is what other tests do."""
+    """All pages; the notebooks as they are kept, and a first slider of few sizes: running is what other tests do."""
     folder = tmp_path_factory.mktemp("site")
-    written = list(make_site(folder, run=lambda path: nbformat.read(path, as_version=4), lite=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slider, "STOPS", (1 << 30, 256 << 30, 64 << 40))
+        written = list(make_site(folder, run=lambda path: nbformat.read(path, as_version=4), lite=False))
     assert all(path.stat().st_size for path in written)
     return folder
 
@@ -196,15 +199,60 @@ def opened(chromium):
 @pytest.mark.browser
 def test_the_first_page_is_the_slider(opened, site):
     page = opened((site / "index.html").as_uri())
-    slider = page.locator("input[type=range]").first
+    ram = page.locator("input[type=range]").first
     verdict = page.locator("p.verdict").first
-    slider.press("Home")
+    ram.press("Home")
     below = verdict.inner_text()
-    slider.press("End")
+    ram.press("End")
 
     assert below.startswith("Success")
     assert verdict.inner_text().startswith("Page fault")
-    assert slider.bounding_box()["y"] < 300
+    assert ram.bounding_box()["y"] < 300
+
+
+def shown(page):
+    """What the first slider of a page shows: its choices, its size, its headline."""
+    page.locator("p.verdict").first.wait_for()
+    chosen = [page.get_by_role("combobox", name=name).first.input_value() for name in ("Kernel", "Firmware")]
+    return [*chosen, page.locator("output").first.inner_text(), page.locator("p.verdict").first.inner_text()]
+
+
+@pytest.mark.browser
+def test_the_address_follows_the_slider_and_restores_it(opened, site):
+    home = (site / "index.html").as_uri()
+    page = opened(home)
+    page.locator("p.verdict").first.wait_for()
+    untouched = page.url
+    page.get_by_role("combobox", name="Kernel").first.select_option("va-patch")
+    page.get_by_role("combobox", name="Firmware").first.select_option("own-table")
+    page.locator('[aria-label^="rewind to: commit"]').first.click()
+    page.wait_for_url(lambda url: "moment" in url)
+    page.evaluate("navigator.clipboard.writeText = (words) => { window.copied = words; return Promise.resolve(); }")
+    page.get_by_role("button", name="Copy link").click()
+    again = opened(page.url)
+    again.locator("p.verdict").filter(has_text="So far").first.wait_for()
+
+    assert untouched == home
+    assert page.url == f"{home}#kernel=va-patch&firmware=own-table&ram=1T&moment=commit"
+    assert page.evaluate("window.copied") == page.url
+    assert shown(again) == shown(page)
+    assert shown(again)[:3] == ["va-patch", "own-table", "1 TiB"]
+    assert shown(again)[3].startswith("So far: the firmware has switched to virtual mode")
+    assert again.url == page.url
+    assert again.evaluate("scrollY") > 0
+
+    again.evaluate("location.hash = 'kernel=3.5&ram=256G'")  # as whoever changes it by hand does
+    assert shown(again)[:3] == ["3.5", "edk2", "256 GiB"]
+    again.evaluate("location.hash = 'kernel=3.5&ram=256G&moment=lunch'")
+    assert again.locator("p.note").first.inner_text().startswith("There is no moment lunch here; there are boot,")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("address", ["#100%", "#A-heading", "#kernel=none&ram=1T", "#ram=3T", "#efimm run --ram"])
+def test_an_address_that_asks_for_nothing_here_changes_nothing(opened, site, address):
+    page = opened(f"{(site / 'index.html').as_uri()}{address}")
+
+    assert shown(page)[:3] == ["3.5", "edk2", "1 TiB"]
 
 
 @pytest.mark.browser

@@ -6,6 +6,8 @@ import os
 import shutil
 from base64 import b64encode
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,11 @@ import pytest
 import efimm
 from benchmarks.views import lab as views_lab
 from efimm.show import picture
-from efimm.show.drawing.kit import WIDTH
 from efimm.show.drawing.pack import Packer
 from efimm.show.drawing.styles import STATIC, css
 from efimm.show.ram.moments import moments
-from efimm.show.ram.scene import draw
+from efimm.show.ram.places import WIDTH
+from efimm.show.ram.scene import draw, with_legend
 from efimm.show.ram.state import describe, state_of
 from efimm.show.ram.strips import STOPS
 
@@ -44,7 +46,8 @@ pytestmark = [
 COMPLAINTS = """
 (root) => {
   const svg = root.querySelector("svg.picture"), box = svg.getBoundingClientRect(), wrong = [];
-  const texts = [...svg.querySelectorAll("text")].map((node) => [node.textContent, node.getBoundingClientRect()]);
+  const texts = [...svg.querySelectorAll("text")].map((node) => [node.textContent, node.getBoundingClientRect()])
+    .filter(([, edge]) => edge.width > 0); // what is not shown disturbs nobody
   const scale = box.width / svg.viewBox.baseVal.width;
   texts.forEach(([words, a], k) => {
     const inside = a.left >= box.left && a.right <= box.right && a.top >= box.top && a.bottom <= box.bottom;
@@ -81,7 +84,9 @@ def chromium():
         browser.close()
 
 
-def blank_page(chromium, width=1000, scripts=("picture.js", "strips.js", "viewline.js", "slider.js", "predict.js")):
+def blank_page(
+    chromium, width=1000, scripts=("picture.js", "strips.js", "viewline.js", "screen.js", "slider.js", "predict.js")
+):
     """A page with the styles and the JavaScript of the widgets, `drawScene` and `widget` within reach."""
     page = chromium.new_page(viewport={"width": width, "height": 760})
     page.set_content(f"<!doctype html><style>{css()}</style><body><div class='efimm' id='root'></div></body>")
@@ -130,6 +135,27 @@ def test_no_label_overlaps_or_is_cut_at_any_stop(chromium):
     assert {name: wrong for name, wrong in zip(names, found, strict=True) if wrong} == {}
 
 
+def test_no_large_letter_overlaps_or_is_cut_on_a_projector(chromium):
+    page = blank_page(chromium)
+    packer = Packer()
+    names, scenes = zip(*((name, packer.pack(draw(state), describe(state))) for name, state in states()), strict=True)
+    page.evaluate("([pools]) => { window.pools = pools; }", [packer.pools(WIDTH)])
+    drawn = f"""
+    (scenes) => scenes.map((scene) => {{
+      const root = document.getElementById("root");
+      root.className = "efimm projector frames two";
+      root.parentElement.className = "efimm projector";
+      root.replaceChildren(drawScene(scene, pools));
+      const seen = [...root.querySelectorAll("text")].filter((node) => node.getBoundingClientRect().width);
+      return [...({COMPLAINTS})(root), seen.length];
+    }})"""
+    found = page.evaluate(drawn, list(scenes))
+    page.close()
+
+    assert {name: wrong[:-1] for name, wrong in zip(names, found, strict=True) if wrong[:-1]} == {}
+    assert min(wrong[-1] for wrong in found) >= 8  # three heads, a block, slots, who asks, the moment
+
+
 def test_the_check_itself_sees_what_is_wrong(chromium):
     page = blank_page(chromium)
     bad = """<svg class="picture" viewBox="0 0 960 100" width="960"><text x="10" y="30">one text</text>
@@ -147,7 +173,7 @@ def test_python_and_javascript_draw_the_same(chromium):
     outcome = efimm.run(efimm.machine("1T"), "3.5")
     packer = Packer()
     state = state_of(outcome)
-    scene = packer.pack(draw(state), describe(state))
+    scene = packer.pack(replace(with_legend(draw(state)), far=()), describe(state))
     inner = """(svg) => [...svg.querySelectorAll("rect, path, circle, text")]
         .map((node) => [node.tagName, node.className.baseVal, node.textContent])"""
     page.evaluate(
@@ -155,27 +181,44 @@ def test_python_and_javascript_draw_the_same(chromium):
         [scene, packer.pools(WIDTH)],
     )
     from_javascript = page.evaluate(f"({inner})(document.querySelector('svg'))")
-    page.evaluate("(html) => { document.getElementById('root').innerHTML = html; }", picture(outcome)._html())
+    page.evaluate("(html) => { document.getElementById('root').innerHTML = html; }", picture(outcome).html())
     from_python = page.evaluate(f"({inner})(document.querySelector('svg'))")
     page.close()
 
     assert from_python == from_javascript
 
 
-def test_the_slider_fits_a_narrow_window(chromium):
+def test_a_phone_shows_the_parts_one_below_the_other(chromium):
     from efimm.show import ram_slider
 
     page = blank_page(chromium, width=360)
-    page.evaluate(MODEL, plain(ram_slider()))
-    page.locator("svg.picture").wait_for()
+    page.evaluate(MODEL, plain(ram_slider("1T", kernel="hpa-sync")))
+    page.locator("svg.picture").first.wait_for()
+    page.wait_for_function("document.querySelectorAll('svg.picture').length > 3")
     wide = page.evaluate("document.documentElement.scrollWidth")
-    scrolls = page.evaluate(
-        "(() => { const s = document.querySelector('.scroll'); return s.scrollWidth > s.clientWidth; })()"
-    )
+    parts = page.locator(".frames svg.picture")
+    names = [parts.nth(k).get_attribute("aria-label") for k in range(parts.count())]
+    boxes = [parts.nth(k).bounding_box() for k in range(parts.count())]
+    smallest = page.evaluate("""() => {
+      const texts = [...document.querySelectorAll(".efimm svg text")];
+      const seen = texts.filter((node) => node.getBoundingClientRect().width);
+      return Math.min(...seen.map((node) => parseFloat(getComputedStyle(node).fontSize) * node.getScreenCTM().a));
+    }""")
+    beads = {node.get_attribute("data-moment") for node in page.locator("[data-moment]").all()}
+    page.locator("[data-moment='2']").click()
+    asked = page.evaluate("model.traits.moment")
+    page.evaluate("window.scrollTo(0, 900)")
+    page.wait_for_timeout(100)
+    held = page.locator("input[type=range]").bounding_box(), page.locator("p.verdict").bounding_box()
     page.close()
 
     assert wide <= 360
-    assert scrolls
+    assert [name.split()[0] for name in names] == ["memory", "memory", "slots", "who", "moments", "moments", "moments"]
+    assert all(one["y"] + one["height"] <= other["y"] for one, other in pairwise(boxes))
+    assert smallest >= 12
+    assert beads == {str(number) for number in range(9)}
+    assert asked == 2
+    assert all(0 <= box["y"] < 200 for box in held)
 
 
 def test_keys_move_the_slider_and_rewind(chromium):

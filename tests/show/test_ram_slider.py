@@ -32,7 +32,7 @@ def small(*firmwares, kernels=("3.5", "va-patch"), stops=SIZES):
 
 def shown(film, key, ram, moment=None):
     """A scene of a film in full: title, description, shapes, text, headline, good, note."""
-    decisive, places = film["strips"][key][str(ram)]
+    decisive, places, _ = film["strips"][key][str(ram)]
     height, title, words, shapes, lines, *more = film["scenes"][places[decisive if moment is None else moment]]
     name = key.split("|")[1]
     drawn = json.dumps([film["shapes"][k] for k in shapes]).replace(FIRMWARE, name)
@@ -48,7 +48,7 @@ def shown(film, key, ram, moment=None):
 
 def expected(state, note=""):
     scene = draw(state)
-    drawn = json.dumps([shape.plain() for shape in scene.shapes])
+    drawn = json.dumps([shape.plain() for shape in (*scene.shapes, *scene.far)])
     return [scene.height, scene.title, scene.description, drawn, describe(state), state.headline, state.good, note]
 
 

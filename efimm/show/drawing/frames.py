@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import anywidget
 import traitlets
+from IPython import get_ipython
+from IPython.display import publish_display_data
 
 from .pack import Packer, packed
 from .shapes import Scene
 from .styles import STATIC, css
+from .svg import SAVED_BESIDE, Picture
 
 
 def script(*own: str) -> str:
@@ -22,10 +26,38 @@ def script(*own: str) -> str:
     return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("picture", *own))
 
 
+# What was saved beside a widget is seen in JupyterLab where that finds no model of the widget, and instead of that.
+_LOST = ".jp-OutputArea-child > .jp-OutputArea-output.jupyter-widgets"
+_SAVED = "efimm-saved"
+_SAVED_STYLE = f"""
+.{_SAVED} {{ display: none; }}
+.jp-OutputArea-child:has(+ {_LOST}) .{_SAVED} {{ display: block; }}
+.jp-OutputArea-child:has(.{_SAVED}):not(:has(+ {_LOST})) {{ display: none; }}
+.jp-OutputArea-child:has(.{_SAVED}) + {_LOST} {{ display: none; }}
+"""
+
+
 class Widget(anywidget.AnyWidget):
-    """A widget with the style sheet of all pictures, whose `repr` stands in where widgets cannot be shown."""
+    """A widget with the style sheet of all pictures, whose `repr` stands in where widgets cannot be shown.
+
+    In a notebook, `saved` is written beside it, for whoever opens the file when its kernel is gone.
+    """
 
     _css = css()
+
+    def saved(self) -> str:
+        """HTML of what is shown, without the widget: a picture, or as here its text."""
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def _ipython_display_(self) -> None:
+        """What IPython calls to show the widget; NotImplementedError leaves it to the usual way."""
+        if not hasattr(get_ipython(), "kernel"):
+            raise NotImplementedError
+        beside = f'<div class="{_SAVED}"><style>{_SAVED_STYLE}</style>{self.saved()}</div>'
+        show: Any = publish_display_data  # IPython gives it no types
+        show({"text/html": beside, "text/plain": repr(self)}, metadata=SAVED_BESIDE)
+        bundle = self._repr_mimebundle_()
+        show(*bundle if isinstance(bundle, tuple) else (bundle,))
 
     def _repr_mimebundle_(self, **arguments: Any) -> Any:
         bundle = super()._repr_mimebundle_(**arguments)
@@ -76,6 +108,11 @@ class Frames(Widget):
 
     def __repr__(self) -> str:
         return self.shown[self.moment].twin
+
+    def saved(self) -> str:
+        """The scene that is shown, as a picture."""
+        frame = self.shown[self.moment]
+        return Picture(frame.scene, frame.twin, frame.words, good=frame.good).html()
 
     @traitlets.validate("moment")
     def _a_moment(self, proposal: Any) -> Any:

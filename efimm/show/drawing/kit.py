@@ -13,9 +13,11 @@ Mark = Callable[[float, float], Iterable[Shape]]
 _LETTER = 7.2  # width of a letter of a legend, at most
 
 
-def joined(height: float, title: str, description: str, *parts: Iterable[Shape]) -> Scene:
-    """The scene of the usual width that has all these parts, from back to front."""
-    return Scene(WIDTH, int(height), title, description, tuple(shape for part in parts for shape in part))
+def joined(
+    height: float, title: str, description: str, *parts: Iterable[Shape], width: int = WIDTH, far: Iterable[Text] = ()
+) -> Scene:
+    """The scene, of the usual width if no other is given, that has all these parts, from back to front."""
+    return Scene(width, int(height), title, description, tuple(shape for part in parts for shape in part), tuple(far))
 
 
 def heads(title: str, below: str, x: float = MARGIN) -> Iterator[Shape]:

@@ -23,7 +23,7 @@ class Packer:
 
     def pack(self, scene: Scene, twin: str, *more: Any) -> Plain:
         """A scene and its text as places in the pools, with `more` behind them."""
-        shapes = [self.shapes.setdefault(shape, len(self.shapes)) for shape in scene.shapes]
+        shapes = [self.shapes.setdefault(shape, len(self.shapes)) for shape in (*scene.shapes, *scene.far)]
         lines = [self.lines.setdefault(line, len(self.lines)) for line in twin.splitlines()]
         return [scene.height, scene.title, scene.description, shapes, lines, *more]
 

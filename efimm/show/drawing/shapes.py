@@ -86,13 +86,17 @@ Shape = Rect | Path | Circle | Text
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture: its size, a title and a description for those who do not see it, and its shapes from back to front."""
+    """A picture: its size, a title and a description for those who do not see it, and its shapes from back to front.
+
+    `far` are the few words, in large letters, that take the place of all others at the back of a room.
+    """
 
     width: int
     height: int
     title: str
     description: str
     shapes: tuple[Shape, ...]
+    far: tuple[Text, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The scene as JSON-ready data."""

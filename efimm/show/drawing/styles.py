@@ -54,6 +54,7 @@ def _line(colour: str, width: str, **more: str) -> Declarations:
 # classes wins, and of equals the later one, as in CSS.
 ROLES: Mapping[str, Declarations] = {
     "text": {"fill": "ink", "font-size": "12px"},
+    "text.far": {"font-size": "21px", "font-weight": "700"},
     "text.head": {"font-size": "14px", "font-weight": "700"},
     "text.strong": {"font-weight": "700"},
     **_each("text", "fill", muted="muted", faulttext="fault-text", consolehead="#b8c0c8", consoletext="#f2f4f6"),

@@ -11,6 +11,8 @@ from typing import Any
 from .shapes import PATTERNS, Circle, Path, Rect, Scene, Shape, Text
 from .styles import css
 
+SAVED_BESIDE = {"efimm": "saved"}  # the metadata of an output that a notebook keeps for when its kernel is gone
+
 
 class Picture:
     """A scene that shows itself: as SVG in a notebook (`_repr_mimebundle_`), as its text twin with `print`."""
@@ -29,9 +31,10 @@ class Picture:
     __repr__ = __str__
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": self.twin, "text/html": self._html()}
+        return {"text/plain": self.twin, "text/html": self.html()}
 
-    def _html(self) -> str:
+    def html(self) -> str:
+        """The picture for a page, styles included: the verdict, the SVG, and the text folded below it."""
         looks = "verdict" if self.good else "verdict bad"
         return beside_its_twin(inline_svg(self.scene), self.twin, f'<p class="{looks}">{escape(self.verdict)}</p>')
 

@@ -4,39 +4,52 @@
     | the story so far: a lane for the kernel, a lane for the firmware                 |
 
 Columns never move.  The kernel's slots hang from the top, the identity slots stand at the bottom beside their blocks,
-and the empty slots between them take what is left: so the picture keeps its size while RAM and slots come and go.
+and the empty slots between them take what is left: so the picture keeps its size while RAM and slots come and go.  It
+is as high as fits a laptop's screen with its controls: many rows are lower ones, and the legend is a scene of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from textwrap import wrap
 
-from ...linux.layout import PGDIR_SHIFT, PGDIR_SIZE, pgd_address
+from ...linux.layout import PGDIR_SHIFT, pgd_address
 from ...run import Outcome
 from ...text import gib, ram_words, slot_numbers
 from ...uefi.memmap import DESCRIPTOR_SIZE
 from ...x86 import Entry
 from ...x86.memory import GIB
-from ..drawing.kit import MARGIN, WIDTH, boxed, filled, fitted, heads, joined, legend, tick, ticks
+from ..drawing.kit import MARGIN, boxed, filled, fitted, heads, joined, legend, tick, ticks
 from ..drawing.shapes import Circle, Path, Rect, Scene, Shape, Text, curve, points
 from ..drawing.svg import Picture
+from .far import far
 from .moments import Moment
-from .state import Ask, BlockRow, Slot, SlotRow, State, block_rows, describe, slot_rows, state_of
-
-BODY_TOP = 60
-LABEL_END = 116
-BAR, BAR_END = 124, 300
-NODE, NODE_END = 306, 318
-LADDER, LADDER_END = 420, 704
-GUTTER = 728
-PANEL, PANEL_END = 752, 948
-ROW, THIN_ROW, LINE_GAP = 26, 18, 16
-LEGEND_HEIGHT = 176
-BODY_HEIGHT = 432
-LANES_HEIGHT = 138
+from .places import (
+    BAR,
+    BAR_END,
+    BODY_TOP,
+    GUTTER,
+    LABEL_END,
+    LADDER,
+    LADDER_END,
+    LANE_START,
+    LANES,
+    LEGEND_HEIGHT,
+    NODE,
+    NODE_END,
+    PANEL,
+    PANEL_END,
+    WIDTH,
+    Places,
+    Span,
+    bar_x,
+    dot_x,
+    lane_places,
+    places,
+)
+from .state import Ask, BlockRow, Slot, SlotRow, State, describe, slot_rows, state_of
 
 HATCHED = {"identity": "identity", "direct map": "direct"}
 _SMALLEST_RAM, _SMALLEST_HOLE, _HOLE_WORTH_DRAWING = 4.0, 2.5, GIB
@@ -45,83 +58,7 @@ _NUMBERS_END, _WORDS = 76, 86
 _BAND_EDGE = 3
 _LINE = 17
 _CONSOLE_COLUMNS = 24
-_BEADS, _BEADS_END = 112, 912
 _VERBS = {"read": "reads", "write": "writes", "fetch": "fetches code at", "will read": "is about to read"}
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """From `top` to `bottom`, downwards."""
-
-    top: float
-    bottom: float
-
-    @property
-    def middle(self) -> float:
-        """Half-way."""
-        return (self.top + self.bottom) / 2
-
-    @property
-    def height(self) -> float:
-        """How high it is."""
-        return self.bottom - self.top
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """The rows of a picture, from the bottom up, each with its span; `bottom` is where both stacks stand."""
-
-    blocks: tuple[tuple[BlockRow, Span], ...]
-    slots: tuple[tuple[SlotRow, Span], ...]
-    line: float
-    bottom: float
-
-    @property
-    def height(self) -> int:
-        """The height of the whole picture."""
-        return int(self.bottom + LANES_HEIGHT)
-
-    def block(self, pa: int) -> tuple[BlockRow, Span]:
-        """The row of the block around physical address `pa`."""
-        index = pa // PGDIR_SIZE
-        return next((row, span) for row, span in self.blocks if row.first <= index <= row.last)
-
-    def slot(self, index: int) -> tuple[SlotRow, Span]:
-        """The row of slot `index`."""
-        return next((row, span) for row, span in self.slots if row.first <= index <= row.last)
-
-
-def bar_x(pa: int) -> float:
-    """The x of physical address `pa` in its block's bar."""
-    return BAR + pa % PGDIR_SIZE / PGDIR_SIZE * (BAR_END - BAR)
-
-
-def places(state: State) -> Places:
-    """Where every row of `state` stands."""
-    blocks, slots = block_rows(state), slot_rows(state)
-    count = len(state.blocks)
-    # A slot beside a block is as high as the block: that is what makes an identity map a level band.
-    heights = [ROW if row.slots or row.gap or row.first < count else THIN_ROW for row in slots]
-    wanted = max(BODY_HEIGHT, sum(heights) + LINE_GAP, len(blocks) * ROW + LINE_GAP + LEGEND_HEIGHT)
-    spare = wanted - sum(heights) - LINE_GAP
-    stretch = next(k for k, row in enumerate(slots) if row.first >= count and row.empty)
-    heights[stretch] += spare
-    bottom = float(BODY_TOP + wanted)
-    return Places(
-        blocks=tuple(zip(blocks, _stack(bottom, [ROW] * len(blocks)), strict=True)),
-        slots=tuple(zip(slots, _stack(bottom, heights), strict=True)),
-        line=bottom - ROW - LINE_GAP / 2,
-        bottom=bottom,
-    )
-
-
-def _stack(bottom: float, heights: list[int]) -> list[Span]:
-    """Spans on top of one another, with room for the 512-GiB line above the first."""
-    spans: list[Span] = []
-    for height in heights:
-        spans.append(Span(bottom - height, bottom))
-        bottom -= height + (LINE_GAP if len(spans) == 1 else 0)
-    return spans
 
 
 def draw(state: State) -> Scene:
@@ -132,7 +69,6 @@ def draw(state: State) -> Scene:
         title(state),
         description(state),
         _heads(state),
-        _legend(),
         bands(state, at),
         blocks(state, at),
         ladder(state, at),
@@ -140,7 +76,21 @@ def draw(state: State) -> Scene:
         _dot_again(state, at),
         panel(state),
         beads(state, at),
+        width=WIDTH,
+        far=far(state, at),
     )
+
+
+def with_legend(scene: Scene) -> Scene:
+    """A scene with the legend below it."""
+    height = scene.height + LEGEND_HEIGHT
+    return replace(scene, height=height, shapes=(*scene.shapes, *_legend(scene.height + 12)))
+
+
+def legend_alone() -> Scene:
+    """The colours in words."""
+    words = "What the colours and marks of the picture mean"
+    return joined(LEGEND_HEIGHT, "Legend", words, _legend(12), width=WIDTH)
 
 
 def title(state: State) -> str:
@@ -167,7 +117,7 @@ def picture(outcome: Outcome, moment: Moment | str | None = None) -> Picture:
     `moment` is one of `moments(outcome)`, its key or its label ("prelog"); None for the decisive one.
     """
     state = state_of(outcome, moment)
-    return Picture(draw(state), describe(state), state.headline, good=state.good)
+    return Picture(with_legend(draw(state)), describe(state), state.headline, good=state.good)
 
 
 def role_class(role: str) -> str:
@@ -186,11 +136,6 @@ def blocks(state: State, at: Places) -> Iterator[Shape]:
         count = (end - start) // DESCRIPTOR_SIZE
         tip = f"the array: {end - start} bytes at {start:#x} ({gib(start)}), room for {count} descriptors"
         yield Circle(dot_x(start), at.block(start)[1].middle, 6, "array", tip)
-
-
-def dot_x(pa: int) -> float:
-    """The x of a dot at `pa`: inside the bar even at its very ends."""
-    return min(max(bar_x(pa), BAR + 7), BAR_END - 7)
 
 
 def _block(state: State, row: BlockRow, span: Span) -> Iterator[Shape]:
@@ -447,18 +392,16 @@ def _cross(x: float, y: float) -> Iterator[Shape]:
 
 def beads(state: State, at: Places) -> Iterator[Shape]:
     """The moments on two lanes: down into the firmware with the call, up again with the return, if there is one."""
-    lanes = {"kernel": at.bottom + 56, "firmware": at.bottom + 90}
-    step = min((_BEADS_END - _BEADS) / max(len(state.moments) - 1, 1), 100)
-    xs = [_BEADS + step * number for number in range(len(state.moments))]
+    lanes = {actor: at.bottom + down for actor, down in LANES.items()}
     for actor, y in lanes.items():
         yield Text(MARGIN, y + 4, actor, "small")
-        yield Path(points((_BEADS - 20, y), (WIDTH - MARGIN, y)), "lane")
-    places = [(x, lanes[moment.actor]) for x, moment in zip(xs, state.moments, strict=True)]
-    ran = [place for place, moment in zip(places, state.moments, strict=True) if moment.index is not None]
+        yield Path(points((LANE_START, y), (PANEL_END, y)), "lane")
+    stand = lane_places(state, at)
+    ran = [place for place, moment in zip(stand, state.moments, strict=True) if moment.index is not None]
     for number, (start, end) in enumerate(pairwise(ran)):
         yield Path(curve(*start, *end), "string done" if number < state.now else "string")
     for number, moment in enumerate(state.moments):
-        yield from _bead(state, number, moment, *places[number])
+        yield from _bead(state, number, moment, *stand[number])
 
 
 def _bead(state: State, number: int, moment: Moment, x: float, y: float) -> Iterator[Shape]:
@@ -472,7 +415,7 @@ def _bead(state: State, number: int, moment: Moment, x: float, y: float) -> Iter
     yield Circle(x, y, 7, f"bead {looks}", words, -1 if moment.index is None else number)
     up = moment.actor == "kernel"
     lines = [part for part in (moment.label, moment.note) if part]
-    top = y - 18 - 14 * (len(lines) - 1) if up else y + 26
+    top = y - 17 - 14 * (len(lines) - 1) if up else y + 25
     for place, part in enumerate(lines):
         color = " faulttext" if looks in {"fault", "never"} else ""
         yield Text(x, top + 14 * place, part, f"small middle{' strong' if here else ''}{color}")
@@ -484,8 +427,8 @@ def _heads(state: State) -> Iterator[Shape]:
     yield from heads("Who asks", fitted(f"firmware {state.firmware}", PANEL_END - PANEL, 6.6), PANEL)
 
 
-def _legend() -> Iterator[Shape]:
-    """The colours in words, in the free corner above the blocks."""
+def _legend(top: float) -> Iterator[Shape]:
+    """The colours in words, in three columns."""
     keys = (
         (boxed(20, 14, "swatch identity", "identity"), "identity map: same number on both sides"),
         (boxed(20, 14, "swatch direct", "direct"), "direct map of all RAM"),
@@ -496,7 +439,8 @@ def _legend() -> Iterator[Shape]:
         (lambda x, y: (Circle(x, y, 6, "array"),), "the array of descriptors"),
         (tick, "runtime regions of the firmware"),
     )
-    yield from legend(keys, MARGIN + 10, BODY_TOP + 12, 18, down=20)
+    for column in range(3):
+        yield from legend(keys[column * 3 : column * 3 + 3], MARGIN + 10 + column * 300, top + 4, 18, down=20)
 
 
 def _dot_again(state: State, at: Places) -> Iterator[Shape]:

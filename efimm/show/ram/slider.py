@@ -27,6 +27,7 @@ from ...uefi.runtime import FirmwareKind
 from ...workers import told
 from ..drawing.frames import Widget, one_of, script
 from .moments import moments
+from .scene import picture
 from .state import twin
 from .strips import STOPS, WHOLE, Film, Request, choices, first_film, name_of, one_stop, outcome_at, reel
 
@@ -118,7 +119,7 @@ class RamSlider(Widget):
     its questions for a scene that it does not have; with a map the slider is `fixed`.
     """
 
-    _esm = script("strips", "viewline", "slider")
+    _esm = script("strips", "viewline", "screen", "slider")
 
     kind = traitlets.Unicode("ram").tag(sync=True)
     choices = traitlets.Dict().tag(sync=True)
@@ -152,9 +153,13 @@ class RamSlider(Widget):
             **traits,
         )
         if os.environ.get(WHOLE):
-            self.films = [reel(request, record).packed() for record in request.kernels]
+            self.complete()
         else:
             self._begin("films", self._make_films(request))
+
+    def complete(self) -> None:
+        """Compute at once what else follows in the background: for a page that will have no Python."""
+        self.films = [reel(self._asked, record).packed() for record in self._asked.kernels]
 
     @property
     def line(self) -> str:
@@ -183,6 +188,13 @@ class RamSlider(Widget):
         if self.outcome is None:
             return f"Nothing to show: {self._trouble}"
         return twin(self.outcome, moments(self.outcome)[self.moment] if self.moment >= 0 else None)
+
+    def saved(self) -> str:
+        """The picture that is shown; its text where there is none."""
+        if self.outcome is None:
+            return super().saved()
+        beads = moments(self.outcome)
+        return picture(self.outcome, beads[self.moment] if self.moment >= 0 else None).html()
 
     def take_in(self, record: Kernel | FirmwareKind) -> str:
         """Make a record of a reader's own one of the choices; its name.  MachineError where that is taken."""

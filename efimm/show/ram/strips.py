@@ -20,10 +20,10 @@ from ...uefi import MemoryMap
 from ...uefi.runtime import FirmwareKind
 from ...workers import told
 from ...x86.memory import GIB
-from ..drawing.kit import WIDTH
 from ..drawing.pack import Packer, packed
 from ..drawing.shapes import Plain
-from .scene import draw
+from .places import LANES_HEIGHT, PARTS, WIDTH
+from .scene import draw, legend_alone
 from .state import State, Story, describe
 
 STOPS = tuple(sorted({GIB << k for k in range(17)} | {count * GIB for count in (508, 510, 511, 513, 514, 516, 768)}))
@@ -31,7 +31,7 @@ LINE = 512 * GIB
 
 # Where the array can be put, apart from "auto": key, label, address.  Below 512 GiB and above it, and across.
 PLACEMENTS: tuple[tuple[str, str, int | None], ...] = (
-    ("auto", "where the allocator puts it", None),
+    ("auto", "by the allocator", None),
     ("below", "last page below 512 GiB", LINE - 4096),
     ("across", "across the 512-GiB line", LINE - 128),
     ("above", "first page above 512 GiB", LINE),
@@ -76,8 +76,8 @@ class Request:
 class Film:
     """Packed scenes in the making, and the strips that say which of them stands where.
 
-    A strip has for each RAM size, in bytes, the number of the decisive moment and the number of the scene of each
-    moment, None where that is not in this film or never was; or a sentence where there is nothing to show.
+    A strip has for each RAM size, in bytes, the number of the decisive moment, the number of the scene of each moment
+    (None where that is not in this film or never was) and their keys; or a sentence where there is nothing to show.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,8 @@ class Film:
             else None
             for number, moment in enumerate(story.moments)
         ]
-        self._strips.setdefault(request.key(kernel), {})[str(ram)] = [story.decisive, shown]
+        keys = [moment.key for moment in story.moments]
+        self._strips.setdefault(request.key(kernel), {})[str(ram)] = [story.decisive, shown, keys]
 
     def try_to_add(self, request: Request, ram: int, kernel: Kernel | str) -> None:
         """Every moment; where a reader's own kernel or firmware breaks, the sentence that says so."""
@@ -119,7 +120,10 @@ class Film:
 
     def packed(self) -> bytes:
         """The film as the browser gets it."""
-        return packed({**self._packer.pools(WIDTH), "scenes": self._scenes, "strips": self._strips})
+        legend = self._packer.pack(legend_alone(), "")
+        parts = {"parts": PARTS, "lanes": LANES_HEIGHT}
+        made = {"scenes": self._scenes, "strips": self._strips, "legend": legend, "parts": parts}
+        return packed({**self._packer.pools(WIDTH), **made})
 
 
 class Reel:

@@ -25,7 +25,10 @@ function savedModel({ traits, buffers }) {
 }
 
 const models = JSON.parse(document.getElementById("efimm-models").textContent);
+const counted = {};
 for (const place of document.querySelectorAll(".efimm-live")) {
   const model = savedModel(models[place.dataset.model]);
-  renderers[model.get("kind")](model, place);
+  const kind = model.get("kind");
+  model.number = counted[kind] = (counted[kind] ?? 0) + 1; // on this page, for an address to name
+  renderers[kind](model, place);
 }

@@ -3,8 +3,8 @@
 const PATIENCE = 3000; // milliseconds until a reader is told that nobody answers
 const NEEDS = "needs Python";
 
-// One picture with its headline; `rewind` is called with the number of a bead.
-function pictureFrame(rewind) {
+// One picture with its headline, in parts where `narrow` says so; `rewind` is called with the number of a bead.
+function pictureFrame(rewind, narrow) {
   const verdict = element("p", { class: "verdict", "aria-live": "polite" });
   const note = element("p", { class: "note" });
   const picture = element("div", { class: "scroll" });
@@ -14,17 +14,21 @@ function pictureFrame(rewind) {
     note.hidden = !words;
   };
   let twin = "";
-  function show({ trouble, scene, pools }) {
+  let last = null;
+  function show(found) {
+    const { trouble, scene, pools } = found;
+    last = found;
     const [, , , , lines, words, good, remark] = scene ?? [0, "", "", [], [], trouble, false, ""];
     if (verdict.textContent !== words) verdict.textContent = words; // or a screen reader says it again
     verdict.className = good ? "verdict" : "verdict bad";
     tell(remark);
     twin = scene ? lines.map((place) => pools.lines[place]).join("\n") : trouble;
     const bead = picture.contains(document.activeElement) && document.activeElement.getAttribute("data-moment");
-    picture.replaceChildren(...(scene ? [drawScene(scene, pools, rewind)] : []));
+    const draw = narrow() ? drawInParts : (...what) => [drawScene(...what)];
+    picture.replaceChildren(...(scene ? draw(scene, pools, rewind) : []));
     if (bead) picture.querySelector(`[data-moment="${bead}"]`)?.focus();
   }
-  return { node, show, tell, twin: () => twin };
+  return { node, show, tell, twin: () => twin, again: () => (last ? show(last) : null) };
 }
 
 // A menu whose choices say what is still on its way; `status` gives the words for one of them.
@@ -62,11 +66,12 @@ function renderSlider(model, el) {
     controls.append(row);
   }
   controls.append(...Object.values(menus).map(({ node }) => node));
-  const main = pictureFrame((number) => rewind(number));
+  const narrow = () => root.classList.contains("narrow");
+  const main = pictureFrame((number) => rewind(number), narrow);
   const second = pictureFrame((number) => {
     besideMoment = number;
     update();
-  });
+  }, narrow);
   const frames = element("div", { class: "frames" }, main.node);
   const twin = element("pre", {});
   const details = element("details", {}, element("summary", {}, "The same as text"), twin);
@@ -74,7 +79,8 @@ function renderSlider(model, el) {
   const copy = element("button", { type: "button" }, "Copy");
   const projector = element("button", { type: "button", "aria-pressed": "false" }, "Projector");
   const share = element("div", { class: "controls share" }, labelled("This view as a line", view, "wide"), copy, projector);
-  const root = element("div", OURS, controls, frames, details, share);
+  const legend = element("div", { class: "scroll legend" });
+  const root = element("div", { ...OURS, class: "efimm slider" }, controls, frames, legend, details, share);
 
   const store = sceneStore();
   const lines = viewLines(model);
@@ -82,6 +88,7 @@ function renderSlider(model, el) {
   const stops = () => model.get("choices").stops;
   const key = (other = {}) => ["kernel", "firmware", "placement", "page_size"].map((name) => other[name] ?? model.get(name)).join("|");
   const usual = () => model.get("placement") === "auto" && model.get("page_size") === "1G";
+  let screen = null;
   let besideMoment = -1;
   let seen = 0; // how many of the films were added
 
@@ -114,6 +121,7 @@ function renderSlider(model, el) {
     range.setAttribute("aria-valuetext", words);
     fillMenus();
     view.value = lines.line();
+    address.follow();
     const beside = model.get("beside");
     if (!beside) second.node.remove();
     else if (!second.node.parentNode) frames.append(second.node);
@@ -152,7 +160,7 @@ function renderSlider(model, el) {
 
   function offers() {
     const firmwares = model.get("choices").firmwares.filter((name) => store.has(key({ firmware: name, placement: "auto", page_size: "1G" }), stops()[0][0]));
-    return `all sizes on the slider, with firmware ${firmwares.join(", ")}, the array where the allocator puts it`;
+    return `all sizes on the slider, with firmware ${firmwares.join(", ")}, the array placed by the allocator`;
   }
 
   let saving = 0;
@@ -185,6 +193,27 @@ function renderSlider(model, el) {
     besideMoment = -1;
     for (const [name, value] of Object.entries({ moment: -1, ...wanted })) model.set(name, value);
     later();
+  }
+
+  // The view that an address asks for, if it asks this slider of the page.
+  function restoreShared() {
+    const shared = viewInAddress(location.hash);
+    if (!shared.line || shared.number !== (model.number ?? 1)) return;
+    restore(shared.line);
+    const bead = keysHere().indexOf(shared.moment);
+    if (bead >= 0) rewind(bead);
+    else if (shared.moment) main.tell(`There is no moment ${shared.moment} here; there are ${keysHere().join(", ")}.`);
+    root.scrollIntoView({ block: "start" });
+  }
+
+  const keysHere = () => store.moments(key(), model.get("ram"));
+  const link = () => addressOf({ line: lines.line(), moment: keysHere()[model.get("moment")], number: model.number });
+  const address = addressThatFollows(model, link);
+  const copyLink = element("button", { type: "button" }, "Copy link");
+  copyLink.addEventListener("click", () => copyWords(new URL(link(), location).href));
+  if (model.alone) {
+    share.append(copyLink);
+    addEventListener("hashchange", restoreShared);
   }
 
   view.addEventListener("keydown", (event) => {
@@ -225,14 +254,22 @@ function renderSlider(model, el) {
     if (gone) return;
     update();
     el.append(root); // not before: a slider that can be moved has its verdict
+    const arrange = () => {
+      legend.replaceChildren(...store.legend(narrow()));
+      for (const frame of [main, second]) frame.again();
+    };
+    arrange();
+    screen = fitToScreen(root, controls, frames, arrange);
+    showAfterRun(root, frames);
     for (const [names, call] of happenings) model.on(names, call);
     await developed();
-    const shared = lineInAddress(location.hash);
-    if (shared) restore(shared);
+    restoreShared();
+    address.begin();
   };
   begin();
   return () => {
     gone = true;
+    screen?.();
     clearTimeout(saving);
     clearTimeout(waiting);
     for (const [names, call] of happenings) model.off(names, call);

@@ -6,12 +6,14 @@ const LONGEST_NAME = 18;
 // For each kernel, firmware, placement and page size: at each RAM size the scenes of its moments.
 function sceneStore() {
   const strips = new Map();
+  let legend = null;
   const sent = (stop) => (Array.isArray(stop) ? stop[1].filter((place) => place !== null).length : 0);
   return {
     async add(view) {
       if (!view?.byteLength) return;
       const { strips: found, ...film } = await unpacked(view);
       film.named = new Map();
+      legend ??= [film.legend, film];
       for (const [key, stops] of Object.entries(found)) {
         if (!strips.has(key)) strips.set(key, new Map());
         const strip = strips.get(key);
@@ -19,6 +21,11 @@ function sceneStore() {
           if (!strip.has(Number(ram)) || sent(stop) >= sent(strip.get(Number(ram)).stop)) strip.set(Number(ram), { stop, film });
         }
       }
+    },
+    legend(narrow) {
+      const drawn = narrow ? legendInParts(...legend) : [drawScene(...legend, null)];
+      for (const svg of drawn) svg.classList.replace("picture", "key");
+      return drawn;
     },
     has: (key, ram) => strips.get(key)?.has(ram) ?? false,
     // What there is to show, with the firmware's name filled in; undefined where it has not arrived.
@@ -32,6 +39,8 @@ function sceneStore() {
       if (!film.named.has(name)) film.named.set(name, withName(film, name));
       return film.named.get(name)(place);
     },
+    // The keys of all moments of a run, in order.
+    moments: (key, ram) => strips.get(key)?.get(ram)?.stop?.[2] ?? [],
   };
 }
 
@@ -51,5 +60,9 @@ function hearingOf(model) {
   if (model.alone) return () => false;
   const manager = model.widget_manager;
   const own = [...(manager?._modelsSync?.values?.() ?? [])].find((one) => one.get("choices") === model.get("choices"));
-  return () => own?.comm_live !== false && manager?.kernel !== null && manager?.kernel?.status !== "dead";
+  return () => {
+    const kernel = manager?.kernel;
+    const gone = kernel === null || kernel?.isDisposed || ["dead", "terminating"].includes(kernel?.status);
+    return own?.comm_live !== false && !gone;
+  };
 }

@@ -11,13 +11,60 @@ function shortSize(ram) {
   return ram % 2 ** 40 ? `${ram / 2 ** 30}G` : `${ram / 2 ** 40}T`;
 }
 
-// An address such as page.html#kernel=3.5&ram=1T or page.html#efimm run ... as a line; "" for any other.
-function lineInAddress(hash) {
-  const text = decodeURIComponent(hash.slice(1)).replaceAll("+", " ");
-  if (text.startsWith("efimm run")) return text;
-  const words = ["kernel", "firmware", "ram"].map((name) => [name, new URLSearchParams(hash.slice(1)).get(name)]);
-  const said = words.filter(([, value]) => value);
-  return said.length ? `efimm run ${said.map(([name, value]) => `--${name} ${value}`).join(" ")}` : "";
+const IN_ADDRESS = ["kernel", "firmware", "ram", "map", "buffer", "page-size"];
+
+// What an address such as page.html#kernel=3.5&ram=1T&moment=read or page.html#efimm run ... asks for: a line, "" in any
+// other address; the key of a moment, "" for the decisive one; and which slider of the page is meant.
+function viewInAddress(hash) {
+  const said = new URLSearchParams(hash.slice(1));
+  const [text = ""] = said.keys();
+  const words = IN_ADDRESS.filter((name) => said.get(name)).map((name) => `--${name} ${said.get(name)}`);
+  const line = words.length ? `efimm run ${words.join(" ")}` : "";
+  return { line: text.startsWith("efimm run") ? text : line, moment: said.get("moment") ?? "", number: Number(said.get("view") ?? 1) };
+}
+
+function addressOf({ line, moment, number }) {
+  const words = line.split(" ").slice(2);
+  const said = new URLSearchParams();
+  for (let place = 0; place < words.length; place += 2) said.set(words[place].slice(2), words[place + 1]);
+  if (moment) said.set("moment", moment);
+  if (number > 1) said.set("view", number);
+  return `#${said}`;
+}
+
+// On a page without Python the address follows the slider; in JupyterLab it does not, whose addresses are its own.
+// `link` gives the part behind "#".  Until `begin` is called the address is still to be read.
+function addressThatFollows(model, link) {
+  let written = null;
+  let waiting = 0;
+  const write = () => {
+    if (link() === written) return;
+    written = link();
+    history.replaceState(null, "", written);
+  };
+  return {
+    begin() {
+      written = link();
+    },
+    follow() {
+      if (!model.alone || written === null) return;
+      clearTimeout(waiting);
+      waiting = setTimeout(write, 150); // browsers take only so many changes of an address
+    },
+  };
+}
+
+// A room's address is plain http, where a browser gives no page its clipboard.
+async function copyWords(words) {
+  try {
+    await navigator.clipboard.writeText(words);
+  } catch {
+    const field = element("textarea", {}, words);
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
 }
 
 function viewLines(model) {
