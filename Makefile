@@ -57,11 +57,11 @@ bench-views: .venv/.installed-dev  ## measure how soon the pictures follow the m
 	$(BIN)/python -m benchmarks.views
 
 fuzz: .venv/.installed-dev  ## send a minute of damaged bytes to every reader of text (7 minutes)
-	EFIMM_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/test_fuzz.py
+	EFIMM_NIGHTLY=1 EFIMM_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/test_fuzz.py
 
 nightly: .venv/.installed-dev  ## every notebook in a browser, every case to real firmware, more questions to a real kernel (an hour)
-	EFIMM_NIGHTLY=1 $(BIN)/python -m pytest tests/course/test_lite.py tests/room/test_room.py $(PYTEST_ARGS)
-	EFIMM_JUDGE_ALL=1 EFIMM_VMLINUZ=$${EFIMM_VMLINUZ:-$$(tests/fetch-kernel linux-image-amd64)} $(BIN)/python -m pytest tests/judges/test_judge.py tests/judges/test_judge_linux.py $(PYTEST_ARGS)
+	export EFIMM_NIGHTLY=1 EFIMM_VMLINUZ=$${EFIMM_VMLINUZ:-$$(tests/fetch-kernel linux-image-amd64)}; \
+	$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev  ## check style and types
 	$(BIN)/ruff check

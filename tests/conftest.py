@@ -1,5 +1,6 @@
 """What several test files share: page tables written entry by entry, by nobody but the test, and the logs as files."""
 
+import os
 import signal
 
 import pytest
@@ -12,6 +13,16 @@ for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SI
         signal.signal(number, usual)
 
 ROOT = 0x1000
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is marked `nightly` without EFIMM_NIGHTLY; pytest's last line says how many."""
+    if os.environ.get("EFIMM_NIGHTLY"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("nightly")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What reads text from outside, as targets for random bytes: each either reads them or refuses them in one clear line.
 
 `python tests/fuzzing.py TARGET [options of libFuzzer] [corpus]` sends bytes that atheris finds by watching which lines
-of the readers they reach; test_fuzz.py runs it for a few seconds, `make fuzz` for longer.
+of the readers they reach; `make nightly` runs it for a few seconds, `make fuzz` for a minute.
 """
 
 import io

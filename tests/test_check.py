@@ -171,7 +171,16 @@ class Garbage(io.RawIOBase):
         return len(part)
 
 
-@pytest.mark.parametrize("piece", [b"\x00", b"\xff\xfe", b"[    1.0] usb 1-1: new device\n" * 99, bytes(range(256))])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"\x00",
+        *(
+            pytest.param(piece, marks=pytest.mark.nightly)
+            for piece in (b"\xff\xfe", b"[    1.0] usb 1-1: new device\n" * 99, bytes(range(256)))
+        ),
+    ],
+)
 def test_a_hundred_megabytes_of_garbage_need_no_memory(piece):
     tracemalloc.start(1)
     try:

@@ -73,6 +73,7 @@ def test_the_seeds_themselves_are_read_or_refused(name):
         TARGETS[name](seed)
 
 
+@pytest.mark.nightly  # what it finds depends on the time it has
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 @pytest.mark.parametrize("name", TARGETS)
 def test_bytes_that_are_chosen_by_the_code_they_reach_find_nothing_either(name, tmp_path):

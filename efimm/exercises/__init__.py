@@ -5,7 +5,7 @@
     >>> question.check(272)                 # a hint, or what makes it right
     >>> check("01.5", my_function)          # a task: something that runs
 
-Every module named after a notebook is found by itself.  Nothing here draws: the boxes are in show/exercise.py.
+Every module named after a notebook is found by itself.  Nothing here draws: the boxes are in course/boxes.py.
 """
 
 from __future__ import annotations

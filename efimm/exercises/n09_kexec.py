@@ -15,8 +15,8 @@ from ..machines import machine
 from ..run import boot, run
 from ..scenarios import after_kexec
 from ..uefi import EfiStatus
-from ..uefi.firmwares import Variables, convert_pointer
 from ..uefi.memmap import EFI_MEMORY_RUNTIME, EfiMemoryDescriptor, EfiMemoryType
+from ..uefi.runtime import Variables, convert_pointer
 from ..x86.memory import PAGE_SIZE
 from .answers import Question
 from .catalog import asks, wants

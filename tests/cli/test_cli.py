@@ -83,10 +83,15 @@ def test_run_answers_the_questions_of_the_story(arguments, verdict):
         *(["map", name] for name in data_files()),
         ["--help"],
         ["run", "--help"],
+        [],
     ],
 )
 def test_text_fits_into_72_columns(arguments):
     assert [] == [line for line in answer(*arguments).splitlines() if len(line) > 72]
+
+
+def test_without_arguments_it_prints_its_help():
+    assert answer() == answer("--help")
 
 
 @pytest.mark.parametrize(

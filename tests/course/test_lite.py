@@ -20,9 +20,8 @@ from test_browser import CHROMIUM, FLAGS
 from efimm.course import browser, lite
 from efimm.course.series import notebooks_folder, shipped
 
-NIGHTLY = bool(os.environ.get("EFIMM_NIGHTLY"))
 ALL = [path.relative_to(notebooks_folder()).as_posix() for path in shipped()]
-EVERY_TIME = ["06-pgd-list.ipynb"]
+EVERY_TIME = ("06-pgd-list.ipynb",)
 WHEELS = os.environ.get("EFIMM_PYODIDE_WHEELS")  # a folder with Pyodide's numpy and matplotlib, to run 13 whole
 CUT_OFF = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 PATIENCE = 800_000  # milliseconds, for one notebook: Python starts in the browser each time
@@ -115,7 +114,9 @@ def errors(cells):
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("notebook", ALL if NIGHTLY else EVERY_TIME)
+@pytest.mark.parametrize(
+    "notebook", [pytest.param(name, marks=() if name in EVERY_TIME else pytest.mark.nightly) for name in ALL]
+)
 def test_a_notebook_runs_in_the_browser_and_asks_nobody_else(site, notebook):
     elsewhere, broken = [], []
     with served(site) as address, chromium() as browser:
@@ -139,7 +140,7 @@ def test_a_notebook_runs_in_the_browser_and_asks_nobody_else(site, notebook):
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not NIGHTLY, reason="with EFIMM_NIGHTLY=1, as in make nightly")
+@pytest.mark.nightly
 def test_without_stack_switching_06_shows_recorded_searches_and_goes_on(site):
     with served(site) as address, chromium(NO_STACKS) as browser:
         page = browser.new_page()

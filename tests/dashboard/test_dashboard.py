@@ -59,7 +59,7 @@ def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(chromium, dashboa
     came, refused = [], []
     page.on("response", lambda answer: came.append(answer.url))
     page.on("console", lambda said: refused.append(said.text) if "Content Security Policy" in said.text else None)
-    page.goto(f"{address}?token={token}", timeout=60_000)
+    page.goto(f"{address}?token={token}", timeout=240_000)  # Voila runs the notebook before it answers
     page.locator("svg.walk").wait_for(timeout=60_000)
     page.get_by_role("img", name="hpa-sync, 1G of RAM").wait_for(timeout=60_000)
     slider = page.locator("input[type=range]").first
@@ -134,7 +134,7 @@ def websocket(address, kernel, **headers):
         return int(line.recv(100).split()[1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_kernels_are_few(tmp_path):
     with served(tmp_path, "--FewKernels.most=2") as (address, token):
         with ThreadPoolExecutor(5) as pool:

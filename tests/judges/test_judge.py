@@ -36,8 +36,7 @@ BY_NAME = {case.name: case for case in judges.named_cases()}
 HIGH, SUCCESS_HIGH = BY_NAME["3.5, array above 512 GiB"], BY_NAME["hpa-sync, array above 512 GiB"]
 RECORDED = json.loads(answers_file().read_text(encoding="utf-8"))
 
-# Close to another case: asked by `efimm judge --all`, and here on request, to keep the suite short.
-EVERY = "EFIMM_JUDGE_ALL"
+# Close to another case: asked by `efimm judge --all`, and here at night, to keep the suite short.
 SPARED = {
     "3.5, array below 512 GiB",
     "3.5, direct map of 2 MiB pages",
@@ -48,7 +47,7 @@ SPARED = {
     "va-patch, i386 with PAE",
     "hpa-sync, i386",
 }
-ASKED = {name: case for name, case in BY_NAME.items() if os.environ.get(EVERY) or name not in SPARED}
+ASKED = {name: case for name, case in BY_NAME.items() if os.environ.get("EFIMM_NIGHTLY") or name not in SPARED}
 WRONG_RIGHT = replace(
     HIGH,
     name="one wrong right",
@@ -394,10 +393,15 @@ def judged(firmware):
 
 @pytest.mark.firmware
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, case in BY_NAME.items() if not case.broken])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.nightly if name in SPARED else ())
+        for name, case in BY_NAME.items()
+        if not case.broken
+    ],
+)
 def test_model_and_firmware_agree(judged, name):
-    if name not in judged:
-        pytest.skip(f"takes minutes: the firmware is asked with {EVERY}=1, and by `efimm judge --all`")
     found = judged[name]
 
     assert [] == found.differences, judges.judgement(found)

@@ -462,12 +462,9 @@ def test_the_kept_tables_are_opened_and_the_kept_run_is_judged_as_before(answere
     assert linux.judge_kernel(linux.recall(folder)).agree
 
 
-EVERY = "EFIMM_JUDGE_ALL"
-
-
 @pytest.mark.firmware
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get(EVERY), reason=f"asked with {EVERY}=1: further boots of a minute each")
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("arguments", "verdict"),
     [

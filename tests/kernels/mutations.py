@@ -28,8 +28,8 @@ from efimm.linux.pageattr import kernel_map_pages_in_pgd
 from efimm.linux.pgtable import pgd_alloc
 from efimm.linux.setup import do_boot_cpu, write_real_mode_header
 from efimm.scenarios import SCENARIOS, after_kexec
-from efimm.uefi import firmwares
-from efimm.uefi.firmwares import EDK2
+from efimm.uefi import runtime
+from efimm.uefi.runtime import EDK2
 from efimm.x86 import PageTable, walk
 from efimm.x86.modes import NX, RW, D
 
@@ -115,7 +115,7 @@ def boot_data(kernel):
 
     def set_virtual_address_map(firmware, cpu, *arguments):
         cpu.read(0x90_0000, 8)
-        return firmwares.set_virtual_address_map(firmware, cpu, *arguments)
+        return runtime.set_virtual_address_map(firmware, cpu, *arguments)
 
     return verdict(kernel, "4G", firmware=replace(EDK2, name="mine", set_virtual_address_map=set_virtual_address_map))
 

@@ -20,9 +20,9 @@ from efimm.linux.pgtable import pgd_alloc
 from efimm.linux.setup import do_boot_cpu
 from efimm.scenarios import Scenario, after_kexec
 from efimm.trials import gauntlet
-from efimm.uefi import firmwares
-from efimm.uefi.firmwares import EDK2
+from efimm.uefi import runtime
 from efimm.uefi.memmap import E820Entry, E820Type
+from efimm.uefi.runtime import EDK2
 from efimm.x86 import LONG4, PageTable
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def reads_in_the_switch(address):
 
     def set_virtual_address_map(firmware, cpu, *arguments):
         cpu.read(address, 8)
-        return firmwares.set_virtual_address_map(firmware, cpu, *arguments)
+        return runtime.set_virtual_address_map(firmware, cpu, *arguments)
 
     return replace(EDK2, name="reads in the switch", set_virtual_address_map=set_virtual_address_map)
 

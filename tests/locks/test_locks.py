@@ -69,7 +69,7 @@ def test_a_third_processor_that_only_forks_can_be_the_one_that_does_not_answer()
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_three_processors_never_stop_with_interrupts_on():
     assert search_history("a79e53d8", "fork").bad_end == ""
 

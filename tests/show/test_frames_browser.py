@@ -70,14 +70,15 @@ def opened(chromium, view, width=1280, theme="light"):
     return page
 
 
-def test_no_text_of_the_tables_overlaps_or_leaves_its_box(chromium):
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.nightly)])
+def test_no_text_of_the_tables_overlaps_or_leaves_its_box(chromium, every):
     frames = []
     for case in CASES:
         state = state_of(story_of(*case))
         frames += [frame(state, moment) for moment in range(len(state.story.moments))]
 
     assert len(frames) > 200
-    assert complaints_of(chromium, frames) == {}
+    assert complaints_of(chromium, frames[::every]) == {}
 
 
 def test_no_text_of_a_map_overlaps_or_leaves_its_box(chromium):

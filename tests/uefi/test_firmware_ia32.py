@@ -10,10 +10,9 @@ import zlib
 import pytest
 
 from efimm.trace import Trace
-from efimm.uefi.firmwares import EDK2
 from efimm.uefi.image import IA32
 from efimm.uefi.memmap import EfiMemoryDescriptor, EfiMemoryType, MemoryMap
-from efimm.uefi.runtime import Firmware
+from efimm.uefi.runtime import EDK2, Firmware
 from efimm.x86 import PAGING_OFF, Cpu, PhysMemory
 
 CODE, DATA, ARRAY = 0x7EAC_0000, 0x7EB0_0000, 0x0040_0000

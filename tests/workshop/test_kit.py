@@ -17,9 +17,10 @@ from kit import PYTHONS, SYSTEMS, collect_wheels, lacking
 ROOT = Path(__file__).parents[2]
 NOWHERE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost"}
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pip") is None, reason="pip, which collects wheels, is not installed"
-)
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="pip, which collects wheels, is not installed"),
+]
 
 
 def cut_off(command, home):
@@ -87,7 +88,6 @@ def test_start_installs_when_it_is_first_asked_and_opens_a_copy(kit):
     assert (kit / "efimm-notebooks" / "00-start-here.ipynb").exists()
 
 
-@pytest.mark.skipif(not os.environ.get("EFIMM_NIGHTLY"), reason="with EFIMM_NIGHTLY=1, as in make nightly")
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("python", PYTHONS)
