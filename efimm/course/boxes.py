@@ -28,6 +28,8 @@ class Predict(Widget):
     open what follows; `shown`, True to be told the answer, too.
     Read: `question`; `feedback`, {"right", "text", "number"}; `check(guess)`, the same without the box.
     Observe: `guess`, `feedback`, `opened`, `shown`.
+
+    `sealed` is what the browser gets to judge with.
     """
 
     _esm = script("predict")
