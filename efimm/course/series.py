@@ -49,6 +49,30 @@ def shipped(folder: Path | None = None) -> list[Path]:
     return [path for path in there if _OF_THE_SERIES.fullmatch(path.name)]
 
 
+def solution(name: str) -> tuple[str, str]:
+    """How exercise `name` is solved: the words and the code of its solution; "" where the solutions are not at hand.
+
+    Emphasis and links are taken off the words.
+    """
+    path = installed("notebooks") / "solutions" / f"{name[:2]}-solutions.ipynb"
+    if not path.is_file():
+        return "", ""
+    words, code = "", []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            if words:
+                break
+            words = _plain(text.removeprefix(f"**{name}**")) if text.startswith(f"**{name}**") else ""
+        elif words:
+            code.append(text)
+    return words, "\n\n".join(code)
+
+
+def _plain(markdown: str) -> str:
+    return _line(re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", markdown).replace("*", ""))
+
+
 def chapter(path: Path) -> Chapter:
     """What the head of a notebook promises."""
     head = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])

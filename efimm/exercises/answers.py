@@ -15,6 +15,8 @@ Hints = Mapping[int, str] | Mapping[str, str] | Mapping[Value, str]
 
 _HEX_FROM = 1 << 16
 _WIDTH = 88
+_UNREAD = ("Not yet: please type a word.", "Not yet: please type a number, such as 272, 0x110, 4K or 512G.")
+_OTHER = "Not yet: {} is not what the model finds. Try once more, or read on."
 
 
 class NotYet(AssertionError):
@@ -60,21 +62,58 @@ class Question:
 
     def check(self, typed: Value) -> Feedback:
         """Whether `typed`, a number or its text, is right, and what to say to it."""
-        guess = _same_kind(str(typed), self.value)
-        if guess is None:
-            return Feedback(False, "Not yet: please type a number, such as 272, 0x110, 4K or 512G.")
-        if guess == "":
-            return Feedback(False, "Not yet: please type a word.")
-        if guess == _same_kind(str(self.value), self.value):
-            return Feedback(True, f"Yes: {_shown(self.value)}. {self.why}".rstrip())
-        for wrong, hint in self.hints.items():
-            if _same_kind(str(wrong), self.value) == guess:
-                return Feedback(False, hint)
-        return Feedback(False, f"Not yet: {_shown(guess)} is not what the model finds. Try once more, or read on.")
+        guess, value = _same_kind(str(typed), self.value), self.value
+        if guess is None or guess == "":
+            return Feedback(False, _UNREAD[isinstance(value, int)])
+        if guess == _same_kind(str(value), value):
+            return Feedback(True, self._told("Yes"))
+        return Feedback(False, self._meanings().get(guess) or _OTHER.format(_shown(guess)))
+
+    def told(self) -> str:
+        """The answer, for who asks for it."""
+        return self._told("The answer")
+
+    def _told(self, what: str) -> str:
+        return f"{what}: {_shown(self.value)}. {self.why}".rstrip()
+
+    def sealed(self) -> dict[str, Any]:
+        """What `check` knows as JSON-ready data, for a judge without Python (show/drawing/static/predict.js)."""
+        return {
+            "number": isinstance(self.value, int),
+            "right": str(_same_kind(str(self.value), self.value)),
+            "yes": self._told("Yes"),
+            "answer": self.told(),
+            "hints": {str(wrong): hint for wrong, hint in self._meanings().items()},
+            "unread": _UNREAD[isinstance(self.value, int)],
+            "other": _OTHER,
+        }
+
+    def _meanings(self) -> dict[Value, str]:
+        """What is said to wrong answers: the question's own hints, and to a number those for slips of every kind."""
+        value = self.value
+        own = {_same_kind(str(wrong), value): hint for wrong, hint in self.hints.items()}
+        slips = _slips(value) if isinstance(value, int) else {}
+        return {wrong: hint for wrong, hint in (slips | own).items() if wrong is not None and wrong != value}
 
     def solved_by(self, answer: Value) -> Feedback:
         """What is said to a right answer; NotYet, with the hint, for any other."""
         return settled(self.check(answer))
+
+
+def _slips(value: int) -> dict[Value | None, str]:
+    """What wrong numbers mean that people come to for any question; the likelier ones last."""
+    digits, hexadecimal = str(value), f"{value:x}"
+    return {
+        value * 1024: "That would be right in a unit 1024 times smaller.",
+        value // 1024: "That would be right in a unit 1024 times larger.",
+        value << 9: "That is right in steps of 512 times less: GiB, say, where slots of 512 GiB are asked for.",
+        value << 39: "That is where it begins, as an address. Asked for is the number: how many times 512 GiB?",
+        int(digits, 16): "The digits are right, as a decimal number: leave the 0x away.",
+        number(hexadecimal): "The digits are right, as a hexadecimal number: write 0x in front of them.",
+        0: "0 would mean: none, or the very first. It is neither.",
+        value - 1: "One too small. Are the first and the last one counted?",
+        value + 1: "One too large. Is one counted that does not belong, or counted from 1 instead of 0?",
+    }
 
 
 def settled(feedback: Feedback) -> Feedback:

@@ -25,6 +25,9 @@ def site(tmp_path_factory):
     return folder
 
 
+OPEN_ALL = "for (const open of document.querySelectorAll('form.prediction + p.note button')) open.click()"
+
+
 @pytest.fixture
 def opened(chromium, site):
     """A page from the file system, in a browser that has no network; and what it asked for or complained about."""
@@ -37,6 +40,8 @@ def opened(chromium, site):
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("console", lambda words: said.append(words.text) if words.type == "error" else None)
         page.goto((site / f"{name}.html").as_uri())
+        page.locator("form.prediction").first.wait_for()
+        page.evaluate(OPEN_ALL)
         page.locator("svg.picture").first.wait_for()
         return page
 
@@ -56,11 +61,11 @@ def test_the_slider_moves_without_a_kernel(opened):
         seen[key] = widget.locator("p.verdict").inner_text().split(":")[0]
     widget.locator("select").nth(0).select_option("va-patch")
     fixed = widget.locator("p.verdict").inner_text()
-    widget.locator("select").nth(2).select_option("4K")
-    page.locator("p.note").filter(has_text="kernel running").first.wait_for()
+    needing_python = widget.get_by_label("Largest page").inner_text()
 
     assert seen == {"Home": "Success", "End": "Page fault"}
     assert fixed.startswith("Success")
+    assert "4K (needs Python)" in needing_python
 
 
 SLOW_TO_UNPACK = """
@@ -88,13 +93,19 @@ def test_a_slider_is_never_seen_without_its_verdict(chromium, site):
     page.close()
 
 
-def test_a_prediction_says_that_nobody_is_there_and_its_code_is_not_shown(opened):
+def test_a_prediction_is_answered_and_an_exercise_says_that_nobody_is_there(opened):
     page = opened("04-the-bug")
-    form = page.locator("form.predict").first
-    form.locator("input").fill("1")
-    page.keyboard.press("Enter")
+    said = []
+    for kind in ("prediction", "exercise"):
+        form = page.locator(f"form.{kind}").first
+        form.locator("input").fill("1")
+        page.keyboard.press("Enter")
+        words = page.locator(f".efimm:has(form.{kind}) .feedback").first.locator("p").filter(has_text=" ")
+        words.wait_for()
+        said.append(words.inner_text())
 
-    assert "no Python behind this page" in page.locator("p.feedback").first.inner_text()
+    assert said[0] == "Your answer: 1. Yes: 1."
+    assert "no Python behind this page" in said[1]
     assert page.get_by_text("hints = {").count() == 0
 
 

@@ -135,7 +135,7 @@ def test_a_notebook_runs_in_the_browser_and_asks_nobody_else(site, notebook):
     assert [error for error in broken if "PythonError" in error or "fatal" in error] == []
     assert [url for url in elsewhere if url.startswith("http") and not url.startswith(lite.CDN)] == []
     assert all(any(word in source for word in COMPILED) for source in lacking)
-    assert not lacking or (notebook.startswith("13") and not WHEELS)
+    assert not lacking or not WHEELS
     if notebook.startswith("06"):
         assert "DEADLOCK" in "".join(map(texts, cells))
         assert "recorded" not in "".join(map(texts, cells))

@@ -34,14 +34,14 @@ def test_an_exercise_is_answered_by_keyboard(chromium, lab):
     run_all(page)
     form = page.locator(".efimm form.exercise")
     form.wait_for(timeout=60_000)
-    feedback = page.locator(".efimm p.feedback")
+    feedback = page.locator(".efimm .feedback")
 
     def types(answer):
         before = feedback.inner_text()
         form.locator("input").fill(str(answer))
         form.locator("input").press("Enter")  # on the field itself: a run that just ended may have taken the focus
         page.wait_for_function(
-            "(before) => document.querySelector('.efimm p.feedback').textContent !== before", arg=before
+            "(before) => document.querySelector('.efimm .feedback').textContent !== before", arg=before
         )
         return feedback.inner_text()
 

@@ -16,7 +16,7 @@ function savedModel({ traits, buffers }) {
       if (traits[name] === value) return;
       traits[name] = value;
       for (const [names, call] of listeners) if (names.split(" ").includes(`change:${name}`)) call();
-      if (name === "guess" || name === "again") this.set("feedback", { right: false, text: NOBODY });
+      if (traits.kind === "exercise" && ["guess", "again"].includes(name)) this.set("feedback", { right: false, text: NOBODY });
     },
     on: (names, call) => listeners.push([names, call]),
     off() {},
