@@ -55,11 +55,18 @@ def test_the_slider_moves_without_a_kernel(opened):
         seen[key] = widget.locator("p.verdict").inner_text().split(":")[0]
     widget.locator("select").nth(0).select_option("va-patch")
     fixed = widget.locator("p.verdict").inner_text()
-    widget.locator("select").nth(2).select_option("4K")
-    page.locator("p.note").filter(has_text="kernel running").first.wait_for()
+    widget.get_by_label("Firmware", exact=True).select_option("own-table")
+    turned = widget.locator("p.verdict").inner_text()
+    widget.locator("[data-moment='1']").click()
+    rewound = widget.locator("p.verdict").inner_text()
+    off = widget.locator("option:disabled").all_inner_texts()
 
     assert seen == {"Home": "Success", "End": "Page fault"}
     assert fixed.startswith("Success")
+    assert turned.startswith("Page fault: the firmware's read of 0xffff")
+    assert rewound.startswith("So far: ")
+    assert "4K (needs Python)" in off
+    assert not any(name in " ".join(off) for name in ("checks-pointer", "hpa-sync"))
 
 
 SLOW_TO_UNPACK = """
