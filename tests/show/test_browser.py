@@ -181,7 +181,7 @@ def test_python_and_javascript_draw_the_same(chromium):
         [scene, packer.pools(WIDTH)],
     )
     from_javascript = page.evaluate(f"({inner})(document.querySelector('svg'))")
-    page.evaluate("(html) => { document.getElementById('root').innerHTML = html; }", picture(outcome).html())
+    page.evaluate("(html) => { document.getElementById('root').innerHTML = html; }", picture(outcome)._html())
     from_python = page.evaluate(f"({inner})(document.querySelector('svg'))")
     page.close()
 

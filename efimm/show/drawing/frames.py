@@ -112,7 +112,7 @@ class Frames(Widget):
     def saved(self) -> str:
         """The scene that is shown, as a picture."""
         frame = self.shown[self.moment]
-        return Picture(frame.scene, frame.twin, frame.words, good=frame.good).html()
+        return Picture(frame.scene, frame.twin, frame.words, good=frame.good).still()
 
     @traitlets.validate("moment")
     def _a_moment(self, proposal: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import sha256
@@ -31,10 +32,18 @@ class Picture:
     __repr__ = __str__
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": self.twin, "text/html": self.html()}
+        return {"text/plain": self.twin, "text/html": self._html()}
 
-    def html(self) -> str:
-        """The picture for a page, styles included: the verdict, the SVG, and the text folded below it."""
+    def still(self) -> str:
+        """The picture for a page on which the living one may stand, too: an image, which shares no name with it."""
+        image = b64encode(self.svg.encode("utf-8")).decode()
+        return (
+            f"<p><strong>{escape(self.verdict)}</strong></p>"
+            f'<img alt="{escape(self.scene.title)}" src="data:image/svg+xml;base64,{image}">'
+            f"<details><summary>The same as text</summary><pre>{escape(self.twin)}</pre></details>"
+        )
+
+    def _html(self) -> str:
         looks = "verdict" if self.good else "verdict bad"
         return beside_its_twin(inline_svg(self.scene), self.twin, f'<p class="{looks}">{escape(self.verdict)}</p>')
 

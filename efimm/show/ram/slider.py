@@ -194,7 +194,7 @@ class RamSlider(Widget):
         if self.outcome is None:
             return super().saved()
         beads = moments(self.outcome)
-        return picture(self.outcome, beads[self.moment] if self.moment >= 0 else None).html()
+        return picture(self.outcome, beads[self.moment] if self.moment >= 0 else None).still()
 
     def take_in(self, record: Kernel | FirmwareKind) -> str:
         """Make a record of a reader's own one of the choices; its name.  MachineError where that is taken."""

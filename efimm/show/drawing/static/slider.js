@@ -262,6 +262,8 @@ function renderSlider(model, el) {
     screen = fitToScreen(root, controls, frames, arrange);
     showAfterRun(root, frames);
     for (const [names, call] of happenings) model.on(names, call);
+    const kernel = model.widget_manager?.kernel; // JupyterLab's; when it ends, the menus say what needs it
+    for (const signal of [kernel?.statusChanged, kernel?.disposed]) signal?.connect?.(() => gone || update());
     await developed();
     restoreShared();
     address.begin();
