@@ -25,7 +25,7 @@ body, main, .jp-Notebook, .jp-Cell, .jp-OutputArea, .jp-OutputArea-child, .jp-Ou
   padding: 0 !important; }
 .jp-InputArea, .jp-OutputPrompt { display: none !important; }
 .jp-Cell + .jp-Cell { margin-top: 24px !important; }
-.efimm-live details, .efimm-live .share { display: none !important; }
+.efimm-live details, .efimm-live .share, .efimm-live .legend { display: none !important; }
 """
 
 

@@ -19,7 +19,7 @@ from ..x86.modes import ADDRESS_MASK, LONG4, NX, PS, RW, P
 from .direct_map import split_mem_range
 from .layout import KERNPG_TABLE, PAGE_CACHE_UC_MINUS, PAGE_ENC, PUD_SHIFT
 from .page_alloc import alloc_pages
-from .state import Linux
+from .state import KernelError, Linux
 from .tables import Extent, TableFiller
 
 
@@ -48,13 +48,15 @@ def change_attr_in_pgd(
 ) -> int:
     """Set and clear bits in the leaf entries for [va, end) under the top-level table `pgd`.
 
-    Gives `end`, or with `stop_at_hole` the first address that has no entry at all.
+    Gives `end`, or with `stop_at_hole` the first address that has no entry at all.  Raises KernelError for an address
+    that is not canonical.
     """
     changed = False
     while va < end:
         found = walk(linux.memory, pgd.pa, va, linux.layout.mode)
         leaf = found.last
-        assert leaf is not None  # a kernel address is canonical
+        if leaf is None:
+            raise KernelError(linux.kernel, f"{va:#x}, where it maps something, is not canonical")
         if stop_at_hole and not leaf.entry:
             break
         span = leaf.level.span

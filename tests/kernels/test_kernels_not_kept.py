@@ -6,6 +6,7 @@ What is expected follows from the code that each kernel's module names, and from
 import pytest
 
 import efimm
+from efimm.linux import KernelError
 from efimm.linux.direct_map import arch_add_memory
 from efimm.trace import Enter, LoadCr3, writes
 from efimm.uefi import EfiMemoryDescriptor
@@ -145,6 +146,11 @@ def test_every_region_is_2_to_the_46_above_itself_devices_too(name):
         ends = (md.virtual_start, md.virtual_start + md.size - 1)
         assert [md.physical_start, md.end - 1] == [walk(linux.memory, linux.trampoline_pgd.pa, va).pa for va in ends]
         assert walk(linux.memory, linux.swapper_pg_dir.pa, md.virtual_start).pa is None, "a process's half"
+
+
+def test_a_device_above_2_to_the_46_has_no_canonical_place_at_the_offset():
+    with pytest.raises(KernelError, match=r"'hpa-offset': 0x800000000000, where it maps something, is not canonical"):
+        efimm.run(efimm.machine("64T", firmware="high-device"), "hpa-offset")
 
 
 def test_memory_added_later_is_at_the_offset_too():
