@@ -63,9 +63,9 @@ def virtual_mode_during_the_call(kernels: Kernels) -> Finding:
     where = {f"as paging, on {arch}": bool(linux.call_mode.levels) for arch, linux in found.items()}
     linux = found["x86_64"]
     code = _fetched_at(linux)
-    where["as UEFI's virtual mode"] = code != linux.firmware.service("SetVirtualAddressMap")
+    virtual = where["as UEFI's virtual mode"] = code != linux.firmware.service("SetVirtualAddressMap")
     modes = "; ".join(f"{arch}: {linux.call_mode.name}" for arch, linux in found.items())
-    return holds_where(where, f"{modes}. The firmware's code ran at {code:#x}, its physical address")
+    return holds_where(where, f"{modes}. The firmware's code ran at {code:#x}, {'not ' * virtual}its physical address")
 
 
 def _fetched_at(linux: Linux) -> int:

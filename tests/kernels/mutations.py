@@ -1,4 +1,4 @@
-"""Twenty-nine changes to kernels and layouts, each with what the kernel's C says must come of it.
+"""Thirty-one changes to kernels and layouts, each with what the kernel's C says must come of it.
 
 `python tests/kernels/mutations.py` prints them, test_mutations.py runs them.  A mutation is a record with one function
 replaced, or one line of the shared code taken away for the moment.
@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import efimm
+from efimm.cli import own_code
 from efimm.kernels import KERNELS, hpa_sync, rhel6, v3_5, v3_14, v4_6, v6_1, v7_3
 from efimm.linux import Kernel, efi_map, layout
 from efimm.linux.direct_map import arch_add_memory
@@ -29,7 +31,8 @@ from efimm.linux.pgtable import pgd_alloc
 from efimm.linux.setup import do_boot_cpu, write_real_mode_header
 from efimm.scenarios import SCENARIOS, after_kexec
 from efimm.uefi import runtime
-from efimm.uefi.runtime import EDK2
+from efimm.uefi.memmap import EFI_MEMORY_RO, EFI_MEMORY_RUNTIME, EFI_MEMORY_XP
+from efimm.uefi.runtime import EDK2, FirmwareKind
 from efimm.x86 import PageTable, walk
 from efimm.x86.modes import NX, RW, D
 
@@ -118,6 +121,30 @@ def boot_data(kernel):
         return runtime.set_virtual_address_map(firmware, cpu, *arguments)
 
     return verdict(kernel, "4G", firmware=replace(EDK2, name="mine", set_virtual_address_map=set_virtual_address_map))
+
+
+def firmware_from_a_file(kernel):
+    """The firmware of docs/firmware.md, which looks at a device in the switch, loaded as `--firmware mine.py` is."""
+    page = (Path(__file__).parents[2] / "docs" / "firmware.md").read_text(encoding="utf-8")
+    with TemporaryDirectory() as folder, patch("efimm.cli.own_code._loaded", []):
+        path = Path(folder, "mine.py")
+        path.write_text(page.split("```python\n")[1].split("```")[0])
+        return verdict(kernel, "4G", firmware=own_code.load(str(path), "FIRMWARE", FirmwareKind, "a firmware"))
+
+
+def write_to_its_code(kernel):
+    """A firmware whose GetTime writes to its own code, which its memory attributes table calls read-only."""
+
+    def get_time(firmware, cpu, bias, *arguments):
+        cpu.write(firmware.layout.image("PcRtc").base + bias, bytes(8))
+        return runtime.get_time(firmware, cpu, bias, *arguments)
+
+    plain = efimm.machine("4G").map
+    code = next(md for md in plain.descriptors if md.type == 5)
+    text = replace(code, number_of_pages=code.number_of_pages // 2, attribute=EFI_MEMORY_RUNTIME | EFI_MEMORY_RO)
+    data = replace(text, physical_start=text.end, attribute=EFI_MEMORY_RUNTIME | EFI_MEMORY_XP)
+    firmware = replace(EDK2, name="mine", get_time=get_time)
+    return efimm.run(efimm.machine(map=replace(plain, memattr=(text, data)), firmware=firmware), kernel).verdict
 
 
 def direct_map_slots(kernel):
@@ -450,6 +477,21 @@ MUTATIONS = (
         *same("6.1"),
         ("success", "page-fault"),
         ("efimm.linux.efi.LOADER_OR_FREE", ()),
+    ),
+    Mutation(
+        "the memory attributes table is not applied",
+        "efi_memattr_apply_permissions, v6.1",
+        write_to_its_code,
+        *mutated("7.3", efi_runtime_update_mappings=v4_6.KERNEL.efi_runtime_update_mappings),
+        ("wrong-memory", "success"),
+    ),
+    Mutation(
+        "a firmware from a file is loaded, and edk2 called",
+        "docs/firmware.md: the device is not in the memory map",
+        firmware_from_a_file,
+        *same("3.5"),
+        ("page-fault pud[3]", "success"),
+        ("efimm.linux.setup.find_firmware", lambda _firmware: EDK2),
     ),
     Mutation(
         "the window for the firmware is 1 MiB",

@@ -19,6 +19,7 @@ from efimm.linux.page_alloc import alloc_pages
 from efimm.linux.pgtable import pgd_alloc
 from efimm.linux.setup import do_boot_cpu
 from efimm.scenarios import Scenario, after_kexec
+from efimm.text import reply, verdict_line
 from efimm.trials import gauntlet
 from efimm.uefi import runtime
 from efimm.uefi.memmap import E820Entry, E820Type
@@ -150,6 +151,11 @@ def test_a_fault_of_the_kernels_own_store_is_told_as_the_kernels():
     assert "kernel" == found.summary()["who"]
     assert "page fault: the kernel itself could not write" in " ".join(efimm.text(found).split())
     assert "pointer" not in efimm.text(found)
+    assert verdict_line(found).startswith(f"Page fault: the kernel's write of {stored:#x} needs ")
+    explained = " ".join(reply(found, None).split())
+    assert f"The kernel's write at {stored:#x} failed. The processor walked from CR3 = 0x1195000:" in explained
+    assert "the firmware" not in explained.lower()
+    assert "lower half" not in explained
     assert [f"BUG: unable to handle kernel paging request at {stored:016x}", "IP: efi_enter_virtual_mode"] == [
         line for line in found.trace.console if line.startswith(("BUG", "IP"))
     ]
@@ -219,6 +225,7 @@ def test_and_so_does_the_call_on_that_table(kernel):
     [
         ("1T", 0xFFFF_C8C0_0000_0000, "behind 0xffffc90000000000"),
         ("64T", 0xFFFF_8C70_0000_0000, "behind 0xffffc90000000000"),
+        ("64T", 0xFFFF_C800_0000_0000, "behind 0xffffc90000000000"),
         ("1T", 0xFFFF_FFC0_0000_0000, "expected an address between"),
     ],
 )
