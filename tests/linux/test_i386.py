@@ -332,3 +332,15 @@ def test_a_real_pae_kernels_two_entries_lead_to_one_table_and_so_do_the_models()
         assert [entry & 0xFFF for entry in copy] == [P, 0, 0, P]
         assert copy[0] == copy[3] == kernel[3]
         assert kernel[:3] == [0, 0, 0]
+
+
+def test_without_pae_a_device_above_4_gib_is_mapped_where_32_bits_of_its_address_lead():
+    """Nobody notices before its registers are used, which this firmware of 32 bits never does."""
+    wrapped, whole = (
+        efimm.run(efimm.machine("4G", arch=arch, firmware="high-device"), "3.5") for arch in ("i386", "i386-pae")
+    )
+    for found, pa in ((wrapped, lambda start: start & 0xFFFF_FFFF), (whole, lambda start: start)):
+        device = max(found.linux.memmap, key=lambda md: md.physical_start)
+        assert device.physical_start > 1 << 32
+        assert found.linux.cpu.walk(device.virtual_start).pa == pa(device.physical_start)
+        assert found.verdict == "success"

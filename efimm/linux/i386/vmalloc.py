@@ -25,8 +25,11 @@ def ioremap(linux: Linux32, pa: int, size: int, *, cached: bool = False) -> int:
     """The virtual address at which [pa, pa + size) is mapped in the vmalloc area, uncached unless `cached`.
 
     Aligned to the power of two above its size in whole pages, at most 512 KiB; a guard page follows.  The kernel's
-    `set_kernel_pgd` hears of every new top-level entry.  MemoryError when the area is full.
+    `set_kernel_pgd` hears of every new top-level entry.  MemoryError when the area is full.  Without PAE `pa` is cut to
+    32 bits, as resource_size_t is there (include/linux/types.h, v3.5, as recalled).
     """
+    if linux.layout.mode.entry_bytes == 4:
+        pa &= 0xFFFF_FFFF
     offset = pa & ~PAGE_MASK
     size = pages(size + offset)
     align = 1 << min(size.bit_length(), IOREMAP_MAX_ORDER)
