@@ -27,6 +27,7 @@ LAYERS = [
     "text",
     "scenarios",
     "lives",
+    "reliance",
     "policies",
     "workers",
     "trials",
@@ -52,7 +53,7 @@ LAZY = {
 }
 
 # How many lines each wing may have.  A wing that needs more for a new idea gets them in a commit that says why.
-QUESTIONS = ("scenarios", "lives", "policies", "workers", "trials", "claims", "diagnosis", "check")
+QUESTIONS = ("scenarios", "lives", "reliance", "policies", "workers", "trials", "claims", "diagnosis", "check")
 BUDGETS = {
     "facade": 45,
     "trace": 205,

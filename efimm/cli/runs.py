@@ -9,6 +9,7 @@ import click
 
 from ..kernels import KERNELS
 from ..linux import Kernel
+from ..reliance import reliance
 from ..run import run, run_watched
 from ..text import compare, outcome, reply
 from .options import (
@@ -37,6 +38,8 @@ def run_command(kernel: str, explain: bool, expect: str | None, as_json: bool, *
         click.echo(json.dumps(found.summary()))
     else:
         click.echo(reply(found, at_call) if explain else outcome(found))
+        if explain and found.verdict == "success":
+            click.echo(f"\n{reliance(found)}")
     as_expected(found.verdict, expect)
 
 
@@ -44,8 +47,9 @@ def run_command(kernel: str, explain: bool, expect: str | None, as_json: bool, *
 @OWN_KERNEL
 @TIMEOUT_OF_OWN
 @machine_options
+@click.option("--explain", is_flag=True, help="Say what each success leans on (some seconds more).")
 @JSON
-def compare_command(kernel: Kernel | None, as_json: bool, **options: Any) -> None:
+def compare_command(kernel: Kernel | None, explain: bool, as_json: bool, **options: Any) -> None:
     """Run every kernel on one machine; null in the JSON form for one that the suite has no such build of."""
     made = machine_from(options)
     everyone = {**KERNELS, **({kernel.name: kernel} if kernel else {})}
@@ -56,3 +60,8 @@ def compare_command(kernel: Kernel | None, as_json: bool, **options: Any) -> Non
     click.echo(compare([outcome for outcome in found.values() if outcome]))
     for name in (name for name, ran in found.items() if ran is None):
         click.echo(f"{name:<10} the suite has no {made.arch} build of it")
+    if explain:
+        click.echo()
+        for each in found.values():
+            if each and each.verdict == "success":
+                click.echo(str(reliance(each)))

@@ -75,6 +75,8 @@ def test_run_answers_the_questions_of_the_story(arguments, verdict):
         ["walk", "0x1000"],
         ["walk", "0x80001d8000", "--tables", "debian-6.1-600g", "--root", "efi_mm.pgd"],
         ["compare", "--ram", "2T"],
+        ["compare", "--ram", "600G", "--explain"],
+        ["run", "--ram", "600G", "--kernel", "va-patch", "--explain"],
         ["gauntlet", "--kernel", "hpa-sync"],
         ["gauntlet", "--all"],
         ["locks", "flush"],
