@@ -32,6 +32,7 @@ def notebook(name):
 # the questions
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_no_single_answer_is_right_for_more_than_a_quarter_of_the_draws(name):
     answers = Counter(ask(name, seed).value for seed in SEEDS)

@@ -102,6 +102,7 @@ def test_ranges_that_meet_in_a_table_and_go_on_over_several():
             same_bytes(chosen, 0, 512 * 13 << shift)
 
 
+@pytest.mark.nightly
 def test_2048_nodes_of_a_large_machine_every_page():
     # An SGI UV has its RAM in nodes with holes between them: here 2,048 nodes of 28 to 31 GiB, 64 TiB of addresses.
     rng = random.Random(2012)

@@ -29,6 +29,7 @@ def test_the_two_stops_are_neighbours_and_the_line_is_between_them():
 @pytest.mark.browser
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this computer")
 @pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
+@pytest.mark.nightly
 def test_the_picture_is_as_large_as_the_one_that_is_kept(tmp_path):
     made = tmp_path / "slider.png"
     subprocess.run([sys.executable, ROOT / "workshop" / "screenshot.py", "--output", made], check=True, cwd=ROOT)
