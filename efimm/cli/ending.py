@@ -34,6 +34,9 @@ class Exits:
     refusal: int = 2
 
 
+PATIENCE = 8.0  # seconds that tidying up may take before it is told once more
+
+
 def obey_signals() -> None:
     """Let SIGTERM and SIGHUP raise Ended, but where somebody has them ignored, as nohup does."""
     for name in ("SIGTERM", "SIGHUP"):
@@ -44,6 +47,13 @@ def obey_signals() -> None:
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)  # once is enough: what is tidied up now is not to be disturbed
+    if hasattr(signal, "setitimer"):  # not on Windows
+
+        def once_more(_alarm: int, _frame: FrameType | None) -> NoReturn:
+            raise Ended(number)
+
+        signal.signal(signal.SIGALRM, once_more)  # Python drops what is raised while it finalises an object
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1)
     raise Ended(number)
 
 

@@ -147,6 +147,35 @@ def test_a_signal_leaves_nothing(command, sent, place):
     assert [path for path in place.rglob("*.html") if path.parent.name == "site" and not path.read_text()] == []
 
 
+FINALISES = """
+import time
+from efimm.cli import ending
+
+ending.PATIENCE = 0.5
+ending.obey_signals()
+
+class Slow:
+    def __del__(self):
+        print("begun", flush=True)
+        time.sleep(60)
+
+Slow()
+while True:
+    time.sleep(1)
+"""
+
+
+def test_an_end_that_python_drops_is_told_once_more():
+    """An exception that is raised in a finaliser goes nowhere."""
+    with subprocess.Popen([sys.executable, "-c", FINALISES], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+
+    assert b"Exception ignored in" in said
+    assert process.returncode == 1  # Ended, which nobody catches here
+
+
 def record(command, sent, status, took, left):
     """One line of the matrix, into the file that EFIMM_MATRIX names."""
     if file := os.environ.get("EFIMM_MATRIX"):
