@@ -34,11 +34,12 @@ class Exits:
     refusal: int = 2
 
 
-PATIENCE = 8.0  # seconds that tidying up may take before it is told once more
+_MOMENT = 0.01  # seconds, after which a finaliser is over; if not, the end is dropped and told again
 
 
 def obey_signals() -> None:
-    """Let SIGTERM and SIGHUP raise Ended, but where somebody has them ignored, as nohup does."""
+    """Let SIGTERM and SIGHUP raise Ended, but where somebody has them ignored, as nohup does; none gets lost."""
+    sys.unraisablehook = _told_again
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
@@ -47,14 +48,21 @@ def obey_signals() -> None:
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)  # once is enough: what is tidied up now is not to be disturbed
-    if hasattr(signal, "setitimer"):  # not on Windows
-
-        def once_more(_alarm: int, _frame: FrameType | None) -> NoReturn:
-            raise Ended(number)
-
-        signal.signal(signal.SIGALRM, once_more)  # Python drops what is raised while it finalises an object
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1)
     raise Ended(number)
+
+
+def _told_again(lost: sys.UnraisableHookArgs) -> None:
+    """Raise an end, or Ctrl-C, a moment later: Python drops what is raised while it finalises an object."""
+    end = lost.exc_value
+    if not isinstance(end, Ended | KeyboardInterrupt) or not hasattr(signal, "setitimer"):  # Windows has no such timer
+        sys.__unraisablehook__(lost)
+        return
+
+    def again(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise end
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, _MOMENT)
 
 
 def end_by(number: int) -> NoReturn:
