@@ -7,6 +7,7 @@ told as text of at most 72 columns.
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -221,6 +222,17 @@ def largest_pieces(ram: tuple[tuple[int, int], ...]) -> dict[int, tuple[int, int
 
 _MOST_RANGES = 24
 _MOST_CONTRADICTIONS = 6
+
+
+def answer(log: bytes, name: str, boot: int | None = None) -> str:
+    """What `efimm check` prints for the bytes of a log; where it refuses them, the line that it refuses them with.
+
+    `name` is what the log is called in the command that shows the failure again; `boot` as for `check`.
+    """
+    try:
+        return checked(check(io.BytesIO(log), boot=boot), name)
+    except (ValueError, MemoryError) as error:
+        return f"efimm: {printable(' '.join(str(error).split()))}"
 
 
 def checked(found: Check, log: str) -> str:

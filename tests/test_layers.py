@@ -75,13 +75,14 @@ BUDGETS = {
     "room": 550,  # the instructor's server
     "dashboard": 90,  # a server with a token
     "doctor": 345,
-    "cli": 1260,
+    "cli": 1270,  # ten of them for ends that Python drops
     "efimm": 62,
 }
 MAX_FILE_LINES = 520
 # 185 when the house was tidied; a real kernel as judge (13), Lite and the room (5), processes that end, files that stay
-# good and the dashboard's server (4), an oops read and explained (3) came with a later idea each.
-MAX_FILES = 210
+# good and the dashboard's server (4), an oops read and explained (3), the way through the site, what a slider is sent,
+# its places and its large words, what a success leans on, notebook 13 (6) came with a later idea each.
+MAX_FILES = 209
 
 # Everything else needs the standard library only.
 MAY_ALSO_IMPORT = {

@@ -12,12 +12,15 @@ from test_browser import chromium
 
 pytest.importorskip("pdoc", reason="pdoc is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-from efimm.check import check, checked  # noqa: E402 - after the skips
+from efimm.check import (  # noqa: E402 - after the skips
+    answer,
+    check,
+    checked,
+)
 from efimm.course import navigation  # noqa: E402 - after the skips
 from efimm.course.navigation import Leaf, framed, sections  # noqa: E402 - after the skips
 from efimm.course.series import chapters  # noqa: E402 - after the skips
 from efimm.course.site import Site, make_site, support, your_log  # noqa: E402 - after the skips
-from efimm.course.your_log import answer  # noqa: E402 - after the skips
 from efimm.show.ram import slider  # noqa: E402 - after the skips
 from efimm.trials import Report, SupportTable, Trial  # noqa: E402 - after the skips
 

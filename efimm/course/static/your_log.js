@@ -6,7 +6,7 @@ onmessage = async ({ data: { log, name, boot } }) => {
   try {
     const python = await ready;
     postMessage({ said: "Every kernel is booted on this memory ..." });
-    postMessage({ answer: python.pyimport("efimm.course.your_log").answer(python.toPy(log), name, boot) });
+    postMessage({ answer: python.pyimport("efimm.check").answer(python.toPy(log), name, boot) });
   } catch (error) {
     postMessage({ lost: "Python did not answer: " + error });
   }
