@@ -69,7 +69,7 @@ def command(*arguments, **environment):
         text=True,
         cwd=ROOT,
         check=False,
-        timeout=200,
+        timeout=390,
         env=os.environ | environment,
     )
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_judge import command
 
 from efimm import judges
 from efimm.judges import JudgeError, linux
@@ -37,17 +38,6 @@ NOBODY = FirmwareImage(Path("none.fd"))
 RUNS = linux_runs()
 CHANGES = (linux.ZeroSlot(1),)  # the only one that was recorded
 SETTING = "EFIMM_VMLINUZ"
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "efimm", "judge", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=390,
-    )
 
 
 # the kernel's file

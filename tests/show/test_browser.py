@@ -117,43 +117,38 @@ def states():
             yield f"{kernel} {name}", state_of(efimm.run(efimm.machine(map=name), kernel))
 
 
-def test_no_label_overlaps_or_is_cut_at_any_stop(chromium):
+def drawn_in_turn(chromium, prepare, told):
+    """What the expression `told` gives for each of `states()`, drawn in a page of its own, by name."""
     page = blank_page(chromium)
     packer = Packer()
-    names, scenes = zip(*((name, packer.pack(draw(state), describe(state))) for name, state in states()), strict=True)
+    scenes = {name: packer.pack(draw(state), describe(state)) for name, state in states()}
     page.evaluate("([pools]) => { window.pools = pools; }", [packer.pools(WIDTH)])
-    drawn = f"""
+    each = f"""
     (scenes) => scenes.map((scene) => {{
       const root = document.getElementById("root");
+      {prepare}
       root.replaceChildren(drawScene(scene, pools));
-      return ({COMPLAINTS})(root);
+      return {told};
     }})"""
-    found = page.evaluate(drawn, list(scenes))
+    found = page.evaluate(each, list(scenes.values()))
     page.close()
+    return dict(zip(scenes, found, strict=True))
 
-    assert len(names) > 200
-    assert {name: wrong for name, wrong in zip(names, found, strict=True) if wrong} == {}
+
+def test_no_label_overlaps_or_is_cut_at_any_stop(chromium):
+    found = drawn_in_turn(chromium, "", f"({COMPLAINTS})(root)")
+
+    assert len(found) > 200
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
 def test_no_large_letter_overlaps_or_is_cut_on_a_projector(chromium):
-    page = blank_page(chromium)
-    packer = Packer()
-    names, scenes = zip(*((name, packer.pack(draw(state), describe(state))) for name, state in states()), strict=True)
-    page.evaluate("([pools]) => { window.pools = pools; }", [packer.pools(WIDTH)])
-    drawn = f"""
-    (scenes) => scenes.map((scene) => {{
-      const root = document.getElementById("root");
-      root.className = "efimm projector frames two";
-      root.parentElement.className = "efimm projector";
-      root.replaceChildren(drawScene(scene, pools));
-      const seen = [...root.querySelectorAll("text")].filter((node) => node.getBoundingClientRect().width);
-      return [...({COMPLAINTS})(root), seen.length];
-    }})"""
-    found = page.evaluate(drawn, list(scenes))
-    page.close()
+    large = "root.className = 'efimm projector frames two'; root.parentElement.className = 'efimm projector';"
+    seen = "[...root.querySelectorAll('text')].filter((node) => node.getBoundingClientRect().width).length"
+    found = drawn_in_turn(chromium, large, f"[({COMPLAINTS})(root), {seen}]")
 
-    assert {name: wrong[:-1] for name, wrong in zip(names, found, strict=True) if wrong[:-1]} == {}
-    assert min(wrong[-1] for wrong in found) >= 8  # three heads, a block, slots, who asks, the moment
+    assert {name: wrong for name, (wrong, _) in found.items() if wrong} == {}
+    assert min(texts for _, texts in found.values()) >= 8  # three heads, a block, slots, who asks, the moment
 
 
 def test_the_check_itself_sees_what_is_wrong(chromium):
