@@ -9,7 +9,7 @@ from .linux import KernelError, Linux
 from .machines import MachineError
 from .run import Outcome, boot, enter, run
 from .text import COLUMNS
-from .uefi.firmwares import FIRMWARES, find_firmware
+from .uefi.firmwares import FIRMWARES
 from .x86 import Cpu, PageTable
 
 
@@ -41,12 +41,12 @@ def reliance(found: Outcome) -> Reliance:
     if slot is not None and enter(_without(boot(machine, kernel), slot)).verdict == "success":
         slot = None
     fails = []
-    for name in FIRMWARES.keys() - {find_firmware(machine.firmware).name}:
+    for name in FIRMWARES:
         try:
             fails += [name] if run(replace(machine, firmware=name), kernel).verdict != "success" else []
         except (MachineError, KernelError):
             continue
-    return Reliance(kernel.name, slot, tuple(sorted(fails)))
+    return Reliance(kernel.name, slot, tuple(fails))
 
 
 def _without(linux: Linux, slot: int) -> Linux:

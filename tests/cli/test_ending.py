@@ -170,7 +170,10 @@ def test_an_end_that_python_drops_is_told_again(sent, status):
     with subprocess.Popen([sys.executable, "-c", FINALISES], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"begun\n"
         process.send_signal(sent)
-        _, said = process.communicate(timeout=30)
+        try:
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
 
     assert b"Exception ignored in" not in said
     assert process.returncode == status
