@@ -79,7 +79,7 @@ def show_me(name: str) -> None:
     words, code = solution(name)
     if not words:
         raise ValueError(f"no solution of exercise {name!r} is at hand")
-    print(fill(words, _WIDTH), code, sep="\n\n")
+    print(fill(words, _WIDTH), code, sep="\n\n")  # noqa: T201 - a cell's output
 
 
 def _plain(markdown: str) -> str:

@@ -262,7 +262,7 @@ def test_a_task_says_at_its_third_try_how_to_be_shown_a_way(monkeypatch, capsys)
 
     assert ["show_me" in text for text in said] == [False, False, True]
     assert solution("05.5")[1] in capsys.readouterr().out
-    with pytest.raises(ValueError, match="99.9"):
+    with pytest.raises(ValueError, match=r"99\.9"):
         show_me("99.9")
 
 
