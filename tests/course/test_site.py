@@ -218,8 +218,11 @@ def test_the_first_page_is_the_slider(opened, site):
     ram.press("End")
 
     assert below.startswith("Success")
+    picture = page.locator("svg.picture").first.bounding_box()
     assert verdict.inner_text().startswith("Page fault")
     assert ram.bounding_box()["y"] < 300
+    assert picture["height"] > 420
+    assert picture["y"] + picture["height"] < 768
 
 
 def shown(page):
