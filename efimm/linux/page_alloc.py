@@ -7,19 +7,16 @@ into the 4 MiB block that is found by going down once more by the size of the de
 gives the address printed in each of these boots but one: a guest of 2 GiB, whose only zone had free crumbs at its
 bottom, got 0x10000.  Why the block is that one was not looked into; the rule was fitted.
 
-**Measured on several nodes** (3.5.0 with SLAB, 16 boots with 2 to 17 nodes, November 2026; docs/real-linux.md lists
-them): the array comes from the node whose turn it is.  numa_policy_init (mm/mempolicy.c, v3.5) has the boot task
-interleave over all nodes of 16 MiB and more, from the first one on, and each page or slab object that the task then
-asks for takes the next one.  The array got its last place by krealloc as the twentieth: of n nodes, number 19 % n, from
-0 on in Linux's order.  Which node is the highest, and which one boots, has no say.  But 19 is a figure of that guest:
-it was 15 without an HPET and 16 with SLUB, and by the source an array of fewer descriptors moves less often.
+**Measured on several nodes** (17 boots of 3.5.0, in docs/real-linux.md): the array's node is the one whose turn it is.
+The boot task interleaves over all nodes of 16 MiB and more (numa_policy_init, mm/mempolicy.c), and krealloc moved the
+array last at turn 19, counted from 0: of n nodes, to number 19 % n in Linux's order, whichever is the highest or boots.
+But that is a figure of that guest: 15 without an HPET, 16 with SLUB, and by the source less with fewer descriptors.
 
-**Assumed**: that the array comes from the *top* node.  It is no rule of Linux's; it shows what was reported wherever
-RAM lies above 512 GiB.  Any node is possible: to try another one, give the machine a `buffer`.
+**Assumed**: that the array comes from the *top* node: no rule of Linux's, but it shows what was reported wherever RAM
+lies above 512 GiB.  Any node is possible: to try another one, give the machine a `buffer`.
 
-**Inferred**: that inside a node larger machines follow the first rule (in the boots with several nodes the array lay at
-most 104 MiB below the end of its own); that a node has at most 64 GiB, the rest of the `struct page` array lying on
-other nodes, and that a machine of several nodes spreads its hash tables (`hashdist`).
+**Inferred**: that larger machines follow the first rule inside a node (there it was 8 to 104 MiB below the end); that a
+node has at most 64 GiB, other nodes the rest of the `struct page` array, and all of them the hash tables (`hashdist`).
 """
 
 from __future__ import annotations
