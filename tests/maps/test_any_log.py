@@ -341,6 +341,7 @@ PACKED = {
     "HTML mail": mail(f"<html><body><pre>{html.escape(LOG)}</pre></body></html>", "base64", kind="html"),
     "a tar archive": archived("tar"),
     "a zip archive": archived("zip"),
+    "a character set that is none": mail(LOG, "base64").replace(b"utf-8", b"u\0-8"),
     "packed mail": gzip.compress(mail(LOG, "base64")),
     "mailbox": MBOX + mail("hello\n", "7bit") + b"\n" + MBOX + mail(LOG, "base64"),
     "raw quoted-printable": quopri.encodestring(LOG.encode()),

@@ -205,6 +205,15 @@ def test_a_tables_npz_that_makes_no_sense_is_refused_in_one_line(tmp_path, packe
     assert "tables.npz: expected" in refusal(tmp_path, json.dumps(ABOUT), packed)
 
 
+def test_a_name_as_long_as_the_file_does_not_come_into_the_refusal(tmp_path):
+    """The header of a zip's member says how long its name is, and zipfile tells the name that it found there."""
+    damaged = bytearray(npz())
+    damaged[26:28] = (60_000).to_bytes(2, "little")
+    line = refusal(tmp_path, json.dumps(ABOUT), bytes(damaged))
+    assert "tables.npz: expected" in line
+    assert len(line) < len(str(tmp_path)) + 300
+
+
 def test_damaged_tables_are_refused_or_taken_and_nothing_else(tmp_path):
     rng, whole = random.Random(0), npz()
     assert refusal(tmp_path, json.dumps(ABOUT), whole) == ""
