@@ -303,9 +303,18 @@ def test_from_a_disk_a_page_says_what_needs_a_server(opened, tmp_path):
     assert page.locator("a.live").count() == 0
 
 
+WIDE, NARROW = (1366, "light"), (360, "dark")
+PAGES = ("index", "support", "search", "your-log", "00-start-here", "solutions/01-solutions")
+# By day the first page in both looks and the others in turn in one of them; at night in the other one, too.
+LOOKS = [
+    pytest.param(name, look, marks=pytest.mark.nightly if number and (number + (look is NARROW)) % 2 else ())
+    for number, name in enumerate(PAGES)
+    for look in (WIDE, NARROW)
+]
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("look", [(1366, "light"), (360, "dark")])
-@pytest.mark.parametrize("name", ["index", "support", "search", "your-log", "00-start-here", "solutions/01-solutions"])
+@pytest.mark.parametrize(("name", "look"), LOOKS)
 def test_a_page_is_for_everybody(chromium, site, name, look):
     if name == "your-log":
         your_log(Site(site))
