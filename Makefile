@@ -30,7 +30,7 @@ lab: .venv/.installed  ## open the notebooks in JupyterLab
 	$(BIN)/efimm lab $(LAB_ARGS)
 
 test: .venv/.installed-dev  ## run every test and every notebook, on up to four processors
-	$(BIN)/python -m pytest --nbmake -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --nbmake -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 site: .venv/.installed-site  ## the series as web pages that need no Python and no network, in site/ (2 minutes)
 	$(BIN)/efimm site --output site

@@ -16,13 +16,21 @@ ROOT = 0x1000
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is marked `nightly` without EFIMM_NIGHTLY; pytest's last line says how many."""
-    if os.environ.get("EFIMM_NIGHTLY"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("nightly")]
+    """Leave out what is marked `nightly` without EFIMM_NIGHTLY; pytest's last line says how many.
+
+    Files with something `slow` come first: `make test` gives whole files to several workers, and none of them is to
+    have a long one left when the others are done.
+    """
+    left_out = [] if os.environ.get("EFIMM_NIGHTLY") else [item for item in items if is_marked(item, "nightly")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if not is_marked(item, "nightly")]
+    slow = {item.path for item in items if is_marked(item, "slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def is_marked(item, name):
+    return item.get_closest_marker(name) is not None
 
 
 @pytest.fixture

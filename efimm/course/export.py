@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,15 @@ def page(notebook: Any, title: str, *, style: str = "", script: str = "", python
 
     `style`, `script` and `python` are those of `standalone`.
     """
-    exporter = HTMLExporter(template_name="lab", embed_images=True)  # type: ignore[no-untyped-call]  # nbconvert has no types
+    exporter = _exporter()
     html = standalone(notebook, title, exporter, style=_dark(exporter) + style, script=script, python=python)
     return html.replace(_THEME, "", 1)  # our pictures then ask the system, too
+
+
+@cache
+def _exporter() -> HTMLExporter:
+    """What makes pages; one for all of them, since it reads its templates anew for each of its own."""
+    return HTMLExporter(template_name="lab", embed_images=True)  # type: ignore[no-untyped-call]  # nbconvert has no types
 
 
 def _dark(exporter: HTMLExporter) -> str:

@@ -107,12 +107,12 @@ def _draw(axes: Axes, shape: Shape, place: int) -> None:
     if shape.role.startswith("hatch "):
         patch.set(facecolor="none", edgecolor="none", zorder=place)
         lines = _hatching(patch, shape.role.split()[1], place)
-        axes.add_patch(patch)
-        axes.add_patch(lines)
+        axes.add_artist(patch)
+        axes.add_artist(lines)
         lines.set_clip_path(patch)  # adding it has set another one: the axes'
         return
     patch.set(zorder=place, **_looks(shape))
-    axes.add_patch(patch)
+    axes.add_artist(patch)  # add_patch would measure each curve for the axes' limits, and they are the scene's
 
 
 def _write(axes: Axes, text: Text, place: int) -> None:

@@ -210,21 +210,19 @@ def test_without_stack_switching_06_shows_recorded_searches_and_goes_on(site):
 
 @pytest.mark.browser
 @pytest.mark.timeout(900)
-def test_download_my_work_gives_what_was_changed(site, tmp_path):
+@pytest.mark.parametrize("app", ["notebooks", pytest.param("lab", marks=pytest.mark.nightly)])
+def test_download_my_work_gives_what_was_changed(site, tmp_path, app):
     with served(site) as address, chromium() as browser:
-        for app in ("notebooks", "lab"):
-            page = browser.new_context(accept_downloads=True).new_page()
-            opened(page, address, "04-the-bug.ipynb", app)
-            page.evaluate(
-                "jupyterapp.shell.currentWidget.content.model.cells.get(0).sharedModel.setSource('# Mine: é')"
-            )
-            with page.expect_download() as download:
-                page.get_by_role("button", name="Download my work").click()
-            download.value.save_as(tmp_path / "work.zip")
-            with zipfile.ZipFile(tmp_path / "work.zip") as work:
-                assert work.testzip() is None
-                assert json.loads(work.read("04-the-bug.ipynb"))["cells"][0]["source"] == "# Mine: é"
-            page.close()
+        page = browser.new_context(accept_downloads=True).new_page()
+        opened(page, address, "04-the-bug.ipynb", app)
+        page.evaluate("jupyterapp.shell.currentWidget.content.model.cells.get(0).sharedModel.setSource('# Mine: é')")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download my work").click()
+        download.value.save_as(tmp_path / "work.zip")
+        with zipfile.ZipFile(tmp_path / "work.zip") as work:
+            assert work.testzip() is None
+            assert json.loads(work.read("04-the-bug.ipynb"))["cells"][0]["source"] == "# Mine: é"
+        page.close()
 
 
 def test_every_page_has_the_notebooks_and_the_download(site):

@@ -20,7 +20,7 @@ from efimm.check import (  # noqa: E402 - after the skips
 from efimm.course import navigation  # noqa: E402 - after the skips
 from efimm.course.navigation import Leaf, framed, sections  # noqa: E402 - after the skips
 from efimm.course.series import chapters  # noqa: E402 - after the skips
-from efimm.course.site import Site, make_site, support, your_log  # noqa: E402 - after the skips
+from efimm.course.site import Site, make_site, modules, reference, support, your_log  # noqa: E402 - after the skips
 from efimm.show.ram import slider  # noqa: E402 - after the skips
 from efimm.trials import Report, SupportTable, Trial  # noqa: E402 - after the skips
 
@@ -52,10 +52,14 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """All pages; the notebooks as they are kept, and a first slider of few sizes: running is what other tests do."""
+    """All pages; the notebooks as they are kept, and a first slider of few sizes: running is what other tests do.
+
+    Of the reference there is the first page; a test at night makes all of it.
+    """
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slider, "STOPS", (1 << 30, 256 << 30, 64 << 40))
+        patch.setattr("efimm.course.site.modules", lambda: ["efimm", r"!efimm\..*"])
         written = list(make_site(folder, run=lambda path: nbformat.read(path, as_version=4), lite=False))
     assert all(path.stat().st_size for path in written)
     return folder
@@ -303,9 +307,18 @@ def test_from_a_disk_a_page_says_what_needs_a_server(opened, tmp_path):
     assert page.locator("a.live").count() == 0
 
 
+WIDE, NARROW = (1366, "light"), (360, "dark")
+PAGES = ("index", "support", "search", "your-log", "00-start-here", "solutions/01-solutions")
+# By day the first page in both looks and the others in turn in one of them; at night in the other one, too.
+LOOKS = [
+    pytest.param(name, look, marks=pytest.mark.nightly if number and (number + (look is NARROW)) % 2 else ())
+    for number, name in enumerate(PAGES)
+    for look in (WIDE, NARROW)
+]
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("look", [(1366, "light"), (360, "dark")])
-@pytest.mark.parametrize("name", ["index", "support", "search", "your-log", "00-start-here", "solutions/01-solutions"])
+@pytest.mark.parametrize(("name", "look"), LOOKS)
 def test_a_page_is_for_everybody(chromium, site, name, look):
     if name == "your-log":
         your_log(Site(site))
@@ -331,3 +344,10 @@ def test_a_page_is_for_everybody(chromium, site, name, look):
 @pytest.mark.browser
 def test_the_reference_opens_from_the_file_system(opened, site):
     assert opened((site / "api" / "efimm.html").as_uri()).locator("h1").count()
+
+
+@pytest.mark.nightly
+def test_the_reference_has_a_page_for_every_public_module(tmp_path):
+    reference(tmp_path)
+
+    assert [name for name in modules() if not (tmp_path / f"{name.replace('.', '/')}.html").exists()] == []

@@ -52,14 +52,23 @@ def dashboard(tmp_path_factory):
         yield address
 
 
-@pytest.mark.slow
-def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(chromium, dashboard):
+@pytest.fixture(scope="module")
+def visit(chromium, dashboard):
+    """A page of the dashboard that stays open, with its kernel; what came, and what was refused."""
     address, token = dashboard
     page = chromium.new_page(viewport={"width": 1600, "height": 1000})
     came, refused = [], []
     page.on("response", lambda answer: came.append(answer.url))
     page.on("console", lambda said: refused.append(said.text) if "Content Security Policy" in said.text else None)
     page.goto(f"{address}?token={token}", timeout=240_000)  # Voila runs the notebook before it answers
+    yield page, came, refused
+    page.close()
+
+
+@pytest.mark.slow
+def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(dashboard, visit):
+    address, _token = dashboard
+    page, came, refused = visit
     page.locator("svg.walk").wait_for(timeout=60_000)
     page.get_by_role("img", name="hpa-sync, 1G of RAM").wait_for(timeout=60_000)
     slider = page.locator("input[type=range]").first
@@ -70,7 +79,6 @@ def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(chromium, dashboa
     step = page.locator(".efimm:has(.play) p.verdict").inner_text()
     pictures = page.locator("svg.picture").count()
     kernels = page.locator(".efimm:has(input[type=range]) select").first.locator("option").all_inner_texts()
-    page.close()
 
     assert verdict.startswith("Success")
     assert step.startswith("Step 2 of ")
@@ -144,13 +152,12 @@ def test_kernels_are_few(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_websocket_needs_the_cookie_the_host_and_the_origin(dashboard):
-    address, token = dashboard
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{address}?token={token}", timeout=120) as answer:
-        page, cookies = answer.read().decode(), answer.headers.get_all("Set-Cookie")
-    kernel = re.search(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", page)[0]
-    known = {"Cookie": "; ".join(cookie.partition(";")[0] for cookie in cookies)}  # what a browser sends by itself
+def test_a_websocket_needs_the_cookie_the_host_and_the_origin(dashboard, visit):
+    address, _token = dashboard
+    page, *_ = visit
+    kernel = json.loads(page.locator("#jupyter-config-data").text_content())["kernelId"]
+    cookies = page.context.cookies()  # what a browser sends by itself
+    known = {"Cookie": "; ".join(f"{cookie['name']}={cookie['value']}" for cookie in cookies)}
     assert websocket(address, kernel, **known, Origin=address.rstrip("/")) == 101
     assert websocket(address, kernel, Origin=address.rstrip("/")) == 403
     assert websocket(address, kernel, **known, Origin="http://evil.example") == 403

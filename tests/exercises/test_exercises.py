@@ -4,6 +4,8 @@ import json
 import re
 from collections import Counter
 from contextlib import contextmanager
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 QUESTIONS = [name for name, found in EXERCISES.items() if not found.is_task]
 TASKS = [name for name, found in EXERCISES.items() if found.is_task]
 SEEDS = range(40)
+asked = cache(ask)  # some questions are a search of seconds; each test may ask them again
 MOST_OF_ONE_ANSWER = len(SEEDS) // 4
 
 
@@ -35,7 +38,7 @@ def notebook(name):
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_no_single_answer_is_right_for_more_than_a_quarter_of_the_draws(name):
-    answers = Counter(ask(name, seed).value for seed in SEEDS)
+    answers = Counter(asked(name, seed).value for seed in SEEDS)
 
     assert answers.most_common(1)[0][1] <= MOST_OF_ONE_ANSWER, answers
 
@@ -43,7 +46,7 @@ def test_no_single_answer_is_right_for_more_than_a_quarter_of_the_draws(name):
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_a_right_answer_passes_in_every_way_to_type_it_and_all_others_are_refused(name):
     for seed in SEEDS[:10]:
-        question = ask(name, seed)
+        question = asked(name, seed)
         right = question.value
         typed = [right, str(right), *([hex(right), f" {right:_} "] if isinstance(right, int) else [str(right).upper()])]
         wrong = [right + 1, right - 1, ~right] if isinstance(right, int) else [f"{right}x", ""]
@@ -75,7 +78,8 @@ def test_the_same_seed_asks_the_same_and_the_numbers_for_a_reader_s_code_are_giv
 
     assert (first.text, first.value) == (second.text, second.value)
     assert first.given
-    assert len({ask(name, seed).text for seed in SEEDS}) > len(SEEDS) // 4
+    texts = accumulate(({asked(name, seed).text} for seed in SEEDS), set.union)
+    assert any(len(different) > len(SEEDS) // 4 for different in texts)  # asks no more than that takes
 
 
 # the tasks

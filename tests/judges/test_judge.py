@@ -36,17 +36,21 @@ BY_NAME = {case.name: case for case in judges.named_cases()}
 HIGH, SUCCESS_HIGH = BY_NAME["3.5, array above 512 GiB"], BY_NAME["hpa-sync, array above 512 GiB"]
 RECORDED = json.loads(answers_file().read_text(encoding="utf-8"))
 
-# Close to another case: asked by `efimm judge --all`, and here at night, to keep the suite short.
-SPARED = {
-    "3.5, array below 512 GiB",
-    "3.5, direct map of 2 MiB pages",
-    "hpa-sync, AMD hole",
-    "hpa-sync, array below 512 GiB",
-    "hpa-sync, descriptors of 56 bytes",
-    "va-patch, straddling 512 GiB",
-    "va-patch, i386 with PAE",
-    "hpa-sync, i386",
+# By day the firmware is asked what decides: the bug and both fixes, the two kernels on ia32, what has odd entries, and
+# tables that are broken on purpose.  What it once answered to all the others is held against the model by day, too
+# (`test_the_model_agrees_with_what_the_firmware_once_answered`); the firmware itself is asked them at night, and by
+# `efimm judge --all`.
+BY_DAY = {
+    "3.5, array above 512 GiB",
+    "va-patch, array above 512 GiB",
+    "hpa-sync, array above 512 GiB",
+    "3.5, straddling 512 GiB",
+    "3.5, odd entries elsewhere",
+    "3.5, i386",
+    "va-patch, i386",
+    "hpa-sync, one wrong 1 GiB entry",
 }
+SPARED = BY_NAME.keys() - BY_DAY
 ASKED = {name: case for name, case in BY_NAME.items() if os.environ.get("EFIMM_NIGHTLY") or name not in SPARED}
 WRONG_RIGHT = replace(
     HIGH,
@@ -418,10 +422,10 @@ def test_model_and_firmware_agree(judged, name):
         ("3.5, array above 512 GiB", "page-fault", "pointer"),
         ("va-patch, array above 512 GiB", "success", None),
         ("hpa-sync, array above 512 GiB", "success", None),
-        ("3.5, last page below 512 GiB", "success", None),
+        pytest.param("3.5, last page below 512 GiB", "success", None, marks=pytest.mark.nightly),
         ("3.5, straddling 512 GiB", "page-fault", 0x80_0000_0000),
-        ("3.5, AMD hole", "page-fault", "pointer"),
-        ("va-patch, no direct map", "page-fault", "pointer"),
+        pytest.param("3.5, AMD hole", "page-fault", "pointer", marks=pytest.mark.nightly),
+        pytest.param("va-patch, no direct map", "page-fault", "pointer", marks=pytest.mark.nightly),
         ("3.5, i386", "success", None),
         ("va-patch, i386", "wrong-memory", None),
     ],

@@ -239,16 +239,20 @@ def brute_force(scripts, limit=4000):
 OPS = st.sampled_from([("lock", 0), ("lock", 1), ("irqsave", 0), ("flush", 0), ("add", 0)])
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(OPS, max_size=3), min_size=2, max_size=2))
-def test_the_search_finds_a_bad_end_exactly_where_there_is_one(scripts):
-    everything = brute_force(scripts)
-    if everything is None:
-        return
-    found = search(lambda: Story({str(number): p for number, p in enumerate(programs_of(scripts))}))
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.nightly)])
+def test_the_search_finds_a_bad_end_exactly_where_there_is_one(examples):
+    @settings(max_examples=examples, deadline=None)
+    @given(st.lists(st.lists(OPS, max_size=3), min_size=2, max_size=2))
+    def finds(scripts):
+        everything = brute_force(scripts)
+        if everything is None:
+            return
+        found = search(lambda: Story({str(number): p for number, p in enumerate(programs_of(scripts))}))
 
-    assert bool(found.bad_end) == bool(everything)
-    assert found.bad_end.partition("\n")[0] in everything | {""}
+        assert bool(found.bad_end) == bool(everything)
+        assert found.bad_end.partition("\n")[0] in everything | {""}
+
+    finds()
 
 
 def test_two_locks_in_two_orders_are_a_deadlock_and_in_one_order_are_none():

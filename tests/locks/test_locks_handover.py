@@ -103,9 +103,10 @@ def lines_of_the_driver():
     return count[0]
 
 
-def test_an_interrupt_at_any_line_ends_the_search_and_every_thread():
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.nightly)])
+def test_an_interrupt_at_any_line_ends_the_search_and_every_thread(every):
     before = set(threading.enumerate())
-    for target in range(1, lines_of_the_driver() + 1):
+    for target in range(1, lines_of_the_driver() + 1, every):
         seen = [0]
 
         def interrupt(frame, event, _arg, seen=seen, target=target):

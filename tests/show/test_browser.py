@@ -7,6 +7,7 @@ import shutil
 from base64 import b64encode
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,12 +118,18 @@ def states():
             yield f"{kernel} {name}", state_of(efimm.run(efimm.machine(map=name), kernel))
 
 
+@cache
+def packed_states():
+    """The scenes of `states()` by name, and the pools that they are made of."""
+    packer = Packer()
+    return {name: packer.pack(draw(state), describe(state)) for name, state in states()}, packer.pools(WIDTH)
+
+
 def drawn_in_turn(chromium, prepare, told):
     """What the expression `told` gives for each of `states()`, drawn in a page of its own, by name."""
     page = blank_page(chromium)
-    packer = Packer()
-    scenes = {name: packer.pack(draw(state), describe(state)) for name, state in states()}
-    page.evaluate("([pools]) => { window.pools = pools; }", [packer.pools(WIDTH)])
+    scenes, pools = packed_states()
+    page.evaluate("([pools]) => { window.pools = pools; }", [pools])
     each = f"""
     (scenes) => scenes.map((scene) => {{
       const root = document.getElementById("root");

@@ -80,7 +80,7 @@ def exported(tmp_path_factory):
     return path.as_uri()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_page_shows_all_of_it_at_once(chromium, exported, size, theme):
     page = chromium.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
@@ -147,8 +147,9 @@ def address(tmp_path_factory):
         yield found, folder
 
 
+# The dark theme has the same sizes: at night, as the dark pages above.
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+@pytest.mark.parametrize("theme", ["JupyterLab Light", pytest.param("JupyterLab Dark", marks=pytest.mark.nightly)])
 def test_in_jupyterlab_all_is_in_sight_after_shift_enter_and_while_dragging(chromium, address, theme):
     url, folder = address
     name = f"{theme.split()[-1]}.ipynb"

@@ -33,11 +33,11 @@ from efimm.show.tables_view import state_of
 TAGS = {Rect: "rect", Path: "path", Circle: "circle", Text: "text"}
 
 
-@pytest.fixture(scope="module")
-def scenes():
-    """Every kind of picture, and each kernel's last moment."""
+@pytest.fixture(scope="module", params=[7, pytest.param(1, marks=pytest.mark.nightly)])
+def scenes(request):
+    """Every kind of picture, and each kernel's last moment; of the tables every seventh, and all of them at night."""
     found = {f"map {name}": map_frame(one).scene for name, one in MAPS.items() if name != "a thousand"}
-    for case in (case for case in CASES if case[1] != "64T"):
+    for case in [case for case in CASES if case[1] != "64T"][:: request.param]:
         state = state_of(story_of(*case))
         found[f"tables {case}"] = draw_tables(state, len(state.story.moments) - 1)
     for kernel in efimm.KERNELS:
@@ -163,9 +163,9 @@ def test_what_shows_no_picture_is_refused():
         figure(512)
 
 
-def test_a_notebook_gets_the_words_of_a_figure_and_both_themes(scenes):
+def test_a_notebook_gets_the_words_of_a_figure_and_both_themes(scenes, figures):
     for name, scene in scenes.items():
-        html = figure(scene)._repr_mimebundle_()["text/html"]
+        html = figures[name]._repr_mimebundle_()["text/html"]
         drawn = html[html.index("<svg") : html.rindex("</svg>")]
 
         assert html.count('role="img"') == 1, name

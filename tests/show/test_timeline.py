@@ -172,12 +172,11 @@ def test_many_of_a_kind_are_one_step_with_their_count():
 @pytest.mark.browser
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.nightly)])
 def test_no_text_overlaps_or_leaves_the_picture(chromium, runs, findings, every):
-    frames = []
-    for story in [story for _, story in runs.values()] + [of_finding(found) for found in findings.values()]:
-        frames += [frame(story, now) for now in range(len(story.steps))]
+    stories = [story for _, story in runs.values()] + [of_finding(found) for found in findings.values()]
+    places = [(story, now) for story in stories for now in range(len(story.steps))]
 
-    assert len(frames) > 300
-    assert complaints_of(chromium, frames[::every]) == {}
+    assert len(places) > 300
+    assert complaints_of(chromium, [frame(*place) for place in places[::every]]) == {}
 
 
 @pytest.fixture
