@@ -117,8 +117,8 @@ def _given(found: Outcome) -> list[tuple[str, str]]:
     if not count:
         return [("array", "none: SetVirtualAddressMap is not called")]
     other = another_node(found.linux)
-    inferred = f"; inferred, another node may get it: --buffer {other:#x}" if other is not None else ""
-    array = ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)}){inferred}")
+    assumed = f"; assumed, another node may get it: --buffer {other:#x}" if other is not None else ""
+    array = ("array", f"{count} descriptors at {found.buffer_pa:#x} ({gib(found.buffer_pa)}){assumed}")
     if found.fault and found.who == "kernel":  # it did not get so far as to pass it
         return [array]
     return [array, ("pointer", f"{found.pointer:#x}, {_where_looked_up(found)}")]

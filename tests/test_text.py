@@ -56,17 +56,17 @@ def test_every_form_of_text_fits_into_72_columns():
 
 
 @pytest.mark.parametrize(("ram", "kernel"), [("1T", "3.5"), ("300G", "7.3"), ("32T", "3.8")])
-def test_where_the_arrays_place_is_inferred_another_node_is_named_that_works(ram, kernel):
+def test_where_the_arrays_node_is_assumed_another_one_is_named_that_works(ram, kernel):
     """On a machine of one node it is measured; a place that was chosen is told as it is."""
     found = efimm.run(efimm.machine(ram), kernel)
     words = " ".join(efimm.text(found).split())
-    [other] = re.findall(r"inferred, another node may get it: --buffer (0x[0-9a-f]+)", words)
+    [other] = re.findall(r"assumed, another node may get it: --buffer (0x[0-9a-f]+)", words)
     moved = efimm.run(efimm.machine(ram, buffer=other), kernel)
 
     assert moved.buffer_pa == int(other, 16)
     assert abs(moved.buffer_pa - found.buffer_pa) > 64 << 30
-    assert "inferred" not in efimm.text(moved)
-    assert "inferred" not in efimm.text(efimm.run(efimm.machine("4G"), kernel))
+    assert "assumed" not in efimm.text(moved)
+    assert "assumed" not in efimm.text(efimm.run(efimm.machine("4G"), kernel))
 
 
 def test_on_the_other_side_of_the_line_where_there_is_one():

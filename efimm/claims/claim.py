@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import wrap
 
 from ..kernels import KERNELS
 from ..linux import Kernel
+from ..reliance import reliance
+from ..run import Outcome
 
 Kernels = Mapping[str, Kernel]
 
@@ -16,12 +18,18 @@ Kernels = Mapping[str, Kernel]
 class Finding:
     """What was found: "true", "false" or "in part", with where it holds; "opinion" for words that no run can decide.
 
-    `evidence` are the numbers, for an opinion those that speak for it or against it.
+    `evidence` are the numbers, for an opinion those that speak for it or against it; `leans` says what a success among
+    them leans on.
     """
 
     verdict: str
     evidence: str
     where: str = ""
+    leans: str = ""
+
+    def leaning_on(self, success: Outcome) -> Finding:
+        """The same, with what `success` leans on; as it is where that is no success after all."""
+        return replace(self, leans=" ".join(str(reliance(success)).split())) if success.verdict == "success" else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,9 @@ def report(claim: Claim, found: Finding) -> str:
     verdict = f"{found.verdict}: {found.where}" if found.where else found.verdict
     rows = (("claim", claim.name), ("said by", f"{claim.who}, {claim.when}"), ("tried", claim.asks))
     lines = wrap(f'"{claim.words}"', WIDTH)
-    for head, words in (*rows, ("finding", verdict), ("evidence", found.evidence)):
-        lines += wrap(words, WIDTH, initial_indent=f"{head:<10}", subsequent_indent=" " * 10)
+    leans = [("leans on", found.leans)] if found.leans else []
+    for head, words in (*rows, ("finding", verdict), ("evidence", found.evidence), *leans):
+        lines += wrap(words, WIDTH, initial_indent=f"{head:<10}", subsequent_indent=" " * 10, break_on_hyphens=False)
     return "\n".join(lines)
 
 

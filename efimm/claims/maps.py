@@ -69,11 +69,12 @@ def _second_cpu(linux: Linux) -> str:
 
 
 def a_usable_identity_map(kernels: Kernels) -> Finding:
-    """Whether hpa's map covers all RAM at the call."""
+    """Whether hpa's map covers all RAM at the call, and what comes of the call."""
     linux = boot(machine("1T"), kernels["hpa-sync"])
     below, above = identity_bytes(linux)
-    ram = linux.map.ram_bytes
-    return holds(below + above >= ram, f"{below + above >> 30} GiB mapped 1:1, {ram >> 30} GiB of RAM")
+    ram, outcome = linux.map.ram_bytes, run(machine("1T"), kernels["hpa-sync"])
+    text = f"{below + above >> 30} GiB mapped 1:1, {ram >> 30} GiB of RAM; {outcome.verdict} {outcome.reason}".rstrip()
+    return holds(below + above >= ram and outcome.verdict == "success", text).leaning_on(outcome)
 
 
 def an_offset_for_kexec(kernels: Kernels) -> Finding:

@@ -41,7 +41,7 @@ def not_accessible(kernels: Kernels) -> Finding:
     return holds_where(
         {f"with the array {where} 512 GiB": outcome.verdict == "page-fault" for where, outcome in found.items()},
         "; ".join(f"{where}: {outcome.verdict} {outcome.reason}".rstrip() for where, outcome in found.items()),
-    )
+    ).leaning_on(found["below"])
 
 
 def documentation_is_wrong(kernels: Kernels) -> Finding:
@@ -54,7 +54,8 @@ def documentation_is_wrong(kernels: Kernels) -> Finding:
     found = {name: run(made, kernels["va-patch"]) for name, made in machines.items()}
     text = "; ".join(f"{name}: {outcome.verdict} {outcome.reason}".rstrip() for name, outcome in found.items())
     against = [name for name, outcome in found.items() if outcome.verdict != "success"]
-    return holds(not against, f"{text}. This rests on {' and '.join(against) or 'all three'}")
+    finding = holds(not against, f"{text}. This rests on {' and '.join(against) or 'all three'}")
+    return finding.leaning_on(found["edk2"])
 
 
 def virtual_mode_during_the_call(kernels: Kernels) -> Finding:

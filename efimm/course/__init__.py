@@ -10,7 +10,7 @@ from ..facade import promise
 if TYPE_CHECKING:
     from .boxes import ExerciseBox, Predict, exercise, predict
     from .export import executed, page, standalone
-    from .series import Chapter, chapters, notebooks_folder
+    from .series import Chapter, chapters, notebooks_folder, show_me
     from .site import make_site
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "notebooks_folder",
     "page",
     "predict",
+    "show_me",
     "standalone",
 ]
 
@@ -32,7 +33,7 @@ promise(
     {
         "boxes": ("ExerciseBox", "Predict", "exercise", "predict"),
         "export": ("executed", "page", "standalone"),
-        "series": ("Chapter", "chapters", "notebooks_folder"),
+        "series": ("Chapter", "chapters", "notebooks_folder", "show_me"),
         "site": ("make_site",),
     },
 )

@@ -6,9 +6,11 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 from ..machines import installed
 
+_WIDTH = 88  # of a notebook's output
 _HEAD = re.compile(r"^# (?P<title>.+)$", re.MULTILINE)
 _GOALS = re.compile(r"\*\*You will be able to:\*\* (.+?)\n\*\*", re.DOTALL)
 _TIME = re.compile(r"\*\*Time:\*\* (.+?)(?:\n\n|\Z)", re.DOTALL)
@@ -67,6 +69,17 @@ def solution(name: str) -> tuple[str, str]:
         elif words:
             code.append(text)
     return words, "\n\n".join(code)
+
+
+def show_me(name: str) -> None:
+    """Print how exercise `name`, such as "11.4", is solved: words, and code that can be run.
+
+    Raises ValueError where there is no such solution, or the solutions are not installed.
+    """
+    words, code = solution(name)
+    if not words:
+        raise ValueError(f"no solution of exercise {name!r} is at hand")
+    print(fill(words, _WIDTH), code, sep="\n\n")  # noqa: T201 - a cell's output
 
 
 def _plain(markdown: str) -> str:

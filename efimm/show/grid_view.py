@@ -159,7 +159,8 @@ def grid_view(what: SupportTable | Report | Sequence[Report]) -> Frames:
     names = {tuple(trial.scenario for trial in report.trials) for report in reports}
     if len(names) != 1 or not next(iter(names)):
         raise ValueError("expected reports of the same situations, one at least")
-    return Frames([Frame(draw(reports), str(SupportTable(tuple(reports))), sentence(reports), good=True)])
+    frame = Frame(draw(reports), str(SupportTable(tuple(reports))), sentence(reports), good=True)
+    return Frames([frame], heads=(_TOP - 26, _TOP))
 
 
 def _reports(what: SupportTable | Report | Sequence[Report]) -> Sequence[Report]:

@@ -111,6 +111,18 @@ def test_the_documentation_is_judged_on_named_firmware():
     assert found.evidence.endswith("This rests on firmware checks-pointer (inferred: none is known) and 32-bit edk2")
 
 
+def test_a_claim_says_what_a_success_of_its_evidence_leans_on():
+    """Given a kernel that leans on nothing of the kind, the line is another; without a success there is none."""
+    documentation = BY_NAME["documentation"]
+    text = report(documentation, documentation.find())
+    assert "leans on  va-patch relies on pgd[" in text
+    assert "own-table" in text.partition("leans on")[2]
+
+    hpas = documentation.find({**efimm.KERNELS, "va-patch": HPA_SYNC}).leans
+    assert "own-table" not in hpas
+    assert "leans on" not in report(documentation, documentation.find({**efimm.KERNELS, "va-patch": V3_5}))
+
+
 def with_a_device_above_all_ram(ram):
     """A machine whose UEFI memory map has one GiB of memory-mapped I/O at 16 TiB."""
     plain = efimm.machine(ram).map

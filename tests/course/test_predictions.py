@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -9,9 +10,9 @@ import pytest
 from test_browser import blank_page, chromium, jupyterlab, pytestmark
 
 from benchmarks.views.lab import run_all
-from efimm.course import exercise, export, predict
+from efimm.course import exercise, export, predict, show_me
 from efimm.course.series import solution
-from efimm.exercises import EXERCISES, ask
+from efimm.exercises import EXERCISES, ask, check
 from efimm.exercises.answers import Question
 
 __all__ = ["chromium", "jupyterlab", "pytestmark"]
@@ -244,13 +245,25 @@ def test_an_exercise_shows_the_answer_with_the_way_to_it_and_keeps_its_numbers()
     assert (box.wrong, box.feedback) == (0, {})
 
 
-@pytest.mark.parametrize("name", [name for name, found in EXERCISES.items() if not found.is_task])
-def test_every_question_has_words_and_code_that_show_the_way(name):
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_exercise_has_words_and_code_that_show_the_way(name):
     words, code = solution(name)
 
     assert len(words) > 20
-    assert f'ask("{name}"' in code
+    assert f'ask("{name}"' in code or (EXERCISES[name].is_task and "def " in code)
     assert "](" not in words
+
+
+def test_a_task_says_at_its_third_try_how_to_be_shown_a_way(monkeypatch, capsys):
+    monkeypatch.setattr("efimm.exercises._not_yet", Counter())
+    said = [check("05.5", ...).text for _ in range(3)]
+    code = said[2].partition("To be shown a way: ")[2]
+    exec(code, {})
+
+    assert ["show_me" in text for text in said] == [False, False, True]
+    assert solution("05.5")[1] in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"99\.9"):
+        show_me("99.9")
 
 
 def test_without_the_solutions_the_answer_alone_is_shown(monkeypatch):

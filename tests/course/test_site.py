@@ -34,12 +34,14 @@ class Anchors(HTMLParser):
         super().__init__()
         self.targets = set()
         self.links = set()
+        self.onwards = {}
 
     def handle_starttag(self, tag, attributes):
         named = dict(attributes)
         self.targets.add(named.get("id") or "")
         if tag == "a" and named.get("href"):
             self.links.add(named["href"])
+            self.onwards[named.get("rel")] = named["href"]
 
 
 def read(path):
@@ -108,6 +110,13 @@ def test_every_page_leads_on_to_its_neighbours_its_sections_its_notebook_and_the
         assert beside | anchors | {"search.html", "index.html", f"{name}.ipynb"} <= page.links
         assert len(anchors) > 3
         assert nbformat.read(site / f"{name}.ipynb", as_version=4).cells
+
+
+def test_previous_and_next_follow_the_order_of_the_series(site):
+    onwards = {name: read(site / f"{name}.html").onwards for name in NAMES}
+
+    assert [onwards[name].get("next") for name in NAMES[:-1]] == [f"{name}.html" for name in NAMES[1:]]
+    assert [onwards[name].get("prev") for name in NAMES[1:]] == [f"{name}.html" for name in NAMES[:-1]]
 
 
 def test_a_page_tells_what_it_is_to_whoever_links_to_it(site):
@@ -209,8 +218,11 @@ def test_the_first_page_is_the_slider(opened, site):
     ram.press("End")
 
     assert below.startswith("Success")
+    picture = page.locator("svg.picture").first.bounding_box()
     assert verdict.inner_text().startswith("Page fault")
     assert ram.bounding_box()["y"] < 300
+    assert picture["height"] > 420
+    assert picture["y"] + picture["height"] < 768
 
 
 def shown(page):

@@ -136,9 +136,19 @@ def test_a_phone_scrolls_the_picture_and_cuts_nothing(chromium):
     page.close()
 
     assert wide <= 360
-    assert scrolls == WIDTH
+    assert scrolls == 860  # so that what is printed at 12 px stays above 10
     assert complaints == []
     assert outside == 0
+
+
+def test_bit_0_is_in_sight_in_the_cell_of_a_small_laptop(chromium):
+    """914 px is what JupyterLab leaves for an output beside its file browser, in a window of 1366."""
+    page = shown(chromium, view_of(efimm.boot(efimm.machine("2G"), "3.5"), "ffff880000001234"), width=914)
+    rights = page.evaluate("[...document.querySelectorAll('svg rect.bit')].map((n) => n.getBoundingClientRect().right)")
+    seen = page.evaluate("document.querySelector('.scroll').getBoundingClientRect().right")
+    page.close()
+
+    assert max(rights) < seen <= 914
 
 
 # How far the picture goes up or down as each bit is pointed at, and the text that moves it.

@@ -57,7 +57,7 @@ def complaints_of(chromium, frames):
 def page_of(view, theme="light"):
     """A page as `efimm export` writes it: the widget's state and the JavaScript, no Python behind it."""
     buffers = [[["frames"], b64encode(view.frames).decode()]]
-    models = {"one": {"traits": {"kind": "frames", "moment": view.moment}, "buffers": buffers}}
+    models = {"one": {"traits": {"kind": "frames", "moment": view.moment, "heads": view.heads}, "buffers": buffers}}
     light = json.dumps(theme == "light")
     body = f"<body data-jp-theme-light='{light}'><div class='efimm-live' data-model='one'></div>{_live(models)}</body>"
     return f"<!doctype html><meta name='viewport' content='width=device-width'>{body}"

@@ -1,16 +1,15 @@
 """The gauntlet as a grid: each cell says what its trial found and how to see it again; nothing is run for it."""
 
+import re
 import shlex
-from base64 import b64encode
 
 import pytest
 from click.testing import CliRunner
 from test_browser import chromium
-from test_frames_browser import complaints_of
+from test_frames_browser import complaints_of, opened
 
 import efimm
 from efimm.cli import cli
-from efimm.course.export import _live
 from efimm.scenarios import SCENARIOS
 from efimm.show.drawing.shapes import Rect, Text
 from efimm.show.grid_view import LOOKS, MEANING, command, draw, grid_view, tip
@@ -103,11 +102,7 @@ def test_no_text_leaves_its_cell_with_one_column_or_ten(chromium, table):
 @pytest.mark.browser
 def test_the_keys_lead_from_cell_to_cell_and_each_is_told(chromium, table):
     view = grid_view(table)
-    models = {
-        "one": {"traits": {"kind": "frames", "moment": 0}, "buffers": [[["frames"], b64encode(view.frames).decode()]]}
-    }
-    page = chromium.new_page(viewport={"width": 1000, "height": 700})
-    page.set_content(f"<!doctype html><body><div class='efimm-live' data-model='one'></div>{_live(models)}</body>")
+    page = opened(chromium, view, width=1000)
     page.locator("svg.picture .item").first.focus()
     said = []
     for key in ("ArrowRight", "ArrowDown", "ArrowRight", "ArrowUp"):
@@ -122,3 +117,17 @@ def test_the_keys_lead_from_cell_to_cell_and_each_is_told(chromium, table):
     )]  # fmt: skip
     assert all(text.startswith(name) for text, name in zip(said, names, strict=True)), said
     assert visible
+
+
+@pytest.mark.browser
+def test_the_heads_of_the_columns_stay_in_sight(chromium, table):
+    page = opened(chromium, grid_view(table))
+    seen = page.locator(".heads text").filter(has_text=re.compile(r"^(3\.5|va-patch|6\.1)$"))
+    page.locator("svg.picture .item").last.scroll_into_view_if_needed()
+    boxes = [each.bounding_box() for each in seen.all()]
+    scrolled = page.evaluate("scrollY")
+    page.close()
+
+    assert len(boxes) == 3
+    assert scrolled > 100
+    assert all(0 <= box["y"] and box["y"] + box["height"] < 40 for box in boxes)

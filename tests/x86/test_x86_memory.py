@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efimm.x86.memory import PhysMemory, TableArea, TableRun
+from efimm.linux.tables import TableArea
+from efimm.x86.memory import PhysMemory, TableRun
 
 PAGE = 4096
 LAST = (1 << 52) - PAGE

@@ -92,7 +92,8 @@ class Frames(Widget):
     Observe: `moment`, which the beads, the slider and the buttons change.
 
     `print(view)` gives the text of the scene that is shown, and `figure(view)` prints it on paper.  With `playable`
-    there are buttons to play, step and rewind, and a slider.  `frames` is what the browser gets.
+    there are buttons to play, step and rewind, and a slider.  `frames` is what the browser gets; `heads`, (top, bottom)
+    in the scene, a strip of words that stays in sight while what is below it scrolls.
     """
 
     _esm = script("frames")
@@ -101,10 +102,13 @@ class Frames(Widget):
     frames = traitlets.Bytes().tag(sync=True)
     moment = traitlets.Int(0).tag(sync=True)
     playable = traitlets.Bool(False).tag(sync=True)
+    heads: Any = traitlets.Tuple().tag(sync=True)
 
-    def __init__(self, frames: Sequence[Frame], moment: int = 0, *, playable: bool = False) -> None:
+    def __init__(
+        self, frames: Sequence[Frame], moment: int = 0, *, playable: bool = False, heads: tuple[int, ...] = ()
+    ) -> None:
         self.shown = tuple(frames)
-        super().__init__(frames=packed(pack(frames)), moment=moment, playable=playable)
+        super().__init__(frames=packed(pack(frames)), moment=moment, playable=playable, heads=heads)
 
     def __repr__(self) -> str:
         return self.shown[self.moment].twin

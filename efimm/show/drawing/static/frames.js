@@ -53,6 +53,14 @@ function reachable(svg, tell) {
   });
 }
 
+// The words of a scene between `from` and `to`, again: a strip that can stand where the picture has scrolled away.
+function strip([height, title, description, places], pools, from, to) {
+  const words = places.filter((place) => pools.shapes[place][0] === "t" && pools.shapes[place][2] < to);
+  const svg = drawScene([height, title, description, words], pools, null);
+  svg.setAttribute("viewBox", `0 ${from} ${pools.width} ${to - from}`);
+  return svg;
+}
+
 const PAUSE = 1100; // milliseconds between two scenes that are played
 
 // Play, step and rewind; `show` is called by the model's change.
@@ -102,7 +110,9 @@ function renderFrames(model, el) {
   const picture = element("div", { class: "scroll" });
   const twin = element("pre", {});
   const details = element("details", {}, element("summary", {}, "The same as text"), twin);
-  el.append(element("div", OURS, picture, verdict, element("div", { class: "about" }, about), details));
+  const above = ["above", "heads"].map((name) => element("div", { class: name, "aria-hidden": "true" }));
+  el.append(element("div", OURS, ...above, picture, verdict, element("div", { class: "about" }, about), details));
+  picture.addEventListener("scroll", () => above.forEach((part) => { part.scrollLeft = picture.scrollLeft; }));
   let pools = null;
 
   const tell = (words, node) => {
@@ -129,6 +139,12 @@ function renderFrames(model, el) {
     const svg = drawScene(scene, pools, pools.scenes.length > 1 ? choose : null);
     svg.setAttribute("role", "group");
     picture.replaceChildren(svg);
+    const [from, to] = model.get("heads") ?? [];
+    if (to) {
+      svg.setAttribute("viewBox", `0 ${to} ${pools.width} ${scene[0] - to}`);
+      above[0].replaceChildren(strip(scene, pools, 0, from));
+      above[1].replaceChildren(strip(scene, pools, from, to));
+    }
     picture.scrollLeft = scrolled;
     reachable(svg, tell);
     const beads = [...svg.querySelectorAll("[data-moment]")];

@@ -2,19 +2,27 @@
 
 const NARROW = 480; // a picture narrower than this is shown in parts, one below the other
 const LOWEST = 240; // with less room than this, the controls stay and the picture scrolls under them
+const AMPLE = 420; // with as much room as this below what a page begins with, both are in sight together
 
 // What scrolls around a node: JupyterLab's notebook; null for a page.
 function scrollerOf(node) {
   return node.closest(".jp-WindowedPanel-outer, .jp-NotebookPanel-notebook");
 }
 
+// How much of a page's `room` stays for a picture: what stands above `root` is in sight as well where that leaves enough.
+function belowHeading(root, room) {
+  const left = room - root.getBoundingClientRect().top - window.scrollY;
+  return left < AMPLE ? room : left;
+}
+
 // Keeps `root` within what can be seen: its head (controls and verdicts), and below it the pictures in `frames`.
 function fitToScreen(root, controls, frames, rearrange) {
   const fit = () => {
     if (!root.isConnected) return;
-    const seen = scrollerOf(root)?.clientHeight ?? window.innerHeight;
+    const scroller = scrollerOf(root);
     const verdicts = Math.max(...[...frames.querySelectorAll("p.verdict")].map((node) => node.offsetHeight));
-    const room = seen - controls.offsetHeight - verdicts - 30;
+    const whole = (scroller?.clientHeight ?? window.innerHeight) - controls.offsetHeight - verdicts - 30;
+    const room = scroller ? whole : belowHeading(root, whole);
     const narrow = frames.clientWidth < NARROW;
     const low = !narrow && room < LOWEST;
     root.style.setProperty("--room", narrow || low ? "none" : `${room}px`);
