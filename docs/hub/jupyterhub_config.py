@@ -10,6 +10,9 @@ of it (Caddy, nginx), or set c.JupyterHub.ssl_cert and c.JupyterHub.ssl_key.
 """
 
 import os
+import re
+import sys
+from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 
@@ -17,12 +20,24 @@ from jupyterhub.auth import Authenticator
 
 c = get_config()  # noqa: F821 - JupyterHub puts it there
 
-people = dict(
-    line.split(None, 1) for line in Path(os.environ["EFIMM_HUB_PEOPLE"]).read_text().splitlines() if line.strip()
-)
-people = {name.lower(): password.strip() for name, password in people.items()}
-if weak := [name for name, password in people.items() if len(password) < 12]:
-    raise ValueError(f"passwords of fewer than 12 characters: {', '.join(weak)}")
+
+def read_people(path: Path) -> dict[str, str]:
+    """The password of each name; ends the hub with one line where a line is none, or a name stands there twice."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        name, _, password = line.strip().partition(" ")
+        if name and not re.fullmatch(r"[a-z0-9-]{1,30}", name):
+            sys.exit(f"{path}:{number}: expected a name of small letters, digits and hyphens")
+        if name and len(password.strip()) < 12:
+            sys.exit(f"{path}:{number}: expected a password of at least 12 characters")
+        if name in found:
+            sys.exit(f"{path}:{number}: {name} stands there twice")
+        found |= {name: password.strip()} if name else {}
+    return found or sys.exit(f"{path}: expected people, one 'name password' a line")
+
+
+people_file = Path(os.environ.get("EFIMM_HUB_PEOPLE") or sys.exit("EFIMM_HUB_PEOPLE: expected a file of people"))
+people = read_people(people_file)
 
 
 class OwnPassword(Authenticator):
@@ -32,18 +47,23 @@ class OwnPassword(Authenticator):
         """The name where the password is its own; None else."""
         name = data["username"].lower()
         known = compare_digest(people.get(name, "").encode(), data["password"].encode())
-        return name if name in people and known else None
+        return name if known and name in people else None
 
 
 c.JupyterHub.authenticator_class = OwnPassword
 c.Authenticator.allowed_users = set(people)
 
+# A hub keeps who it knows, with their cookies and tokens.  A list drawn anew is a hub of its own, so that the cookie of
+# last term's person01 does not open the server of this term's.
+which = sha256(people_file.read_bytes()).hexdigest()[:12]
+c.JupyterHub.db_url = f"sqlite:///hub-{which}.sqlite"
+c.JupyterHub.cookie_secret_file = f"hub-{which}.cookie"
+
 c.JupyterHub.spawner_class = os.environ.get("EFIMM_HUB_SPAWNER", "docker")
-c.JupyterHub.active_server_limit = len(people)
+c.JupyterHub.active_server_limit = int(os.environ.get("EFIMM_HUB_SERVERS", len(people)))
 c.JupyterHub.concurrent_spawn_limit = 10
 c.JupyterHub.hub_ip = "127.0.0.1" if c.JupyterHub.spawner_class == "simple" else "0.0.0.0"
 c.JupyterHub.hub_connect_ip = os.environ.get("EFIMM_HUB_ADDRESS", "")
-c.JupyterHub.tornado_settings = {"headers": {"Content-Security-Policy": "frame-ancestors 'self'"}}
 
 # Measured in November 2026: a kernel 61 to 126 MB, JupyterLab's server 160 MB.  1 GB holds the server and several
 # kernels; the idle ones are ended after half an hour, the server of somebody who has left after two hours.
@@ -55,6 +75,8 @@ c.Spawner.args = [
     "--MappingKernelManager.cull_connected=True",
     "--ServerApp.terminals_enabled=False",
 ]
+if c.JupyterHub.spawner_class == "simple":
+    c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]  # this Python's, wherever the PATH leads
 c.Spawner.default_url = "/lab/tree/00-start-here.ipynb"
 c.Spawner.start_timeout = 120
 c.Spawner.notebook_dir = os.environ.get("EFIMM_HUB_NOTEBOOKS", "/home/jovyan/efimm/notebooks")
@@ -70,7 +92,7 @@ c.DockerSpawner.extra_host_config = {
 }
 
 c.JupyterHub.services = [
-    {"name": "idle-culler", "command": ["python3", "-m", "jupyterhub_idle_culler", "--timeout=7200"]},
+    {"name": "idle-culler", "command": [sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=7200"]},
 ]
 c.JupyterHub.load_roles = [
     {

@@ -16,6 +16,7 @@ from .errors import MapError
 Entry = E820Entry | EfiMemoryDescriptor
 
 MOST_ENTRIES = 1 << 13  # Linux knows at most 3200 entries of e820 (E820_MAX_ENTRIES, 1024 nodes)
+MOST_PRINTINGS = 1 << 8  # of a list in one boot
 
 BIOS, USER, HOST, GUEST, OLD_EFI = "BIOS-e820", "user", "Xen's own e820", "Xen", "BIOS-EFI"
 SMAP, CHUNKS, IOMEM, SYSFS = "SMAP", "FreeBSD's chunks", "/proc/iomem", "/sys/firmware/memmap"
@@ -111,6 +112,7 @@ class Lists:
     memattr: list[EfiMemoryDescriptor] = field(default_factory=list)
     memattr_table: int = 0
     printed: dict[str, list[Printed]] = field(default_factory=dict)
+    damaged: int = 0
 
     def read(self, source: str, parse: Callable[[Any], Entry], what: Any, *, anew: bool = False) -> None:
         """Put what `parse` makes of `what` at the end of the list of `source`; a MapError makes that list damaged."""
@@ -126,13 +128,18 @@ class Lists:
         self._list(source, anew).entries.append(entry)
 
     def damage(self, source: str, why: str, *, anew: bool = False) -> None:
-        """Take the list of `source` for damaged from this line on."""
+        """Take the list of `source` for damaged from this line on; MapError where there is no end of damage."""
+        self.damaged += 1
+        if self.damaged > MOST_ENTRIES:
+            raise MapError(f"more than {MOST_ENTRIES} damaged entries by here; expected the log of one boot")
         one = self._list(source, anew)
         one.damage = one.damage or f"{self.line}: {why}"
 
     def _list(self, source: str, anew: bool) -> Printed:
         printed = self.printed.setdefault(source, [])
         if anew or not printed:
+            if len(printed) >= MOST_PRINTINGS:
+                raise MapError(f"a list printed more than {MOST_PRINTINGS} times; expected the log of one boot")
             printed.append(Printed(first_line=self.line))
         printed[-1].last_line = self.line
         return printed[-1]

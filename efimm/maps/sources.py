@@ -16,6 +16,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
@@ -286,6 +287,7 @@ class _Raw(io.RawIOBase):
 
 LONGEST_LINE = 1 << 16  # the journal cuts its own at 48 KiB (LineMax in journald.conf)
 LARGEST_LOG = 1 << 28
+MOST_LINES = 2_000_000
 MOST_PIECES = 4  # into which an entry may have been wrapped
 
 _CSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours of dmesg, cursor movements of a serial console
@@ -321,6 +323,8 @@ def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
             raise MapError(f"{number}: a line of more than {LONGEST_LINE} characters; expected a log, or a data file")
         if read > LARGEST_LOG:
             raise MapError(f"{number}: more than {LARGEST_LOG >> 20} MiB by here; expected the log of one boot")
+        if number > MOST_LINES:
+            raise MapError(f"{number}: more than {MOST_LINES} lines by here; expected the log of one boot")
         yield number, line.rstrip("\n")
 
 
@@ -343,13 +347,17 @@ def _cleaned(line: str) -> list[str]:
     pieces = _BREAK.split(line)
     pieces = pieces[:-1] if len(pieces) > 1 and not pieces[-1] else pieces
     pieces = [_TAG.sub("", piece) if "<" in piece else piece for piece in pieces]
-    return [_ENTITY.sub(_unescaped, piece).replace("\xa0", " ") if "&" in piece else piece for piece in pieces]
+    return [
+        _ENTITY.sub(lambda entity: _unescaped(entity[0]), piece).replace("\xa0", " ") if "&" in piece else piece
+        for piece in pieces
+    ]
 
 
-def _unescaped(entity: re.Match[str]) -> str:
+@lru_cache(256)
+def _unescaped(entity: str) -> str:
     import html  # noqa: PLC0415 - a table of all entities, which few logs need
 
-    char = html.unescape(entity[0])
+    char = html.unescape(entity)
     return char if char.isprintable() or char == "\xa0" else "\ufffd"
 
 
