@@ -58,6 +58,7 @@ function strip([height, title, description, places], pools, from, to) {
   const words = places.filter((place) => pools.shapes[place][0] === "t" && pools.shapes[place][2] < to);
   const svg = drawScene([height, title, description, words], pools, null);
   svg.setAttribute("viewBox", `0 ${from} ${pools.width} ${to - from}`);
+  svg.classList.replace("picture", "strip"); // it is no picture of its own
   return svg;
 }
 
