@@ -117,6 +117,7 @@ def _choices(page: Any) -> None:
 
 def _questions(page: Any) -> None:
     """Choices that the browser has no scene for: each asks Python once."""
+    page.locator(".efimm input[type=range]").first.press("End")  # where RAM ends low, no array lies above the line
     page.evaluate("efimmEvents.length = 0")
     names = ("Kernel", "Array", "Largest page")
     kernels, placements, sizes = (page.get_by_label(name, exact=True) for name in names)
