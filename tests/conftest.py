@@ -1,10 +1,18 @@
 """What several test files share: page tables written entry by entry, by nobody but the test, and the logs as files."""
 
+import importlib.util
 import os
 import signal
 
 import pytest
 from captures import listings
+
+if importlib.util.find_spec("nbmake"):
+    import nbmake.nb_run
+
+    from efimm.course.export import Client
+
+    nbmake.nb_run.NotebookClient = Client  # nbclient's own may wait for five minutes where a cell uses `interact`
 
 # Started in the background, as a CI server does, Python and all that it starts ignore these; tests are about them.
 for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):

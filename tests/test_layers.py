@@ -70,7 +70,7 @@ BUDGETS = {
     "questions": 2590,  # 255 of them lives.py; 300 the processes of the gauntlet; 385 what an oops says
     "exercises": 2560,  # 95 of them notebook 13's
     "show": 5160,  # with what a slider sends in the background (every firmware, every bead), and one screen
-    "course": 1400,  # 300 of them Lite; 130 the reader's own copy of the notebooks; 160 what leads through the site
+    "course": 1420,  # 300 of them Lite; 130 the reader's own copy of the notebooks; 160 what leads through the site
     "judges": 3780,  # half of them real kernels
     "room": 550,  # the instructor's server
     "dashboard": 90,  # a server with a token
@@ -90,7 +90,7 @@ MAY_ALSO_IMPORT = {
     "efimm.x86.compiled": {"numpy"},
     "efimm.locks.turns": {"js", "pyodide"},  # a browser's Python has them
     "efimm.trials": {"cloudpickle", "tqdm"},
-    "efimm.course.export": {"nbclient", "nbconvert", "nbformat"},
+    "efimm.course.export": {"nbclient", "nbconvert", "nbformat", "zmq"},
     "efimm.course.site": {"ipywidgets", "nbformat", "pdoc"},
     "efimm.show.plots": {"matplotlib", "numpy"},
     "efimm.course.boxes": {"traitlets"},

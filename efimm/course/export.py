@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import zmq
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbclient.output_widget import OutputWidget
 from nbconvert import HTMLExporter
 
 from ..show.drawing.styles import STATIC, css
@@ -88,7 +90,9 @@ class Kernels:
         try:
             notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
             nbformat.validate(notebook)
-            client = _client(notebook, path.parent)
+            quiet = ["--log-level=ERROR"]  # a kernel's warnings about itself are nothing to the one who wants a page
+            resources = {"metadata": {"path": str(path.parent)}}
+            client = Client(notebook, timeout=_TIMEOUT, resources=resources, extra_arguments=quiet)
             self._clients.add(client)
             try:
                 # Nothing that happens to lie beside the notebook is taken for the program that runs it.
@@ -108,10 +112,26 @@ class Kernels:
             raise NotebookError(f"{path}: cannot be run: {words[:400]}") from error
 
 
-def _client(notebook: Any, folder: Path) -> NotebookClient:
-    quiet = ["--log-level=ERROR"]  # a kernel's warnings about itself are nothing to the one who wants a page
-    resources = {"metadata": {"path": str(folder)}}
-    return NotebookClient(notebook, timeout=_TIMEOUT, resources=resources, extra_arguments=quiet)
+class Client(NotebookClient):
+    """nbclient's client, which also hears the end of a cell in which an `Output` widget was filled."""
+
+    def __init__(self, notebook: Any, *args: Any, **options: Any) -> None:
+        super().__init__(notebook, *args, **options)
+        self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": Output}}
+
+
+class Output(OutputWidget):
+    """nbclient's output widget, which takes nobody's wake-up.
+
+    It tells the kernel what it was filled with, on the socket at which the client waits for the end of the cell.  What
+    has come there meanwhile is then no news any more, and the client waits for its whole time limit with the answer in
+    its hands (https://github.com/jupyter/nbclient/issues/312).  Asked for its events, the socket looks anew.
+    """
+
+    def send(self, *args: Any, **options: Any) -> None:
+        """Send a message, and see to it that what came meanwhile is noticed."""
+        super().send(*args, **options)
+        self.kernel_client.shell_channel.socket.get(zmq.EVENTS)
 
 
 def executed(path: Path) -> Any:
