@@ -27,7 +27,7 @@ from .oops import Oops
 from .signs import help_for
 
 MOST_BOOTS = 256
-MOST_CLOSELY_READ = 1 << 24  # characters; a boot of Linux prints some 100 KB in all
+MOST_CLOSELY_READ = 1 << 23  # characters; a boot of Linux prints some 100 KB in all
 ONE_MIB = 1 << 20
 _KEXEC_OPTIONS = ("acpi_rsdp=", "kexec_jump_back_entry=", "elfcorehdr=")
 UNTOLD_ARCH = "nothing here says which architecture: the answer is that of an x86 machine, if this is one"
@@ -71,7 +71,7 @@ class Boots:
         if sum(1 for each in self._all if each.printed) >= MOST_BOOTS:
             raise MapError(f"more than {MOST_BOOTS} boots; expected the log of one boot")
         if not self.lists.printed and len(self._all) > MOST_BOOTS:
-            self._all.remove(self.lists)
+            self._all.pop()  # that is the boot which says nothing; to look for it would compare it with all others
         self.lists = Lists(line=self.lists.line)
         self._all.append(self.lists)
 
