@@ -7,9 +7,11 @@ another.  Of threading's interface there is what `smp` uses.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..linux.smp import run_on, this_processor
@@ -28,6 +30,25 @@ def can_switch() -> bool:
     from pyodide.ffi import can_run_sync  # type: ignore[import-not-found]  # noqa: PLC0415 - only there
 
     return bool(can_run_sync())
+
+
+@contextmanager
+def on_one_processor() -> Iterator[None]:
+    """Keep this thread, and those that it starts, on one of this computer's processors, where a system can do that.
+
+    Of threads that take turns only one runs.  Spread over several processors, each hand-over waits for another one to
+    wake up, which takes longer than the step itself.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    mine = sorted(allowed)[os.getpid() % len(allowed)]  # another process that searches has another one
+    os.sched_setaffinity(0, {mine})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 class StackLock:
