@@ -12,10 +12,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..linux.smp import run_on, this_processor
 
+_THREAD = Path("/proc/thread-self/stat")
 IN_A_BROWSER = sys.platform == "emscripten"
 
 
@@ -34,17 +36,16 @@ def can_switch() -> bool:
 
 @contextmanager
 def on_one_processor() -> Iterator[None]:
-    """Keep this thread, and those that it starts, on one of this computer's processors, where a system can do that.
+    """Keep this thread, and those that it starts, on the processor where it is, under Linux.
 
     Of threads that take turns only one runs.  Spread over several processors, each hand-over waits for another one to
     wake up, which takes longer than the step itself.
     """
-    if not hasattr(os, "sched_setaffinity"):
+    if not _THREAD.exists():
         yield
         return
     allowed = os.sched_getaffinity(0)
-    mine = sorted(allowed)[os.getpid() % len(allowed)]  # another process that searches has another one
-    os.sched_setaffinity(0, {mine})
+    os.sched_setaffinity(0, {int(_THREAD.read_text().rpartition(")")[2].split()[36])})  # "processor" in proc(5)
     try:
         yield
     finally:
