@@ -49,7 +49,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)  # a busy computer takes its time to end the kernels
 
 
 def write_notebook(path: Path, source: str) -> None:
