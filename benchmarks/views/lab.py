@@ -49,7 +49,11 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        try:
+            server.wait(60)  # a busy computer takes its time to end the kernels
+        except subprocess.TimeoutExpired:  # told to stop while a page connects to its kernel, it waits for ever
+            server.kill()
+            server.wait()
 
 
 def write_notebook(path: Path, source: str) -> None:

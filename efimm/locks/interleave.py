@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from .finding import Done, Finding, Schedule, Story
 from .smp import Choice, Smp
+from .turns import on_one_processor
 
 
 @dataclass
@@ -39,62 +41,70 @@ class _Past:
 class _Run:
     """One schedule, run from the start, and what it did."""
 
-    def __init__(self, story: Story, past: _Past) -> None:
-        self.story, self.past = story, past
+    def __init__(self, story: Story) -> None:
+        self.story = story
         self.smp = Smp(list(story.programs.values()))
         self.schedule: list[Choice] = []
         self.steps: list[Done] = []
 
     def take(self, choice: Choice) -> None:
         """One step more."""
-        self.past = self.past_after(choice)
         action = self.smp.action(choice)
         self.steps.append(Done(choice.cpu, action.what, action.key, action.thing))
         self.schedule.append(choice)
         self.smp.take(choice)
 
-    def past_after(self, choice: Choice) -> _Past:
-        return self.past.after(choice, self.smp.action(choice).thing)
-
     @property
     def last(self) -> int | None:
         return self.schedule[-1].cpu if self.schedule else None
 
-    @property
-    def bad_end(self) -> str:
-        if self.smp.bad_end or self.smp.choices:
-            return self.smp.bad_end
-        return self.story.complaint()
+    def bad_end(self, choices: Sequence[Choice]) -> str:
+        """What is wrong where these are the ways to go on."""
+        if choices and not self.smp.crashed:
+            return ""
+        return self.smp.bad_end or self.story.complaint()
+
+
+class _Open(NamedTuple):
+    """A schedule that is still to be run, and what is known of where it leads; the cheapest comes first."""
+
+    switches: int
+    length: int
+    schedule: Schedule
+    key: object
+    past: _Past
 
 
 class _Search:
-    """The schedules still to be run, cheapest first, and the situations that were gone on from."""
+    """The schedules still to be run, and the situations that were gone on from."""
 
     def __init__(self, start: Callable[[], Story]) -> None:
         self.start = start
-        self.open: list[tuple[int, int, Schedule, object]] = []
+        self.open = [_Open(0, 0, (), None, _Past({}))]
         self.done: set[object] = set()
-        self.numbers: dict[tuple[object, ...], int] = {}
         self.schedules = 0
         self.best: Finding | None = None
         self.best_cost = (sys.maxsize, 0)
 
-    def run(self, switches: int, schedule: Schedule) -> None:
-        """Run `schedule` and go on with the processor that ran last, as long as it can; note the other ways."""
+    def run(self, the: _Open) -> None:
+        """Run a schedule and go on with the processor that ran last, as long as it can; note the other ways."""
         self.schedules += 1
-        run = _Run(self.start(), _Past(self.numbers))
+        run, past = _Run(self.start()), the.past
         with run.smp:
-            for choice in schedule:
+            for choice in the.schedule:
                 run.take(choice)
             while True:
-                if bad_end := run.bad_end:
-                    self._keep_if_best(switches, run, bad_end)
+                choices = run.smp.choices
+                if bad_end := run.bad_end(choices):
+                    self._keep_if_best(the.switches, run, bad_end)
                     return
-                stay = self._note_others(switches, run)
-                if stay is None or run.past_after(stay).key(stay.cpu) in self.done:
+                pasts = {choice: past.after(choice, run.smp.action(choice).thing) for choice in choices}
+                stay = self._note_others(the.switches, run, pasts)
+                if stay is None or (key := pasts[stay].key(stay.cpu)) in self.done:
                     return
                 run.take(stay)
-                self.done.add(run.past.key(stay.cpu))
+                past = pasts[stay]
+                self.done.add(key)
 
     def _keep_if_best(self, switches: int, run: _Run, bad_end: str) -> None:
         cost = switches, len(run.steps)
@@ -103,16 +113,15 @@ class _Search:
             told = tuple(run.schedule), tuple(run.steps), tuple(run.smp.stopped)
             self.best = Finding(tuple(run.story.programs), bad_end, *told)
 
-    def _note_others(self, switches: int, run: _Run) -> Choice | None:
+    def _note_others(self, switches: int, run: _Run, pasts: Mapping[Choice, _Past]) -> Choice | None:
         """Note every way to go on but one: that of the processor that ran last, if it can."""
         stay = None
-        for choice in run.smp.choices:
-            key = run.past_after(choice).key(choice.cpu)
+        for choice, past in pasts.items():
             if choice.cpu == run.last and not choice.interrupt:
                 stay = choice
-            elif key not in self.done:
+            elif (key := past.key(choice.cpu)) not in self.done:
                 cost = switches + (run.last not in (None, choice.cpu))
-                heapq.heappush(self.open, (cost, len(run.schedule), (*run.schedule, choice), key))
+                heapq.heappush(self.open, _Open(cost, len(run.schedule), (*run.schedule, choice), key, past))
         return stay
 
 
@@ -122,13 +131,13 @@ def search(start: Callable[[], Story]) -> Finding:
     Ends when no bad end with fewer changes of the processor is left, or with the proof that there is none at all.
     """
     the = _Search(start)
-    the.run(0, ())
-    while the.open:
-        switches, _length, schedule, key = heapq.heappop(the.open)
-        if switches > the.best_cost[0]:
-            break
-        if key not in the.done:
-            the.done.add(key)
-            the.run(switches, schedule)
+    with on_one_processor():
+        while the.open:
+            cheapest = heapq.heappop(the.open)
+            if cheapest.switches > the.best_cost[0]:
+                break
+            if cheapest.key not in the.done:
+                the.done.add(cheapest.key)
+                the.run(cheapest)
     found = the.best or Finding(tuple(start().programs))
-    return replace(found, schedules=the.schedules, states=len(the.done) + 1)
+    return replace(found, schedules=the.schedules, states=len(the.done))

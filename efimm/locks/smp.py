@@ -177,11 +177,15 @@ class Smp:
             raise cpu.failure
 
     @property
+    def crashed(self) -> bool:
+        """Whether a processor has crashed."""
+        return any(cpu.failure for cpu in self.processors)
+
+    @property
     def bad_end(self) -> str:
         """A crash, or a deadlock: somebody waits and nobody can go on.  "" when neither is so."""
-        crashed = any(cpu.failure for cpu in self.processors)
-        lines = [f"CPU {number}{':' if crashed else ''} {words}" for number, words in self.stopped]
-        return "\n".join(["CRASH" if crashed else "DEADLOCK", *lines]) if lines else ""
+        lines = [f"CPU {number}{':' if self.crashed else ''} {words}" for number, words in self.stopped]
+        return "\n".join(["CRASH" if self.crashed else "DEADLOCK", *lines]) if lines else ""
 
     @property
     def stopped(self) -> list[tuple[int, str]]:

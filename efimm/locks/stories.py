@@ -22,6 +22,7 @@ from .finding import Story
 from .shared import SharedList, SharedLock, SharedTable
 from .xen import XenTable, xen_activate_mm, xen_exit_mmap
 
+_SMALL = machine("1G")
 NEW_RAM = 512 << 30
 NEW_SLOT = pgd_index(V3_5_LAYOUT.phys_to_virt(NEW_RAM))
 
@@ -42,7 +43,7 @@ class Scene:
 
 def set_the_scene(kernel: Kernel, xen: bool, cpumask: frozenset[int]) -> Scene:
     """Boot a small machine, and share what several processors will use; under Xen, a table in use is pinned."""
-    linux = boot(machine("1G"), kernel)
+    linux = boot(_SMALL, kernel)
     linux.pgd_list = SharedList(linux.trace, XenTable if xen else SharedTable, SharedLock)
     swapper = linux.swapper_pg_dir
     linux.swapper_pg_dir = SharedTable(linux.memory, swapper.pa, swapper.name, linux.trace)

@@ -7,13 +7,17 @@ another.  Of threading's interface there is what `smp` uses.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..linux.smp import run_on, this_processor
 
+_THREAD = Path("/proc/thread-self/stat")
 IN_A_BROWSER = sys.platform == "emscripten"
 
 
@@ -28,6 +32,24 @@ def can_switch() -> bool:
     from pyodide.ffi import can_run_sync  # type: ignore[import-not-found]  # noqa: PLC0415 - only there
 
     return bool(can_run_sync())
+
+
+@contextmanager
+def on_one_processor() -> Iterator[None]:
+    """Keep this thread, and those that it starts, on the processor where it is, under Linux.
+
+    Of threads that take turns only one runs.  Spread over several processors, each hand-over waits for another one to
+    wake up, which takes longer than the step itself.
+    """
+    if not _THREAD.exists():
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int(_THREAD.read_text().rpartition(")")[2].split()[36])})  # "processor" in proc(5)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 class StackLock:

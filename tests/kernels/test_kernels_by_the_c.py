@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import efimm
+from efimm.kernels.v6_1 import LAYOUT_LA57
 from efimm.linux import KernelError
 from efimm.linux.direct_map import arch_add_memory, init_memory_mapping, one_block_3_5
 from efimm.linux.page_alloc import alloc_pages
@@ -290,3 +291,19 @@ def test_the_command_says_so_in_one_line(tmp_path):
     assert ended.stderr.splitlines()[-1] == (
         "efimm: broken: kernel 'mine': memmap_pointer gave None; expected a number of 64 bits"
     )
+
+
+def test_with_five_levels_everything_lies_where_linux_documents_it():
+    """Documentation/x86/x86_64/mm.rst, v6.1, typed from it; the tables of real boots have little of it filled."""
+    assert {region.name: (region.start, region.end - 1) for region in LAYOUT_LA57.regions if region.name != "hole"} == {
+        "user": (0, 0x00FF_FFFF_FFFF_FFFF),
+        "hypervisor hole": (0xFF00_0000_0000_0000, 0xFF0F_FFFF_FFFF_FFFF),
+        "LDT remap": (0xFF10_0000_0000_0000, 0xFF10_FFFF_FFFF_FFFF),
+        "direct map": (0xFF11_0000_0000_0000, 0xFF90_FFFF_FFFF_FFFF),
+        "vmalloc": (0xFFA0_0000_0000_0000, 0xFFD1_FFFF_FFFF_FFFF),
+        "vmemmap": (0xFFD4_0000_0000_0000, 0xFFD5_FFFF_FFFF_FFFF),
+        "KASAN shadow": (0xFFDF_0000_0000_0000, 0xFFFF_FBFF_FFFF_FFFF),
+        "cpu entry area": (0xFFFF_FE00_0000_0000, 0xFFFF_FE7F_FFFF_FFFF),
+        "espfix stacks": (0xFFFF_FF00_0000_0000, 0xFFFF_FF7F_FFFF_FFFF),
+        "EFI and kernel text": (0xFFFF_FF80_0000_0000, 0xFFFF_FFFF_FFFF_FFFF),
+    }

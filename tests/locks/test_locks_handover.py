@@ -1,10 +1,12 @@
 """The hand-over between processors: late threads and an interrupt at any line neither hang it nor leave a thread."""
 
 import contextlib
+import os
 import random
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,25 @@ def traced(tracer, work):
     finally:
         sys.settrace(before[0])
         threading.settrace(before[1])
+
+
+@pytest.mark.skipif(
+    not Path("/proc/thread-self/stat").exists(), reason="only Linux is asked to keep a thread on a processor"
+)
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_a_search_takes_one_processor_and_gives_back_what_it_was_allowed(error):
+    before, meanwhile = os.sched_getaffinity(0), []
+
+    def program():
+        this_processor().step("works", "memory")
+        meanwhile.append(os.sched_getaffinity(0))
+        if error:
+            raise error
+
+    with contextlib.suppress(error or ()):
+        search(lambda: Story({"looks": program}))
+    assert {len(allowed) for allowed in meanwhile} == {1}
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_thread_that_is_slow_to_end_after_a_crash_is_waited_for(monkeypatch):

@@ -340,7 +340,7 @@ def jupyterlab(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+@pytest.mark.parametrize("theme", ["JupyterLab Light", pytest.param("JupyterLab Dark", marks=pytest.mark.nightly)])
 def test_the_slider_in_jupyterlab(chromium, lab, theme):
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     problems = []
