@@ -49,6 +49,8 @@ KINDS = {
     "bytes that are no text": b"\xff\xa0\xc2\xa0\xe2\x80\xad BIOS-e820: [mem\xa00x0".decode("utf-8", "surrogateescape")
     + "\n",
     "boots without a list": "Linux version 3.5.0 (a@b) (gcc) #1 SMP\nCommand line: memmap=1G@1G,\nDMI: x\n",
+    "MEMATTR without a number": "efi: " * 13_000 + "MEMATTR=0x\n",
+    "nearly an entry of many lists": "0x00000000 EFI = = = = = = = = = = 0000000000000000-000000000000000 (XEN)\n",
     "letters": "the quick brown fox jumps over the lazy dog, and the memory of it is \n",
 }
 

@@ -27,6 +27,7 @@ from .oops import Oops
 from .signs import help_for
 
 MOST_BOOTS = 256
+MOST_CLOSELY_READ = 1 << 23  # characters; a boot of Linux prints some 100 KB in all
 ONE_MIB = 1 << 20
 _KEXEC_OPTIONS = ("acpi_rsdp=", "kexec_jump_back_entry=", "elfcorehdr=")
 UNTOLD_ARCH = "nothing here says which architecture: the answer is that of an x86 machine, if this is one"
@@ -50,16 +51,27 @@ class Boots:
     systems: dict[str, int] = field(default_factory=dict)
     oopses: list[Oops] = field(default_factory=list)
     _all: list[Lists] = field(default_factory=list)
+    _closely_read: int = 0
 
     def __post_init__(self) -> None:
         self._all.append(self.lists)
+
+    def read_closely(self, line: str) -> None:
+        """Count the characters of a line that a reader looks at, as it may be an entry; MapError where they are many.
+
+        Each costs a hundred times what one costs in a line that nobody looks at.
+        """
+        self._closely_read += len(line)
+        if self._closely_read > MOST_CLOSELY_READ:
+            limit = f"more than {MOST_CLOSELY_READ >> 20} MiB of what may be entries by here"
+            raise MapError(f"{limit}; expected the log of one boot")
 
     def begin(self) -> None:
         """Another boot, or another listing, begins at this line."""
         if sum(1 for each in self._all if each.printed) >= MOST_BOOTS:
             raise MapError(f"more than {MOST_BOOTS} boots; expected the log of one boot")
         if not self.lists.printed and len(self._all) > MOST_BOOTS:
-            self._all.remove(self.lists)
+            self._all.pop()  # that is the boot which says nothing; to look for it would compare it with all others
         self.lists = Lists(line=self.lists.line)
         self._all.append(self.lists)
 

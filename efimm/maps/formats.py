@@ -45,6 +45,7 @@ def read_line(line: str, boots: Boots) -> None:
     for marks, read in READERS:
         for mark in marks:
             if mark in line:
+                boots.read_closely(line)
                 if read(line, boots):
                     return
                 break
@@ -165,6 +166,7 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
     for boots.lists.line, line in whole_entries(cleaned(chain(head, lines)), unfinished):
         try:
             if oops.concerns(line, boots.oopses):
+                boots.read_closely(line)
                 oops.read(line, boots.oopses, boots.lists.line)
             read_line(line, boots)
         except MapError as error:

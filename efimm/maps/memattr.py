@@ -15,7 +15,7 @@ from .lists import MOST_ENTRIES
 
 MARKS = ("efi: memattr:  0x", "MEMATTR=0x")
 
-_TABLE = re.compile(r"efi: .*\bMEMATTR=0x([0-9a-f]{1,16})\b")
+_TABLE = re.compile(r"\bMEMATTR=0x([0-9a-f]{1,16})\b")
 _ENTRY = re.compile(r"efi: memattr:  0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16}) \[([^]|]{1,40})\|([^]]{0,200})\]")
 
 
@@ -27,6 +27,6 @@ def read(line: str, boots: Boots) -> bool:
             kind, attribute = type_from_name(found[3].strip()), attribute_from_columns(found[4])
             lists.memattr.append(efi_descriptor(kind, attribute, int(found[1], 16), int(found[2], 16) + 1))
         return True
-    if found := _TABLE.search(line):
+    if (found := _TABLE.search(line)) and "efi: " in line[: found.start()]:
         lists.memattr_table = int(found[1], 16)
     return False

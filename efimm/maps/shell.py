@@ -63,7 +63,7 @@ def read(line: str, boots: Boots) -> bool:
 
 def unfinished(line: str) -> bool:
     """Whether the line starts like a descriptor and lacks the rest of it."""
-    return "-" in line and bool(_CUT.search(line)) and not _LINE.search(line)
+    return " 000" in line and "-" in line and bool(_CUT.search(line)) and not _LINE.search(line)
 
 
 def _descriptor(found: re.Match[str]) -> EfiMemoryDescriptor:

@@ -42,15 +42,24 @@ def test_ctrl_c_ends_the_reading_of_a_large_log(command, large):
 
 
 @pytest.mark.parametrize(
-    ("line", "times", "expected"),
+    ("line", "times", "limit", "expected"),
     [
-        ("BIOS-e820: [mem 0x0-0x", 8193, "8193: more than 8192 damaged entries by here"),
-        ("efi: mem00: type=7, attr=0xf, range=[0x0-0x1000) (0MB)", 257, "257: a list printed more than 256 times"),
-        ("x", 21, "21: more than 20 lines by here"),
+        ("BIOS-e820: [mem 0x0-0x", 8193, {}, "8193: more than 8192 damaged entries by here;"),
+        ("efi: mem00: type=7, attr=0xf, range=[0x0-0x1000) (0MB)", 257, {}, "257: a list printed more than 256 times;"),
+        ("x", 21, {"sources.MOST_LINES": 20}, "21: more than 20 lines by here;"),
+        (f"{'x' * 65530} 000x", 9, {"boots.MOST_CLOSELY_READ": 1 << 20}, "9: more than 1 MiB of what may be entries"),
     ],
 )
-def test_a_text_without_end_is_refused_with_the_line(line, times, expected, monkeypatch):
-    if line == "x":
-        monkeypatch.setattr("efimm.maps.sources.MOST_LINES", 20)
-    with pytest.raises(MapError, match=re.escape(f":{expected}; expected the log of one boot")):
+def test_a_text_without_end_is_refused_with_the_line(line, times, limit, expected, monkeypatch):
+    for name, value in limit.items():
+        monkeypatch.setattr(f"efimm.maps.{name}", value)
+    with pytest.raises(MapError, match=re.escape(f":{expected}")):
         read_map(f"{line}\n" * times)
+
+
+def test_an_enormous_line_of_near_misses_says_nothing():
+    line = f"{'efi: ' * 13_000}MEMATTR=0x"
+    entry = "BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable"
+    assert read_map(f"{line}\n{entry}\n").memattr_table == 0
+    assert read_map(f"{line}1000\n{entry}\n").memattr_table == 0x1000
+    assert read_map(f"{line[5 * 13_000 :]}1000\n{entry}\n").memattr_table == 0  # not of the line of EFI's tables

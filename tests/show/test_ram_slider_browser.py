@@ -2,6 +2,8 @@
 
 import json
 from base64 import b64encode
+from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -11,7 +13,8 @@ from test_browser import MODEL, blank_page, chromium, plain, pytestmark
 
 import efimm
 from efimm.show import ram_slider
-from efimm.show.ram.strips import reel
+from efimm.show.drawing.pack import packed, unpacked
+from efimm.show.ram.strips import one_stop, reel
 from efimm.text import verdict_line
 from efimm.uefi.firmwares import FIRMWARES
 
@@ -148,6 +151,24 @@ def test_a_line_with_a_size_that_is_no_stop_asks_python_for_it(chromium, slider)
 
     assert asked == [700 << 30, "va-patch", "own-table", 1]
     assert shown == ("700 GiB", verdict_line(other.outcome))
+
+
+def test_a_long_use_keeps_the_last_strips_that_python_was_asked_for(chromium, slider):
+    page = opened(chromium, slider)
+    film = unpacked(one_stop(replace(slider._asked, page_size="4K"), 600 << 30, ["3.5"]))
+    (strip,) = film["strips"].values()
+    keys = ["|".join((*names, "4K")) for names in product(slider.choices["kernels"], FIRMWARE_NAMES, ("auto", "low"))]
+    for key in [*keys[1:], keys[0]]:  # the first one is what the slider asks for
+        answer = b64encode(packed(film | {"strips": {key: strip}})).decode()
+        page.evaluate("(answer) => model.set('answer', view(answer))", answer)
+    asked = []
+    for label, value in [("Largest page", "4K"), ("Firmware", "checks-pointer"), ("Largest page", "1G")]:
+        choose(page, label, value)
+        asked.append(page.evaluate("model.get('wanted')"))
+    page.close()
+
+    assert keys[:3:2] == ["3.5|edk2|auto|4K", "3.5|checks-pointer|auto|4K"]
+    assert asked == [0, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -233,12 +233,12 @@ function renderSlider(model, el) {
   });
   range.addEventListener("input", () => choose("ram", stops()[Number(range.value)][0]));
 
-  const answered = () => store.add(model.get("answer")).then(update);
+  const answered = () => store.add(model.get("answer"), { answer: true }).then(update);
   const developed = async () => {
     const films = model.get("films");
     const added = films.slice(seen);
     seen = films.length;
-    await Promise.all(added.map(store.add));
+    await Promise.all(added.map((film) => store.add(film)));
     update();
   };
   const steering = ["ram", "kernel", "beside", "firmware", "placement", "page_size", "moment", "choices"];
@@ -250,7 +250,8 @@ function renderSlider(model, el) {
   ];
   let gone = false;
   const begin = async () => {
-    await Promise.all([model.get("first"), model.get("answer")].map(store.add));
+    await store.add(model.get("first"));
+    await store.add(model.get("answer"), { answer: true });
     if (gone) return;
     update();
     el.append(root); // not before: a slider that can be moved has its verdict

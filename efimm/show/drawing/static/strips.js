@@ -2,25 +2,30 @@
 
 const OPEN = "{firmware}"; // where a film leaves room for the firmware's name
 const LONGEST_NAME = 18;
+const MOST_LENT = 6; // strips that Python was asked for, and can be asked for again; each of the 180 takes 0.4 MB
 
 // For each kernel, firmware, placement and page size: at each RAM size the scenes of its moments.
 function sceneStore() {
   const strips = new Map();
+  const lent = new Set(); // the names of those, the last one at the end
   let legend = null;
   const sent = (stop) => (Array.isArray(stop) ? stop[1].filter((place) => place !== null).length : 0);
   return {
-    async add(view) {
+    async add(view, { answer = false } = {}) {
       if (!view?.byteLength) return;
       const { strips: found, ...film } = await unpacked(view);
       film.named = new Map();
       legend ??= [film.legend, film];
       for (const [key, stops] of Object.entries(found)) {
+        const again = lent.delete(key);
+        if (answer && (again || !strips.has(key))) lent.add(key);
         if (!strips.has(key)) strips.set(key, new Map());
         const strip = strips.get(key);
         for (const [ram, stop] of Object.entries(stops)) {
           if (!strip.has(Number(ram)) || sent(stop) >= sent(strip.get(Number(ram)).stop)) strip.set(Number(ram), { stop, film });
         }
       }
+      for (const key of [...lent].slice(0, -MOST_LENT)) lent.delete(key) && strips.delete(key);
     },
     legend(narrow) {
       const drawn = narrow ? legendInParts(...legend) : [drawScene(...legend, null)];
