@@ -17,13 +17,13 @@ COMMANDS = {"efimm --help": (("--help",), at_most(9)), "efimm run --ram 1T": (("
 
 def section(plan: Plan) -> Section:
     """Whole processes: each command against a Python that starts and does nothing."""
-    samples = {name: _child("-m", "efimm", *arguments) for name, (arguments, _) in COMMANDS.items()}
-    timings = in_turns({"pass": _child("-c", "pass"), **samples}, plan.rounds)
+    samples = {name: child("-m", "efimm", *arguments) for name, (arguments, _) in COMMANDS.items()}
+    timings = in_turns({"pass": child("-c", "pass"), **samples}, plan.rounds)
     rows = (relative(name, timings[name], timings["pass"], target) for name, (_, target) in COMMANDS.items())
     return Section("The command, from start to end: against `python -c pass`", tuple(rows))
 
 
-def _child(*arguments: str) -> Sample:
+def child(*arguments: str) -> Sample:
     """The CPU seconds of one Python process."""
 
     def sample() -> float:

@@ -68,8 +68,9 @@ def efi_sync_low_kernel_mappings(linux: Linux) -> None:
     if linux.layout.pgtable_l5_enabled:
         clone_pgd_range(pud_efi, pud_k, 0, pgd_index(EFI_VA_END))
         pud_efi, pud_k = table_of_the_window(linux, pud_efi), table_of_the_window(linux, pud_k)
+    words_efi, words_k = pud_efi.words(), pud_k.words()  # each table read once, as every call comes here
     for index in (*range(pud_index(EFI_VA_END)), *range(pud_index(EFI_VA_START), PTRS_PER_PUD)):
-        if pud_efi[index] != pud_k[index]:
+        if words_efi[index] != words_k[index]:
             pud_efi[index] = pud_k[index]
 
 

@@ -46,8 +46,8 @@ class Region:
     @property
     def slots(self) -> range:
         """The top-level entries that the region uses."""
-        first, last = (va >> self.pgdir_shift & PTRS_PER_PGD - 1 for va in (self.start, self.end - 1))
-        return range(first, last + 1)
+        shift, mask = self.pgdir_shift, PTRS_PER_PGD - 1
+        return range(self.start >> shift & mask, (self.end - 1 >> shift & mask) + 1)
 
 
 @dataclass(frozen=True, slots=True)

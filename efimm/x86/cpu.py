@@ -192,7 +192,10 @@ class Tlb:
 
     def lookup(self, va: int) -> TlbEntry | None:
         """The cached translation that covers `va`, or None."""
-        return next((pages[va & -size] for size, pages in self._pages.items() if va & -size in pages), None)
+        for size, pages in self._pages.items():  # a loop and no generator: every access asks
+            if (entry := pages.get(va & -size)) is not None:
+                return entry
+        return None
 
     def insert(self, entry: TlbEntry) -> None:
         """Cache `entry` in place of whatever covered its first byte."""

@@ -131,13 +131,11 @@ class PhysMemory:
     def read(self, pa: int, size: int) -> bytes:
         """The `size` bytes at physical address `pa`; ValueError outside 52 bits, or below 0 bytes.  Never allocates."""
         _check(pa, size)
-        data = bytearray()
-        while size:
-            offset = pa & ~PAGE_MASK
-            part = min(size, PAGE_SIZE - offset)
-            data += self._page(pa >> PAGE_SHIFT)[offset : offset + part]
-            pa, size = pa + part, size - part
-        return bytes(data)
+        offset = pa & ~PAGE_MASK
+        if offset + size <= PAGE_SIZE:  # in one page, as nearly always
+            return bytes(self._page(pa >> PAGE_SHIFT)[offset : offset + size])
+        pages = map(self._page, range(pa >> PAGE_SHIFT, (pa + size - 1 >> PAGE_SHIFT) + 1))
+        return b"".join(pages)[offset : offset + size]
 
     def write(self, pa: int, data: bytes | bytearray) -> None:
         """Store `data` at physical address `pa`; ValueError outside 52 bits."""
