@@ -13,7 +13,17 @@ from typing import NoReturn
 import click
 
 from .. import __version__
-from .ending import Ended, Exits, Watch, end_by, leave_at_once, nowhere, obey_signals, open_streams
+from .ending import (
+    Ended,
+    Exits,
+    Watch,
+    drop_what_cannot_be_written,
+    end_by,
+    leave_at_once,
+    nowhere,
+    obey_signals,
+    open_streams,
+)
 
 COLUMNS = 72  # as efimm.text, which is not imported for the list of commands
 
@@ -135,4 +145,5 @@ def _refuse(message: str, status: int) -> NoReturn:
     from ..maps.errors import printable  # noqa: PLC0415 - only a refusal needs it
 
     click.echo(f"efimm: {printable(' '.join(message.split()))}", err=True)
+    drop_what_cannot_be_written(sys.stdout)
     sys.exit(status)

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 INTERRUPTED = 130  # the exit status after Ctrl-C, as a shell gives it
 
@@ -83,6 +83,14 @@ def leave_at_once() -> NoReturn:
 def nowhere(stream: int) -> None:
     """Let what is written to a stream from now on go nowhere."""
     os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+
+
+def drop_what_cannot_be_written(stream: TextIO) -> None:
+    """Let what a stream holds go nowhere where it has no room: Python would try again at its end, and complain."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere(stream.fileno())
 
 
 def open_streams() -> list[str]:

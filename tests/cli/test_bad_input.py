@@ -100,7 +100,8 @@ def run(*arguments):
 
 def shell(line):
     line = line.replace("efimm", f"{sys.executable} -m efimm", 1)
-    return subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=120, cwd=ROOT)
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as in a user's shell
+    return subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=120, cwd=ROOT, env=usual)
 
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's streams")
