@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import sys
 
 import pytest
 from captures import listings
@@ -13,6 +14,10 @@ if importlib.util.find_spec("nbmake"):
     from efimm.course.export import Client
 
     nbmake.nb_run.NotebookClient = Client  # nbclient's own may wait for five minutes where a cell uses `interact`
+
+# Where Python is told to keep no compiled files, each of the many processes that tests start would compile all anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Started in the background, as a CI server does, Python and all that it starts ignore these; tests are about them.
 for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):

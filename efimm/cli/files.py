@@ -35,7 +35,7 @@ def check_command(log: str, kernel: Kernel | None, as_json: bool, redact: bool, 
     in it is explained, with or without a map.
     """
     if redact:
-        from ..maps.redact import redacted  # noqa: PLC0415 - its many expressions take a twentieth of a short check
+        from ..maps.redact import redacted  # noqa: PLC0415 - its many expressions take some of the time of a short check
 
         for line in redacted(standard_input(log)):
             click.echo(line)
