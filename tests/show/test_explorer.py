@@ -442,13 +442,15 @@ def test_an_address_is_read_as_people_write_it(typed, va):
 @pytest.mark.parametrize("typed", ["", "hello", "0x", "-1", "0x1_0000_0000_0000_0000", "12 34"])
 def test_what_is_no_address_is_told_and_the_picture_stays(typed):
     view = view_of()
-    before = view.shown["scene"]
+    before, twin = view.shown["scene"], repr(view)
     view.address = typed
 
     assert "address" in view.shown["problem"]
     assert view.shown["scene"] == before
+    assert repr(view) == f"{view.shown['problem']}\n\n{twin}"
     view.address = "0x7000"
     assert view.shown["problem"] == ""
+    assert repr(view) == view.shown["twin"] != twin
 
 
 def test_a_mode_brings_its_table_and_a_table_its_mode():
