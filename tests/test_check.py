@@ -241,3 +241,18 @@ def test_an_explanation_names_every_entry_of_the_walk(kernel, arch):
     for step in found.fault.walk.steps if found.fault else ():
         assert f"{step.level.name}[{step.index}] at {step.pa:#x}" in words
         assert f"{step.entry:#x}" in words
+
+
+def test_explained_it_says_what_each_success_leans_on_and_by_itself_it_does_not():
+    """The array lies above 512 GiB there, so the patch's pointer needs the direct map's second slot."""
+    name = "intel-brickland-512gib"
+    plain, explained = (command("check", name, *words).stdout.decode() for words in ([], ["--explain"]))
+    lines = explained.removeprefix(plain).strip().splitlines()
+
+    assert explained.startswith(plain)
+    assert lines[0] == "va-patch relies on pgd[273]; fails with --firmware checks-pointer,"
+    assert lines[1].endswith(", own-table")
+    assert max(map(len, lines)) <= COLUMNS
+    told, plain_told = (json.loads(command("check", name, "--json", *words).stdout) for words in (["--explain"], []))
+    assert told.pop("leans_on")["va-patch"]["slot"] == 273
+    assert told == plain_told

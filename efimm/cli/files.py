@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from typing import Any
 
 import click
 
-from ..check import check, checked
+from ..check import Check, check, checked
 from ..linux import Kernel
 from ..machines import load_map
 from ..maps.formats import read_map
+from ..reliance import Reliance, reliance
 from ..text import memory_map
 from ..uefi.memmap import MemoryMap
 from .options import JSON, OWN_KERNEL, TIMEOUT_OF_OWN, placement_options, standard_input
@@ -25,9 +27,10 @@ BOOT = click.option("--boot", type=int, metavar="N", help="Of a log with several
 @TIMEOUT_OF_OWN
 @placement_options
 @BOOT
+@click.option("--explain", is_flag=True, help="Say what each success leans on, too (some seconds more).")
 @click.option("--redact", is_flag=True, help="Only write the log without serial numbers, addresses and names.")
 @JSON
-def check_command(log: str, kernel: Kernel | None, as_json: bool, redact: bool, **options: Any) -> None:
+def check_command(log: str, kernel: Kernel | None, explain: bool, as_json: bool, redact: bool, **options: Any) -> None:
     """Say whether the machine of LOG would have met the bug, with every kernel.
 
     LOG is what `dmesg` printed, /proc/iomem, the UEFI shell's memmap, GRUB's lsefimmap, /sys/firmware or a copy of it,
@@ -41,7 +44,21 @@ def check_command(log: str, kernel: Kernel | None, as_json: bool, redact: bool, 
             click.echo(line)
         return
     found = check(standard_input(log), own=kernel, **options)
-    click.echo(json.dumps({"file": log} | found.summary()) if as_json else checked(found, log))
+    leaning = _leaning(found) if explain else []
+    if as_json:
+        told = {"leans_on": {each.kernel: dataclasses.asdict(each) for each in leaning}} if explain else {}
+        click.echo(json.dumps({"file": log} | found.summary() | told))
+    else:
+        click.echo("\n".join([checked(found, log), *([""] if leaning else []), *map(str, leaning)]))
+
+
+def _leaning(found: Check) -> list[Reliance]:
+    """What each success leans on, with a progress line where somebody watches."""
+    from tqdm import tqdm  # noqa: PLC0415 - takes longer to import than a short check takes
+
+    alive = [each.outcome for each in found.kernels if each.outcome and not each.hit]
+    watched = tqdm(alive, desc="what a success leans on", leave=False, disable=not sys.stderr.isatty())
+    return [reliance(each) for each in watched]
 
 
 @click.command("map")

@@ -223,7 +223,6 @@ class Explorer(Widget):
         return self._explain(_va(self.address))
 
     def __repr__(self) -> str:
-        """The twin of the picture; above it, what is wrong with what was typed as an address."""
         return "\n\n".join(filter(None, (self.shown.get("problem"), self.shown.get("twin"))))
 
     def _explain(self, va: int) -> Explained:
