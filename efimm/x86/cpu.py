@@ -223,6 +223,7 @@ class Cpu:
 
     def __init__(self, memory: PhysMemory, trace: Trace, *, mode: PagingMode = LONG4, maxphyaddr: int = 46) -> None:
         self.memory, self.trace, self.maxphyaddr = memory, trace, maxphyaddr
+        self._emit = trace.events.append
         self.cr0, self.cr4, self.efer = USUAL[mode]
         self.cr2 = self.cr3 = 0
         self.cpl = 0
@@ -262,8 +263,8 @@ class Cpu:
         self.pdptes = self._latch(value, self.registers)
         old, self.cr3 = self.cr3, value
         self.tlb.flush(global_pages=False)
-        self.trace.emit(LoadCr3(old, value))
-        self.trace.emit(TlbFlush(global_pages=False))
+        self._emit(LoadCr3(old, value))
+        self._emit(TlbFlush(global_pages=False))
 
     def invlpg(self, va: int) -> None:
         """Forget the translation of the page at `va`, even a global one."""
@@ -276,9 +277,12 @@ class Cpu:
         """
         if not self.cr4 & CR4_PGE:
             self.write_cr3(self.cr3)
-            return
-        self.write_cr4(self.cr4 & ~CR4_PGE)
-        self.cr4 |= CR4_PGE  # the second write flushes what is empty already
+        elif self.pdptes:  # PAE, whose four entries are loaded again
+            self.write_cr4(self.cr4 & ~CR4_PGE)
+            self.cr4 |= CR4_PGE  # the second write flushes what is empty already
+        else:  # all that these two writes come to
+            self.tlb.flush(global_pages=True)
+            self._emit(TlbFlush(global_pages=True))
 
     def walk(self, va: int) -> Walk:
         """What this processor would find for `va` in the tables now; silent, and without a look into the TLB."""
@@ -308,6 +312,8 @@ class Cpu:
 
     def read_uint(self, va: int, size: int) -> int:
         """The little-endian number of `size` bytes at `va`."""
+        if size in (4, 8) and not va % size:  # a word, which lies in one page
+            return self.memory.read_word(self._access(READ, va, size), size)
         return int.from_bytes(self.read(va, size), "little")
 
     def read_u64(self, va: int) -> int:
@@ -344,7 +350,7 @@ class Cpu:
         self.cr0, self.cr4, self.efer = new.with_lma()
         if forgets:
             self.tlb.flush(global_pages=True)
-            self.trace.emit(TlbFlush(global_pages=True))
+            self._emit(TlbFlush(global_pages=True))
 
     def _first_difference(self, entry: TlbEntry) -> Walk | None:
         """The walk of the first address in the page of `entry` that the tables no longer translate as it does."""
@@ -370,15 +376,15 @@ class Cpu:
 
     def _access(self, kind: str, va: int, size: int) -> int:
         """The physical address for an access of `size` bytes that lie in one page."""
-        request = self._request(kind)
+        request = _request(kind, self.cpl, self.ac, self.cr0, self.cr4, self.efer)
         if self.cr4 & CR4_LASS and self.efer & EFER_LMA:
             self._check_lass(request, va)
         entry = self.tlb.lookup(va)
         # A cached translation that denies the access is looked up again: no spurious fault is modelled.
         if entry is None or not request.allowed_by(entry) or (kind == WRITE and not entry.dirty):
             entry = self._translate(request, va)
-        pa = entry.translate(va)
-        self.trace.emit(Access(kind, va, size, pa))
+        pa = entry.pa + va - entry.va  # `translate`, without the call: every access comes here
+        self._emit(Access(kind, va, size, pa))
         return pa
 
     def _check_lass(self, request: Request, va: int) -> None:
@@ -418,13 +424,10 @@ class Cpu:
             self.tlb.insert(entry)
         return entry
 
-    def _request(self, kind: str) -> Request:
-        return _request(kind, self.cpl, self.ac, self.cr0, self.cr4, self.efer)
-
     def _page_fault(self, found: Walk, request: Request) -> PageFault:
         self.cr2 = found.va
         fault = PageFault(found, request.kind, request.error_code(found.problem))
-        self.trace.emit(
+        self._emit(
             Fault(request.kind, found.va, fault.error_code, fault.level, fault.index, fault.last.entry),
         )
         return fault
