@@ -12,8 +12,6 @@ from collections import Counter
 from typing import NamedTuple
 
 import pytest
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 from unicorn_mmu import (
     CR0_WP,
     CR4_SMAP,
@@ -65,14 +63,11 @@ class Access(NamedTuple):
     flipped: int
 
 
-ACCESS = st.builds(
-    Access,
-    st.sampled_from([READ, WRITE, FETCH]),
-    st.booleans(),
-    st.tuples(*[st.integers(0, 4)] * 5),
-    st.integers(0, 511).map(lambda word: 8 * word),
-    st.sampled_from([0] * 160 + list(range(48, 64))),
-)
+def drawn_access(rng):
+    """Any access; in one of ten a bit of the upper address is turned over, so that it is not canonical."""
+    places = tuple(rng.randrange(5) for _ in range(5))
+    flipped = rng.randrange(48, 64) if rng.random() < 0.1 else 0
+    return Access(rng.choice([READ, WRITE, FETCH]), rng.random() < 0.5, places, 8 * rng.randrange(512), flipped)
 
 
 def slots(mode, depth):
@@ -247,24 +242,19 @@ def compare_batch(pair, asked, names):
 def test_the_model_and_the_emulator_agree(mode, switches):
     """40 times 30 accesses; the counts make sure that every kind of outcome is common.
 
-    Hypothesis draws otherwise when a constant anywhere in the code changes, so the counts do, too.
+    Drawn by `random` and not by Hypothesis, which draws otherwise when a module is loaded that was not loaded before.
     """
     pair, outcomes = Pair(mode, switches), Counter()
-
-    @given(seed=st.integers(0, 1 << 40), accesses=st.lists(ACCESS, min_size=ACCESSES, max_size=ACCESSES))
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
-    def agree(seed, accesses):
-        pair.fill(random.Random(seed))
-        asked = [(access.kind, address(mode, access), access.user) for access in accesses]
+    for seed in range(EXAMPLES):
+        rng = random.Random(seed)
+        pair.fill(rng)
+        drawn = [drawn_access(rng) for _ in range(ACCESSES)]
+        asked = [(access.kind, address(mode, access), access.user) for access in drawn]
         names = [pair.compare(*access) for access in asked]
         compare_batch(pair, asked, names)
         outcomes.update(names)
 
-    agree()
-    assert sum(outcomes.values()) >= EXAMPLES * ACCESSES
-    assert min(outcomes["fault"], outcomes["data"]) > 50, (
-        outcomes
-    )  # Hypothesis draws otherwise when any constant changes
+    assert min(outcomes["fault"], outcomes["data"]) > 50, outcomes
     assert outcomes["gp"] > 30 or not is_long(mode), outcomes
 
 
