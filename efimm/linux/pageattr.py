@@ -96,8 +96,7 @@ def _alike(linux: Linux, steps: tuple[Step, ...], most: int) -> int:
     step = here.level.span if here.entry & P else 0
     run = linux.memory.run_from(here.table >> PAGE_SHIFT)
     if run is None:
-        words = _table(linux, here).words(here.index, min(most, 512 - here.index))
-        return next((k for k, word in enumerate(words) if word != here.entry + k * step), len(words))
+        return _table(linux, here).alike(here.index, most, step)
     return _alike_in(linux, run, here.index, step, above, most)
 
 
@@ -120,8 +119,7 @@ def _tables_in_a_row(linux: Linux, steps: tuple[Step, ...], most: int) -> int:
     run = linux.memory.run_from(here.table >> PAGE_SHIFT)
     if run is not None:
         return _alike_in(linux, run, here.index, PAGE_SIZE, above, most)
-    words = _table(linux, here).words(here.index, min(most, 512 - here.index))
-    return next((k for k, word in enumerate(words) if word != here.entry + k * PAGE_SIZE), len(words))
+    return _table(linux, here).alike(here.index, most, PAGE_SIZE)
 
 
 def _fill(linux: Linux, leaf: Step, count: int, first: int) -> None:

@@ -10,7 +10,6 @@ is new: here level by level.  `set_pgd` writes one top-level entry, with what pa
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -159,14 +158,10 @@ class TableFiller:
         """
         index = level.index(va)
         most = min(PTRS_PER_TABLE - index, -(-end // level.span) - va // level.span)
-        data = self.memory.read(table + 8 * index, 8 * most)
-        if not any(data):
-            return most
-        first, *others = struct.unpack(f"<{most}Q", data)
-        if first and not (first & PS or level.shift == PAGE_SHIFT):
+        first = self.memory.read_u64(table + 8 * index)
+        if most == 1 or (first and not (first & PS or level.shift == PAGE_SHIFT)):
             return 1
-        step = level.span if first else 0
-        return next((k for k, entry in enumerate(others, 1) if entry != first + k * step), most)
+        return self._view(table, level).alike(index, most, level.span if first else 0)
 
     def _fill_group(self, table: int, depth: int, extent: Extent) -> int | None:
         """Map entries that can be treated alike; the end of what was mapped, or None where small pages were there."""

@@ -103,6 +103,16 @@ class PageTable:
         data = self.memory.read(self._entry_pa(index), self.entry_bytes * (end - index))
         return memoryview(data).cast("Q" if self.entry_bytes == 8 else "I")
 
+    def alike(self, index: int, most: int, step: int) -> int:
+        """How many entries from `index` on, at most `most`, go on as that one begins: each `step` more than the last."""
+        size, most = self.entry_bytes, min(most, len(self) - index)
+        data = self.memory.read(self._entry_pa(index), size * most)
+        first = int.from_bytes(data[:size], "little")
+        if first + most * step < 1 << 8 * size and data == progression(first, most, step, size):
+            return most  # as it nearly always is
+        words = memoryview(data).cast("Q" if size == 8 else "I")
+        return next((k for k, word in enumerate(words) if word != first + k * step), most)
+
     def slots(self) -> dict[int, int]:
         """The entries that are not zero, by index."""
         return {index: word for index, word in enumerate(self.words()) if word}
