@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 from .diagnosis import Diagnosis, diagnose
 from .kernels import KERNELS
-from .linux import Kernel, KernelError
+from .linux import Kernel, KernelError, Linux
+from .linux.state import copy_of
 from .machines import Machine, MachineError, data_files, machine
 from .maps.boots import NoMapError
 from .maps.cmdline import efi_options
@@ -26,7 +27,7 @@ from .maps.contradictions import Contradiction, contradictions
 from .maps.errors import printable
 from .maps.formats import Reading, read
 from .maps.lists import FoundList
-from .run import Outcome, run
+from .run import Outcome, boot, enter
 from .text import COLUMNS, gib, notes, table, verdict_line
 from .uefi.memmap import MemoryMap
 from .x86.fields import size
@@ -177,18 +178,22 @@ def _check(made: Machine, kernel: Kernel) -> KernelCheck:
     if not kernel.has_build_for(made.arch):
         return KernelCheck(kernel.name, None, f"the suite has no {made.arch} build of it")
     try:
-        outcome = run(made, kernel)
+        booted = boot(made, kernel)
+        outcome = enter(copy_of(booted))
     except (MachineError, KernelError) as error:
         return KernelCheck(kernel.name, None, str(error))
     elsewhere = {}
     if made.buffer is None and outcome.linux.memmap_count and len(made.map.ram) <= MOST_RANGES_TO_MOVE_IN:
-        elsewhere = dict(_elsewhere(made, kernel, outcome))
+        elsewhere = dict(_elsewhere(booted, outcome))
     return KernelCheck(kernel.name, outcome, elsewhere=elsewhere)
 
 
-def _elsewhere(made: Machine, kernel: Kernel, first: Outcome) -> Iterator[tuple[int, str]]:
-    """The verdict with the array in each part of the RAM where it can lie; in its own part it is that of `first`."""
-    for part, (start, end) in largest_pieces(made.map.ram).items():
+def _elsewhere(booted: Linux, first: Outcome) -> Iterator[tuple[int, str]]:
+    """The verdict with the array in each part of the RAM where it can lie; in its own part it is that of `first`.
+
+    The kernel is booted once: nothing before the switch depends on where its array will lie.
+    """
+    for part, (start, end) in largest_pieces(booted.map.ram).items():
         if part == first.buffer_pa // PART:
             yield part, first.verdict
             continue
@@ -196,7 +201,7 @@ def _elsewhere(made: Machine, kernel: Kernel, first: Outcome) -> Iterator[tuple[
         for share in (2, 4, 8):
             place = (start + (end - start) // share) // PAGE_SIZE * PAGE_SIZE
             try:
-                yield part, run(replace(made, buffer=place), kernel).verdict
+                yield part, enter(replace(copy_of(booted), machine=replace(booted.machine, buffer=place))).verdict
             except (MachineError, KernelError):
                 continue
             break

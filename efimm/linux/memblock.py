@@ -19,6 +19,12 @@ class Memblock:
         self.reserved: list[tuple[int, int]] = []
         self.current_limit = 1 << 64
 
+    def copy(self) -> Memblock:
+        """The same RAM, with as much of it taken."""
+        other = Memblock(self.memory)
+        other.reserved, other.current_limit = [*self.reserved], self.current_limit
+        return other
+
     def reserve(self, start: int, end: int) -> None:
         """Take [start, end) out of what can be allocated; overlaps and touching pieces are joined."""
         if start >= end:

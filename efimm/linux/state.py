@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ..machines import Machine
 from ..trace import Trace
@@ -330,3 +330,29 @@ class Linux32(Linux):
         """The functions in which 32-bit kernels differ."""
         assert self.kernel.i386 is not None  # boot refuses a kernel without
         return self.kernel.i386
+
+
+def copy_of(linux: Linux) -> Linux:
+    """A booted kernel once more, as it is now: what happens to one from here on does not happen to the other.
+
+    ValueError for one that has processes.
+    """
+    if len(linux.pgd_list):
+        raise ValueError("a kernel with processes cannot be copied")
+    memory, trace = linux.memory.copy(), Trace()
+    trace.events += linux.trace.events
+    kept = (linux.swapper_pg_dir, linux.trampoline_pgd, linux.efi_pgd)
+    tables = {table.pa: PageTable(memory, table.pa, table.name, trace, linux.layout.mode) for table in reversed(kept)}
+    return replace(
+        linux,
+        memory=memory,
+        trace=trace,
+        cpu=linux.cpu.copy(memory, trace),
+        firmware=linux.firmware.copy(memory, trace),
+        memblock=linux.memblock.copy(),
+        swapper_pg_dir=tables[linux.swapper_pg_dir.pa],
+        trampoline_pgd=tables[linux.trampoline_pgd.pa],
+        efi_pgd=tables[linux.efi_pgd.pa],
+        pgd_list=PgdList(trace),
+        memmap=[*linux.memmap],
+    )

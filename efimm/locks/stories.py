@@ -15,7 +15,7 @@ from ..linux import boot
 from ..linux.direct_map import init_memory_mapping
 from ..linux.layout import V3_5_LAYOUT, pgd_index
 from ..linux.pgtable import pgd_alloc, pgd_free
-from ..linux.state import Kernel, Linux, Mm
+from ..linux.state import Kernel, Linux, Mm, copy_of
 from ..linux.tlb import FlushTlbOthers, native_flush_tlb_others, xen_flush_tlb_others
 from ..machines import machine
 from .finding import Story
@@ -41,9 +41,14 @@ class Scene:
         return xen_flush_tlb_others if self.xen else native_flush_tlb_others
 
 
-def set_the_scene(kernel: Kernel, xen: bool, cpumask: frozenset[int]) -> Scene:
-    """Boot a small machine, and share what several processors will use; under Xen, a table in use is pinned."""
-    linux = boot(_SMALL, kernel)
+def booted(kernel: Kernel) -> Linux:
+    """`kernel` on a machine of 1 GiB, where each story begins on a copy of it."""
+    return boot(_SMALL, kernel)
+
+
+def set_the_scene(booted: Linux, xen: bool, cpumask: frozenset[int]) -> Scene:
+    """A booted machine of its own, and on it shared what several processors use; under Xen, a table in use is pinned."""
+    linux = copy_of(booted)
     linux.pgd_list = SharedList(linux.trace, XenTable if xen else SharedTable, SharedLock)
     swapper = linux.swapper_pg_dir
     linux.swapper_pg_dir = SharedTable(linux.memory, swapper.pa, swapper.name, linux.trace)
@@ -101,9 +106,9 @@ class Plot:
     programs: Mapping[str, Callable[[Scene], None]]
     cpumask: frozenset[int] = frozenset()
 
-    def start(self, kernel: Kernel, *, xen: bool) -> Story:
-        """The story from its beginning, on a machine of its own."""
-        scene = set_the_scene(kernel, xen, self.cpumask)
+    def start(self, booted: Linux, *, xen: bool) -> Story:
+        """The story from its beginning, on a copy of `booted`."""
+        scene = set_the_scene(booted, xen, self.cpumask)
         return Story(
             {name: partial(program, scene) for name, program in self.programs.items()}, partial(left_out, scene)
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -97,6 +98,12 @@ class Firmware:
         self.leavers: list[Callable[[Cpu], None]] = []  # told of each call when it is over, be it by a fault
         self.calling: tuple[int, tuple[int, ...]] = (0, ())  # the address and the arguments of the latest call
         self._services: dict[int, str] = {pa: name for name, pa in self.layout.services.items()}
+
+    def copy(self, memory: PhysMemory, trace: Trace) -> Firmware:
+        """The same firmware on a copy of its memory; nobody watches it."""
+        other = copy(self)
+        other.memory, other.trace, other.watchers, other.leavers = memory, trace, [], []
+        return other
 
     @property
     def system_table(self) -> int:

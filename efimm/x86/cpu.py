@@ -12,6 +12,7 @@ machine surely happens here.  Not modelled: paging-structure caches and PCIDs.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -231,6 +232,14 @@ class Cpu:
         self.rsp = self.rip = 0
         self.pdptes: tuple[int, ...] = ()
         self.tlb = Tlb()
+
+    def copy(self, memory: PhysMemory, trace: Trace) -> Cpu:
+        """A processor with the same registers and cached translations, on `memory`."""
+        other = copy(self)
+        other.memory, other.trace, other._emit, other.tlb = memory, trace, trace.events.append, Tlb()
+        for entry in self.tlb:
+            other.tlb.insert(entry)
+        return other
 
     @property
     def registers(self) -> Registers:

@@ -128,6 +128,14 @@ class PhysMemory:
         self._lazy: list[LazyTables] = []
         self._hiding: list[int] = []  # the frames of bytes that hide a page of `_lazy`, ascending
 
+    def copy(self) -> PhysMemory:
+        """The same bytes once more: what is written to one from here on is not seen in the other."""
+        other = PhysMemory()
+        other.version, other._lazy, other._hiding = self.version, [*self._lazy], [*self._hiding]
+        for pfn, frame in self._frames.items():
+            other._keep(pfn, bytearray(frame))
+        return other
+
     def read(self, pa: int, size: int) -> bytes:
         """The `size` bytes at physical address `pa`; ValueError outside 52 bits, or below 0 bytes.  Never allocates."""
         _check(pa, size)
@@ -230,9 +238,13 @@ class PhysMemory:
             tables = self._tables_at(pfn)
             if tables:
                 insort_right(self._hiding, pfn)
-            frame = self._frames[pfn] = tables.page(pfn) if tables else bytearray(PAGE_SIZE)
-            for size, code in _WORD_CODES.items():
-                self.words[size][pfn] = memoryview(frame).cast(code)
+            frame = self._keep(pfn, tables.page(pfn) if tables else bytearray(PAGE_SIZE))
+        return frame
+
+    def _keep(self, pfn: int, frame: bytearray) -> bytearray:
+        self._frames[pfn] = frame
+        for size, code in _WORD_CODES.items():
+            self.words[size][pfn] = memoryview(frame).cast(code)
         return frame
 
 
