@@ -47,7 +47,7 @@ def booted(kernel: Kernel) -> Linux:
 
 
 def set_the_scene(booted: Linux, xen: bool, cpumask: frozenset[int]) -> Scene:
-    """A booted machine of its own, and on it shared what several processors use; under Xen, a table in use is pinned."""
+    """A copy of `booted`, with what several processors use shared; under Xen, a table in use is pinned."""
     linux = copy_of(booted)
     linux.pgd_list = SharedList(linux.trace, XenTable if xen else SharedTable, SharedLock)
     swapper = linux.swapper_pg_dir
