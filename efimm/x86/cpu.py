@@ -210,9 +210,9 @@ class Tlb:
 
     def flush(self, *, global_pages: bool) -> None:
         """Forget every translation; those of global pages only when `global_pages` says so."""
-        for size, pages in self._pages.items():
-            kept = {} if global_pages else {va: entry for va, entry in pages.items() if entry.is_global}
-            self._pages[size] = kept
+        every = {} if global_pages else self._pages
+        kept = {size: {va: entry for va, entry in pages.items() if entry.is_global} for size, pages in every.items()}
+        self._pages = {size: pages for size, pages in kept.items() if pages}  # every access looks at each size
 
 
 class Cpu:
