@@ -9,7 +9,7 @@ from .linux import KernelError, Linux
 from .machines import MachineError
 from .run import Outcome, boot, enter, run
 from .text import COLUMNS
-from .uefi.firmwares import FIRMWARES
+from .uefi.firmwares import FIRMWARES, find_firmware
 from .x86 import Cpu, PageTable
 
 
@@ -32,7 +32,7 @@ class Reliance:
 
 
 def reliance(found: Outcome) -> Reliance:
-    """What the success `found` leans on: its kernel is run on its machine a dozen times more (a third of a second).
+    """What the success `found` leans on: its kernel is run on its machine ten times more (a third of a second).
 
     Firmware with which the machine cannot be, or the kernel not go on, is left out.
     """
@@ -40,8 +40,8 @@ def reliance(found: Outcome) -> Reliance:
     slot = found.slot if found.linux.memmap_count else None
     if slot is not None and enter(_without(boot(machine, kernel), slot)).verdict == "success":
         slot = None
-    fails = []
-    for name in FIRMWARES:
+    fails, own = [], find_firmware(machine.firmware)
+    for name in (name for name, kind in FIRMWARES.items() if kind is not own):
         try:
             fails += [name] if run(replace(machine, firmware=name), kernel).verdict != "success" else []
         except (MachineError, KernelError):
