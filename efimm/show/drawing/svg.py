@@ -88,7 +88,8 @@ def _words(scene: Scene) -> str:
 
 
 def _inside(scene: Scene) -> str:
-    return _patterns(_name(scene)) + "".join(part for shape in scene.shapes for part in _element(shape, _name(scene)))
+    name = _name(scene)
+    return _patterns(name) + "".join(part for shape in scene.shapes for part in _element(shape, name))
 
 
 @lru_cache(maxsize=8)
