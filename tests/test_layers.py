@@ -69,7 +69,7 @@ BUDGETS = {
     "text": 410,
     "questions": 2595,  # 255 of them lives.py; 300 the processes of the gauntlet; 385 what an oops says
     "exercises": 2560,  # 95 of them notebook 13's
-    "show": 5160,  # with what a slider sends in the background (every firmware, every bead), and one screen
+    "show": 5165,  # with what a slider sends in the background (every firmware, every bead), and one screen
     "course": 1420,  # 300 of them Lite; 130 the reader's own copy of the notebooks; 160 what leads through the site
     "judges": 3780,  # half of them real kernels
     "room": 550,  # the instructor's server

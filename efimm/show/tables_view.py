@@ -113,6 +113,8 @@ def state_of(story: TablesStory) -> TablesState:
 
 
 _Slots = list[list[tuple[Cell, Sharing]]]  # [slot][column]
+# What nearly all slots are: the same two for all of them.
+_NO_TABLE, _NO_ENTRY = ((Cell(kind, fresh=False, entry=0, leads=()), Sharing()) for kind in (NONE, EMPTY))
 
 
 def _compared(story: TablesStory, number: int, names: tuple[str, ...]) -> _Slots:
@@ -129,9 +131,11 @@ def _compared(story: TablesStory, number: int, names: tuple[str, ...]) -> _Slots
     def one(slot: int, column: int) -> tuple[Cell, Sharing]:
         table = now.get(names[column])
         if table is None:
-            return Cell(NONE, fresh=False, entry=0, leads=()), frozenset()
+            return _NO_TABLE
         word, old = table.words[slot], before.get(table.name) if before is not None else table
         fresh = word != (old.words[slot] if old else 0)
+        if not (word or fresh or slot in table.stale):
+            return _NO_ENTRY
         kind = INIT if word and not column else _kind(word, init[slot], behind=slot in table.stale)
         others = users[word & ADDRESS_MASK] if word else []
         sharing = frozenset((c, s - slot) for c, s in others if (c, s) != (column, slot))
