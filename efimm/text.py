@@ -201,7 +201,9 @@ def table(rows: Sequence[Sequence[str]], *widths: int) -> list[str]:
     lines = []
     for *cells, last in rows:
         head = "".join(f"{cell:<{width}}" for cell, width in zip(cells, wide, strict=True))
-        first, *rest = wrap(last, COLUMNS - len(head), break_on_hyphens=False) or [""]
+        room = COLUMNS - len(head)
+        short = len(last) <= room and last.isprintable()  # as nearly always; to wrap it takes long
+        first, *rest = [last] if short else wrap(last, room, break_on_hyphens=False) or [""]
         lines += [f"{head}{first}".rstrip(), *(" " * len(head) + line for line in rest)]
     return lines
 
