@@ -194,7 +194,7 @@ def test_a_phone_shows_the_parts_one_below_the_other(chromium):
     from efimm.show import ram_slider
 
     page = blank_page(chromium, width=360)
-    page.evaluate(MODEL, plain(ram_slider("1T", kernel="hpa-sync")))
+    page.evaluate(MODEL, plain(ram_slider("1T", kernel="hpa-sync", firmwares=("edk2",))))
     page.locator("svg.picture").first.wait_for()
     page.wait_for_function("document.querySelectorAll('svg.picture').length > 3")
     wide = page.evaluate("document.documentElement.scrollWidth")
@@ -227,7 +227,7 @@ def test_keys_move_the_slider_and_rewind(chromium):
     from efimm.show import ram_slider
 
     page = blank_page(chromium)
-    page.evaluate(MODEL, plain(ram_slider(ram="512G")))
+    page.evaluate(MODEL, plain(ram_slider(ram="512G", kernels=("3.5",), firmwares=("edk2",))))
     page.locator("svg.picture").wait_for()
     page.locator("input[type=range]").focus()
     before = page.locator("p.verdict").inner_text()
@@ -248,7 +248,7 @@ def test_keys_move_the_slider_and_rewind(chromium):
 def test_a_line_is_shown_and_restores_the_view(chromium):
     from efimm.show import ram_slider
 
-    page, slider = blank_page(chromium), ram_slider("513G")
+    page, slider = blank_page(chromium), ram_slider("513G", kernels=("3.5", "va-patch"), firmwares=("edk2",))
     page.evaluate(MODEL, plain(slider))
     page.locator("svg.picture").wait_for()
     line = page.get_by_label("This view as a line")
