@@ -8,6 +8,8 @@ import sys
 import pytest
 from captures import listings
 
+sys.modules.setdefault("rfc3987_syntax", None)  # as efimm.cli.notebooks, for what the tests themselves import
+
 if importlib.util.find_spec("nbmake"):
     import nbmake.nb_run
 

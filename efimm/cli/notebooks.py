@@ -18,6 +18,11 @@ from ..course.work import FOLDER, open_copy, reset
 from ..files import write_text
 from .options import JSON, PORT
 
+# jsonschema, which nbformat and Jupyter's servers import, would make a grammar of a kind of address (IRI) that no
+# notebook has: two seconds, each time.  Without this package it does not.
+_SLOW = "rfc3987_syntax"
+sys.modules.setdefault(_SLOW, None)  # type: ignore[arg-type]  # so the import system says that there is none
+
 
 @click.command("export")
 @click.argument("notebooks", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -157,8 +162,9 @@ def dashboard_command(port: int, arguments: tuple[str, ...]) -> None:
 
 # Runs a module as `python -m` does, but never one that lies in the current folder.  A terminal that is closed ends a
 # server as SIGTERM does, which both servers obey by tidying up.
-_SERVE = """
+SERVE = f"""
 import os, runpy, signal, sys
+sys.modules["{_SLOW}"] = None
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
@@ -168,7 +174,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 def _become(module: str, arguments: list[str]) -> NoReturn:
     """Run `module` instead of this program: a signal that is meant for it reaches it."""
     os.environ["PYTHONSAFEPATH"] = "1"  # for the kernels, too
-    command = [sys.executable, "-P", "-c", _SERVE, module, *arguments]
+    command = [sys.executable, "-P", "-c", SERVE, module, *arguments]
     if os.name == "posix":
         sys.stdout.flush()
         os.execv(command[0], command)

@@ -212,3 +212,11 @@ def test_the_text_of_a_fault_is_what_a_mail_would_quote():
     assert "pgd[1]  0x0000000000000000" in text
     assert "BUG: unable to handle kernel paging request at 0000008000001020" in text
     assert "PGD 0\n" in text
+
+
+def test_the_commands_of_the_notebooks_make_no_grammar_that_they_do_not_use():
+    """Where Jupyter's packages ask for it, which took two seconds of every one of these commands."""
+    program = "import efimm.cli.notebooks, nbformat, sys; print('jsonschema' in sys.modules, 'lark' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    assert said == "True False\n"
