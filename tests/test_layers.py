@@ -99,7 +99,7 @@ MAY_ALSO_IMPORT = {
     "efimm.show.drawing.frames": {"IPython", "anywidget", "traitlets"},
     "efimm.show.explorer.widget": {"traitlets"},
     "efimm.dashboard": {"jupyter_server", "tornado", "traitlets", "voila"},
-    "efimm.doctor": {"jupyter_core", "nbclient", "nbformat", "packaging"},
+    "efimm.doctor": {"jupyter_core", "packaging"},
     "efimm.room.server": {"segno", "tornado"},
     "efimm.cli": {"click"},
     "efimm.cli.files": {"tqdm"},

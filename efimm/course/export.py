@@ -61,8 +61,9 @@ class Kernels:
     An interrupt is obeyed at once, whatever a cell does: the notebooks run in threads, and their kernels are killed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: int = _TIMEOUT) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE)
+        self._timeout = timeout  # seconds for a cell
         self._clients: set[NotebookClient] = set()
         self._closed = False
 
@@ -92,7 +93,7 @@ class Kernels:
             nbformat.validate(notebook)
             quiet = ["--log-level=ERROR"]  # a kernel's warnings about itself are nothing to the one who wants a page
             resources = {"metadata": {"path": str(path.parent)}}
-            client = Client(notebook, timeout=_TIMEOUT, resources=resources, extra_arguments=quiet)
+            client = Client(notebook, timeout=self._timeout, resources=resources, extra_arguments=quiet)
             self._clients.add(client)
             try:
                 # Nothing that happens to lie beside the notebook is taken for the program that runs it.
@@ -134,9 +135,9 @@ class Output(OutputWidget):
         self.kernel_client.shell_channel.socket.get(zmq.EVENTS)
 
 
-def executed(path: Path) -> Any:
+def executed(path: Path, timeout: int = _TIMEOUT) -> Any:
     """One notebook, as `Kernels.executed` gives it."""
-    with Kernels() as kernels:
+    with Kernels(timeout) as kernels:
         return next(kernels.executed([path]))
 
 

@@ -163,6 +163,33 @@ def test_a_signal_leaves_nothing(command, sent, place):
     assert [path for path in place.rglob("*.html") if path.parent.name == "site" and not path.read_text()] == []
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("sent", SIGNALS[:2])
+@pytest.mark.parametrize("tenths", [8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 35, 40, 45, 50])
+def test_doctor_ends_whenever_it_is_told(tenths, sent, place):
+    """While a kernel starts and runs, while a server starts, and between: nbclient in the main thread kept some."""
+    mark = f"EFIMM_TEST_MARK={os.getpid()}-{place.name}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "efimm", "doctor"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=place,
+        env=os.environ | {"TMPDIR": str(place / "tmp")} | dict([mark.split("=")]),
+        start_new_session=True,
+    )
+    with process, all_ended(mark):
+        time.sleep(tenths / 10)
+        if process.poll() is not None:
+            pytest.skip("it had ended by then")
+        process.send_signal(sent)
+        said = process.communicate(timeout=20)[0].decode()
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM}[sent], said
+        assert "Traceback" not in said
+        assert "MISSING" not in said
+        assert marked(mark) == {}
+    assert [*(place / "tmp").iterdir()] == []
+
+
 FINALISES = """
 import time
 from efimm.cli import ending
