@@ -340,7 +340,8 @@ def test_a_kernel_that_does_not_get_there_is_told_with_how_far_it_came(nothing_t
     done = command("--linux", str(nothing_to_boot), "--ram", "1G", "--timeout", "1.5")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert "the time is up; how far it came: QEMU has started" in done.stderr
+    reached = "QEMU has started|the firmware has published its system table"  # a quick computer comes further
+    assert re.search(f"the time is up; how far it came: ({reached});", done.stderr)
 
 
 @pytest.mark.firmware

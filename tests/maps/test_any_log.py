@@ -86,10 +86,10 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", ANSWERS if CASES.is_dir() else ["all"])
 def test_each_case_is_answered(name):
-    if not (CASES / name).is_file():
-        pytest.skip(f"the case {name} (../shared/cases/logs) is not here")
+    if not CASES.is_dir():
+        pytest.skip("the cases (../shared/cases/logs) are not here")
     e820, efi, top, above, starter, hit = ANSWERS[name]
     found = check(CASES / name)
 
