@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.tags import compatible_tags, cpython_tags
+from packaging.tags import compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
@@ -127,10 +127,17 @@ def environment_of(system: str, python: str) -> dict[str, str]:
     }
 
 
+def _platforms(system: str) -> tuple[str, ...]:
+    """The platforms whose wheels `system` takes: on macOS, as pip has it, older releases' and both processors', too."""
+    name, machine = system.split("-")
+    return tuple(mac_platforms((14, 0), machine)) if name == "macos" else SYSTEMS[system]
+
+
 def _fitting(folder: Path, system: str, python: str) -> dict[str, list[tuple[Path, Version]]]:
     """The wheels in `folder` that can be used there, by name, the newest last."""
     version = tuple(map(int, python.split(".")))
-    own = {*cpython_tags(version, platforms=SYSTEMS[system]), *compatible_tags(version, platforms=SYSTEMS[system])}
+    platforms = _platforms(system)
+    own = {*cpython_tags(version, platforms=platforms), *compatible_tags(version, platforms=platforms)}
     found: dict[str, list[tuple[Path, Version]]] = {}
     for wheel in folder.glob("*.whl"):
         name, number, _, tags = parse_wheel_filename(wheel.name)
