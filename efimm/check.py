@@ -191,7 +191,8 @@ def _check(made: Machine, kernel: Kernel) -> KernelCheck:
 def _elsewhere(booted: Linux, first: Outcome) -> Iterator[tuple[int, str]]:
     """The verdict with the array in each part of the RAM where it can lie; in its own part it is that of `first`.
 
-    The kernel is booted once: nothing before the switch depends on where its array will lie.
+    The kernel is booted once.  No kernel of the suite asks before the switch where its array will lie; one of a
+    reader's own that did would be told that no place is chosen.
     """
     for part, (start, end) in largest_pieces(booted.map.ram).items():
         if part == first.buffer_pa // PART:

@@ -59,11 +59,12 @@ class Kernels:
     """Notebooks run with a kernel each, a few at a time; a context, after which no kernel remains.
 
     An interrupt is obeyed at once, whatever a cell does: the notebooks run in threads, and their kernels are killed.
+    `timeout` are the seconds that a cell may take.
     """
 
     def __init__(self, timeout: int = _TIMEOUT) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE)
-        self._timeout = timeout  # seconds for a cell
+        self._timeout = timeout
         self._clients: set[NotebookClient] = set()
         self._closed = False
 

@@ -56,6 +56,14 @@ class PgdList:
         self._emit = trace.events.append
         self._page_index: dict[int, Mm] = {}
 
+    def copy(self, memory: PhysMemory, trace: Trace, mode: PagingMode) -> PgdList:
+        """The same address spaces, their tables in `memory`, a copy of theirs, and their locks free."""
+        other = PgdList(trace, self.make_table, self.make_lock)
+        for pa, mm in self._page_index.items():
+            pgd = self.make_table(memory, pa, mm.pgd.name, trace, mode)
+            other.add(Mm(pgd, self.make_lock(mm.page_table_lock.name, trace), mm.cpumask))
+        return other
+
     def __iter__(self) -> Iterator[Mm]:
         return reversed(self._page_index.values())
 
@@ -333,12 +341,10 @@ class Linux32(Linux):
 
 
 def copy_of(linux: Linux) -> Linux:
-    """A booted kernel once more, as it is now: what happens to one from here on does not happen to the other.
+    """A kernel once more, as it is now: what happens to one from here on does not happen to the other.
 
-    ValueError for one that has processes.
+    Nobody watches the copy's firmware.  Not for a kernel in the middle of a call, whose Python frames stay behind.
     """
-    if len(linux.pgd_list):
-        raise ValueError("a kernel with processes cannot be copied")
     memory, trace = linux.memory.copy(), Trace()
     trace.events += linux.trace.events
     kept = (linux.swapper_pg_dir, linux.trampoline_pgd, linux.efi_pgd)
@@ -353,6 +359,6 @@ def copy_of(linux: Linux) -> Linux:
         swapper_pg_dir=tables[linux.swapper_pg_dir.pa],
         trampoline_pgd=tables[linux.trampoline_pgd.pa],
         efi_pgd=tables[linux.efi_pgd.pa],
-        pgd_list=PgdList(trace),
+        pgd_list=linux.pgd_list.copy(memory, trace, linux.layout.mode),
         memmap=[*linux.memmap],
     )

@@ -15,7 +15,7 @@ from .finding import Finding, Story, Survey
 from .histories import HISTORIES
 from .interleave import search
 from .recorded import recorded_search
-from .stories import STORIES, Plot, booted
+from .stories import STORIES, Plot, boot_small
 from .turns import can_switch
 
 __all__ = ["HISTORIES", "STORIES", "Finding", "Plot", "Story", "Survey", "search", "search_history", "survey"]
@@ -37,8 +37,8 @@ def search_history(history: str | Kernel, story: str | Plot = "flush", *, xen: b
     plot = _named(story, STORIES, "story")
     if not can_switch() and isinstance(history, str) and isinstance(story, str):
         return recorded_search(history, story, xen)
-    machine = booted(kernel)
-    return search(lambda: plot.start(machine, xen=xen))
+    booted = boot_small(kernel)
+    return search(lambda: plot.start(booted, xen=xen))
 
 
 def survey(

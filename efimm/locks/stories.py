@@ -41,8 +41,8 @@ class Scene:
         return xen_flush_tlb_others if self.xen else native_flush_tlb_others
 
 
-def booted(kernel: Kernel) -> Linux:
-    """`kernel` on a machine of 1 GiB, where each story begins on a copy of it."""
+def boot_small(kernel: Kernel) -> Linux:
+    """`kernel` booted on a machine of 1 GiB, where each story begins on a copy of it."""
     return boot(_SMALL, kernel)
 
 

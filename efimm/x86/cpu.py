@@ -210,9 +210,10 @@ class Tlb:
 
     def flush(self, *, global_pages: bool) -> None:
         """Forget every translation; those of global pages only when `global_pages` says so."""
-        every = {} if global_pages else self._pages
-        kept = {size: {va: entry for va, entry in pages.items() if entry.is_global} for size, pages in every.items()}
-        self._pages = {size: pages for size, pages in kept.items() if pages}  # every access looks at each size
+        if global_pages:
+            self._pages = {}
+        for size, pages in self._pages.items():
+            self._pages[size] = {va: entry for va, entry in pages.items() if entry.is_global}
 
 
 class Cpu:
@@ -286,12 +287,9 @@ class Cpu:
         """
         if not self.cr4 & CR4_PGE:
             self.write_cr3(self.cr3)
-        elif self.pdptes:  # PAE, whose four entries are loaded again
-            self.write_cr4(self.cr4 & ~CR4_PGE)
-            self.cr4 |= CR4_PGE  # the second write flushes what is empty already
-        else:  # all that these two writes come to
-            self.tlb.flush(global_pages=True)
-            self._emit(TlbFlush(global_pages=True))
+            return
+        self.write_cr4(self.cr4 & ~CR4_PGE)
+        self.cr4 |= CR4_PGE  # the second write flushes what is empty already
 
     def walk(self, va: int) -> Walk:
         """What this processor would find for `va` in the tables now; silent, and without a look into the TLB."""

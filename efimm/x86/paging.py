@@ -104,7 +104,10 @@ class PageTable:
         return memoryview(data).cast("Q" if self.entry_bytes == 8 else "I")
 
     def alike(self, index: int, most: int, step: int) -> int:
-        """How many entries from `index` on, at most `most`, are alike: each `step` more than the one before."""
+        """How many entries from `index` on, at most `most`, are alike: each `step` more than the one before.
+
+        IndexError for an `index` that the table does not have.
+        """
         size, most = self.entry_bytes, min(most, len(self) - index)
         data = self.memory.read(self._entry_pa(index), size * most)
         first = int.from_bytes(data[:size], "little")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import efimm
+from efimm.linux.direct_map import arch_add_memory
 from efimm.linux.pgtable import pgd_alloc
 from efimm.linux.state import copy_of
 from efimm.machines import load_map
@@ -53,8 +54,14 @@ def test_what_one_writes_the_other_does_not_see():
     assert other.firmware.memory is other.cpu.memory is other.swapper_pg_dir.memory is other.memory
 
 
-def test_processes_are_not_copied():
-    linux = boot(efimm.machine("1G"), "3.5")
-    pgd_alloc(linux, "init")
-    with pytest.raises(ValueError, match="a kernel with processes cannot be copied"):
-        copy_of(linux)
+def test_processes_are_copied_with_tables_of_their_own():
+    first = boot(efimm.machine("1G"), "3.5")
+    made = [pgd_alloc(first, name) for name in ("init", "shell")]
+    made[0].cpumask = frozenset({1})
+    other = copy_of(first)
+    arch_add_memory(other, 512 << 30, 1 << 30)
+    slot = other.layout.pgd_index(other.phys_to_virt(512 << 30))
+
+    assert [(mm.pgd.name, mm.cpumask) for mm in other.pgd_list] == [(mm.pgd.name, mm.cpumask) for mm in first.pgd_list]
+    assert all(mm.pgd[slot] == other.swapper_pg_dir[slot] != 0 for mm in other.pgd_list)
+    assert [first.swapper_pg_dir[slot], *(mm.pgd[slot] for mm in made)] == [0, 0, 0]

@@ -13,7 +13,7 @@ from efimm.locks import HISTORIES, STORIES, Story, search, search_history, surve
 from efimm.locks.histories import no_page_table_lock, no_pgd_lock, spin_lock_irqsave
 from efimm.locks.shared import SharedLock
 from efimm.locks.smp import Choice, Smp
-from efimm.locks.stories import booted
+from efimm.locks.stories import boot_small
 from efimm.trace import Trace
 
 V3_5 = efimm.KERNELS["3.5"]
@@ -112,7 +112,7 @@ def test_hpas_1_to_1_map_needs_no_mm_lock(story):
 )
 def test_a_schedule_run_again_ends_the_same_way_and_not_before_its_last_step(history, story, xen):
     found = search_history(history, story, xen=xen)
-    again = STORIES[story].start(booted(HISTORIES[history]), xen=xen)
+    again = STORIES[story].start(boot_small(HISTORIES[history]), xen=xen)
     with Smp(list(again.programs.values())) as smp:
         for choice in found.schedule:
             assert smp.bad_end == ""
