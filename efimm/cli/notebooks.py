@@ -16,6 +16,7 @@ import click
 
 from ..course.work import FOLDER, open_copy, reset
 from ..files import write_text
+from .ending import INTERRUPTED
 from .options import JSON, PORT
 
 # jsonschema, which nbformat and Jupyter's servers import, would make a grammar of a kind of address (IRI) that no
@@ -161,13 +162,16 @@ def dashboard_command(port: int, arguments: tuple[str, ...]) -> None:
 
 
 # Runs a module as `python -m` does, but never one that lies in the current folder.  A terminal that is closed ends a
-# server as SIGTERM does, which both servers obey by tidying up.
+# server as SIGTERM does, which both servers obey by tidying up; one that Ctrl-C ends while it starts says nothing.
 SERVE = f"""
 import os, runpy, signal, sys
 sys.modules["{_SLOW}"] = None
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+try:
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+except KeyboardInterrupt:
+    sys.exit({INTERRUPTED})
 """
 
 

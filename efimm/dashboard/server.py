@@ -7,11 +7,13 @@ the Host header (a foreign name that leads here, DNS rebinding, is refused) and 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.ioloop import IOLoop
 from tornado.web import HTTPError
 from traitlets import Int
 from traitlets.config import Config
@@ -56,6 +58,16 @@ class FewKernels(AsyncMappingKernelManager):
             self._starting -= 1
 
 
+class Server(Voila):  # type: ignore[misc]  # Voila has no types
+    """Voila, which can be told to end before it serves as well."""
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        """Make ready: from here on a signal ends the loop, be it that has not begun."""
+        self.ioloop = IOLoop.current()  # Voila sets it last, and its handler of SIGTERM asks for it
+        super().initialize(argv)
+        signal.signal(signal.SIGINT, self._handle_signal_stop)
+
+
 def settings() -> Config:
     """What is Voila's to be set, beside the port."""
     made = Config()
@@ -77,7 +89,7 @@ def settings() -> Config:
 def main() -> None:
     """Serve until a signal comes; the command line is Voila's."""
     os.chdir(NOTEBOOK.parent)  # Voila executes a voila.py that lies where it is started
-    Voila.launch_instance(argv=[str(NOTEBOOK), *sys.argv[1:]], config=settings())
+    Server.launch_instance(argv=[str(NOTEBOOK), *sys.argv[1:]], config=settings())
 
 
 if __name__ == "__main__":

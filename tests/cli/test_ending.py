@@ -190,6 +190,44 @@ def test_doctor_ends_whenever_it_is_told(tenths, sent, place):
     assert [*(place / "tmp").iterdir()] == []
 
 
+STARTS = """
+import sys, time
+from efimm.dashboard import server
+
+make_settings = server.Voila.init_settings
+
+def slowly(self):
+    print("begun", flush=True)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    return make_settings(self)
+
+server.Voila.init_settings = slowly
+sys.argv[1:] = ["--no-browser", "--port=0"]
+server.main()
+"""
+
+
+@pytest.mark.parametrize("sent", SIGNALS[:2])
+def test_the_dashboard_ends_while_it_starts(sent, place):
+    """Voila's handler is there before its loop: SIGTERM was an AttributeError, and left a folder."""
+    pytest.importorskip("voila", reason="voila is not installed")
+    environment = os.environ | {"TMPDIR": str(place / "tmp")}
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place, env=environment
+    ) as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(sent)
+        try:
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert b"Traceback" not in said
+    assert process.returncode == 0, said
+    assert [*(place / "tmp").iterdir()] == []
+
+
 FINALISES = """
 import time
 from efimm.cli import ending
