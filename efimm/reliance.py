@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import partial
+from math import inf
 from textwrap import wrap
+from typing import Any
 
-from .linux import KernelError, Linux
-from .machines import MachineError
+from . import workers
+from .kernels import KERNELS
+from .linux import Kernel, KernelError, Linux
+from .machines import Machine, MachineError
 from .run import Outcome, boot, enter, run
 from .text import COLUMNS
 from .uefi.firmwares import FIRMWARES, find_firmware
@@ -36,8 +43,45 @@ def reliance(found: Outcome) -> Reliance:
 
     Firmware with which the machine cannot be, or the kernel not go on, is left out.
     """
-    machine, kernel = found.linux.machine, found.linux.kernel
-    slot = found.slot if found.linux.memmap_count else None
+    return _reliance(found.linux.machine, found.linux.kernel, _slot(found))
+
+
+def reliances(successes: Sequence[Outcome]) -> Iterator[tuple[int, Reliance]]:
+    """The place and the `reliance` of each, as they come, on as many processors as this process may use."""
+    left = dict(enumerate(successes))
+    for place, found in _in_processes(successes):
+        del left[place]
+        yield place, found
+    for place, each in left.items():
+        yield place, reliance(each)
+
+
+def _in_processes(successes: Sequence[Outcome]) -> Iterator[tuple[int, Reliance]]:
+    """Those that other processes find, as they come: of the suite's own kernels, which they know by name."""
+    jobs: dict[int, bytes] = {}
+    for place, each in enumerate(successes):
+        kernel = each.linux.kernel
+        if KERNELS.get(kernel.name) is kernel:
+            jobs[place] = pickle.dumps(partial(_plain, each.linux.machine, kernel.name, _slot(each)))
+    if len(jobs) < 2 or not workers.available() or workers.processors() < 2:
+        return
+    places = list(jobs)
+    for number, answer in workers.answers(list(jobs.values()), needs=__name__, timeout=inf, memory=None):
+        if not answer.trouble:
+            kernel, slot, fails = answer.value
+            yield places[number], Reliance(kernel, slot, tuple(fails))
+
+
+def _plain(machine: Machine, name: str, slot: int | None) -> tuple[Any, ...]:
+    """`_reliance` as JSON can tell it."""
+    return astuple(_reliance(machine, KERNELS[name], slot))
+
+
+def _slot(found: Outcome) -> int | None:
+    return found.slot if found.linux.memmap_count else None
+
+
+def _reliance(machine: Machine, kernel: Kernel, slot: int | None) -> Reliance:
     if slot is not None and enter(_without(boot(machine, kernel), slot)).verdict == "success":
         slot = None
     fails, own = [], find_firmware(machine.firmware)

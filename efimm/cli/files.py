@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from typing import Any
 
 import click
 
-from ..check import Check, check, checked
+from ..check import check, checked
 from ..linux import Kernel
 from ..machines import load_map
 from ..maps.formats import read_map
-from ..reliance import Reliance, reliance
 from ..text import memory_map
 from ..uefi.memmap import MemoryMap
 from .options import JSON, OWN_KERNEL, TIMEOUT_OF_OWN, placement_options, standard_input
+from .runs import leanings
 
 BOOT = click.option("--boot", type=int, metavar="N", help="Of a log with several boots, the one to read.")
 
@@ -44,21 +43,12 @@ def check_command(log: str, kernel: Kernel | None, explain: bool, as_json: bool,
             click.echo(line)
         return
     found = check(standard_input(log), own=kernel, **options)
-    leaning = _leaning(found) if explain else []
+    leaning = leanings(each.outcome for each in found.kernels) if explain else []
     if as_json:
         told = {"leans_on": {each.kernel: dataclasses.asdict(each) for each in leaning}} if explain else {}
         click.echo(json.dumps({"file": log} | found.summary() | told))
     else:
         click.echo("\n".join([checked(found, log), *([""] if leaning else []), *map(str, leaning)]))
-
-
-def _leaning(found: Check) -> list[Reliance]:
-    """What each success leans on, with a progress line where somebody watches."""
-    from tqdm import tqdm  # noqa: PLC0415 - takes longer to import than a short check takes
-
-    alive = [each.outcome for each in found.kernels if each.outcome and not each.hit]
-    watched = tqdm(alive, desc="what a success leans on", leave=False, disable=not sys.stderr.isatty())
-    return [reliance(each) for each in watched]
 
 
 @click.command("map")

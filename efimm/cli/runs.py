@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from ..kernels import KERNELS
 from ..linux import Kernel
-from ..reliance import reliance
-from ..run import run, run_watched
+from ..reliance import Reliance, reliance, reliances
+from ..run import Outcome, run, run_watched
 from ..text import compare, outcome, reply
 from .options import (
     JSON,
@@ -62,6 +64,15 @@ def compare_command(kernel: Kernel | None, explain: bool, as_json: bool, **optio
         click.echo(f"{name:<10} the suite has no {made.arch} build of it")
     if explain:
         click.echo()
-        for each in found.values():
-            if each and each.verdict == "success":
-                click.echo(str(reliance(each)))
+        for each in leanings(found.values()):
+            click.echo(str(each))
+
+
+def leanings(outcomes: Iterable[Outcome | None]) -> list[Reliance]:
+    """What each success leans on, in their order, with a progress line where somebody watches."""
+    from tqdm import tqdm  # noqa: PLC0415 - takes longer to import than a short check takes
+
+    alive = [each for each in outcomes if each and each.verdict == "success"]
+    words, seen = "what a success leans on", sys.stderr.isatty()
+    found = dict(tqdm(reliances(alive), total=len(alive), desc=words, leave=False, disable=not seen))
+    return [found[place] for place in sorted(found)]

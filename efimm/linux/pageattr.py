@@ -54,20 +54,21 @@ def change_attr_in_pgd(
     changed = False
     while va < end:
         found = walk(linux.memory, pgd.pa, va, linux.layout.mode)
-        leaf = found.last
-        if leaf is None:
+        steps = found.steps
+        if not steps:
             raise KernelError(linux.kernel, f"{va:#x}, where it maps something, is not canonical")
+        leaf = steps[-1]
         if stop_at_hole and not leaf.entry:
             break
         span = leaf.level.span
         new = leaf.entry & ~clear | set_
         if found.pa is None or new == leaf.entry:
-            va = (va // span + _alike(linux, found.steps, -(-end // span) - va // span)) * span
+            va = (va // span + _alike(linux, steps, -(-end // span) - va // span)) * span
         elif span > PAGE_SIZE and (va % span or end - va < span):
             split_large_page(linux, leaf)
             changed = True
         else:
-            count = _alike(linux, found.steps, (end - va) // span)
+            count = _alike(linux, steps, (end - va) // span)
             _fill(linux, leaf, count, new)
             changed = True
             va += count * span

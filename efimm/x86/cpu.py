@@ -254,15 +254,15 @@ class Cpu:
 
     def write_cr0(self, value: int) -> None:
         """MOV to CR0; raises GeneralProtection for a value that the processor refuses."""
-        self._change(self.registers._replace(cr0=value))
+        self._change(Registers(value, self.cr4, self.efer))
 
     def write_cr4(self, value: int) -> None:
         """MOV to CR4: a change of PGE, PSE, PAE or LA57 forgets every translation."""
-        self._change(self.registers._replace(cr4=value))
+        self._change(Registers(self.cr0, value, self.efer))
 
     def write_efer(self, value: int) -> None:
         """WRMSR to EFER."""
-        self._change(self.registers._replace(efer=value))
+        self._change(Registers(self.cr0, self.cr4, value))
 
     def write_cr3(self, value: int) -> None:
         """MOV to CR3: another top-level table, and every translation that is not global is forgotten.
@@ -348,14 +348,14 @@ class Cpu:
 
     def _change(self, new: Registers) -> None:
         """Take new values for CR0, CR4 and EFER, with what this does to the TLB and the latched entries."""
-        refusal = self.registers.refusal(new)
+        old = self.registers
+        refusal = old.refusal(new)
         if refusal:
             raise GeneralProtection(refusal)
-        forgets = self.registers.forgets_all(new)
-        if self.registers.loads_pdptes(new):
+        if old.loads_pdptes(new):
             self.pdptes = self._latch(self.cr3, new)
         self.cr0, self.cr4, self.efer = new.with_lma()
-        if forgets:
+        if old.forgets_all(new):
             self.tlb.flush(global_pages=True)
             self._emit(TlbFlush(global_pages=True))
 

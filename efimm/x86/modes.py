@@ -15,7 +15,7 @@ Source: Intel SDM, volume 3A, chapter 4 (recalled; checked in the tests against 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from .memory import PAGE_SHIFT, PAGE_SIZE, PHYSICAL_BITS
@@ -32,7 +32,8 @@ _PSE36_SHIFT, _PSE36_FIELD, _PSE36_BITS = 32 - 13, 0x1FE000, 40
 class Level:
     """One level of a walk: which address bits choose the entry, and what the entry may be.
 
-    `reserved` are the bits that must be 0 in an entry that leads to a table, besides those the mode reserves.
+    `reserved` are the bits that must be 0 in an entry that leads to a table, besides those the mode reserves; `span` is
+    how many bytes of address space one entry covers.
     """
 
     name: str
@@ -41,11 +42,10 @@ class Level:
     may_be_large: bool = False
     reserved: int = 0
     has_rights: bool = True
+    span: int = field(init=False, repr=False)
 
-    @property
-    def span(self) -> int:
-        """How many bytes of address space one entry covers."""
-        return 1 << self.shift
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "span", 1 << self.shift)
 
     def index(self, va: int) -> int:
         """Which entry of its table `va` uses at this level."""

@@ -11,7 +11,7 @@ from .modes import ADDRESS_MASK, LONG4, NX, PAE, PS, RW, US, Level, P, PagingMod
 from .paging import Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # mapping makes some for each region; frozen, each takes five times as long
 class Step:
     """One step of a walk: the entry that was looked at, the table it stands in, and its own physical address."""
 
