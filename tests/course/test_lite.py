@@ -30,7 +30,8 @@ WHEELS = os.environ.get("EFIMM_PYODIDE_WHEELS")  # a folder with Pyodide's numpy
 CUT_OFF = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 PATIENCE = 800_000  # milliseconds, for one notebook: Python starts in the browser each time
 NO_STACKS = "--js-flags=--no-experimental-wasm-jspi --no-wasm-jspi"
-COMPILED = ("numpy", "np.", "matplotlib", "plt.", "plots", "batch", "arrays", "figure(")
+# What needs numpy or matplotlib; `smallest` is a function of notebook 13, made with numpy.
+COMPILED = ("numpy", "np.", "matplotlib", "plt.", "plots", "batch", "arrays", "figure(", "smallest(")
 
 OPEN = """() => window.jupyterapp?.shell.currentWidget?.content?.model?.cells.length &&
   jupyterapp.shell.currentWidget.sessionContext?.session?.kernel"""
