@@ -183,6 +183,7 @@ class Tlb:
 
     def __init__(self) -> None:
         self._pages: dict[int, dict[int, TlbEntry]] = {}
+        self._last: TlbEntry | None = None  # found last: mostly it is asked for again
 
     def __iter__(self) -> Iterator[TlbEntry]:
         """Every cached translation, by address."""
@@ -193,8 +194,12 @@ class Tlb:
 
     def lookup(self, va: int) -> TlbEntry | None:
         """The cached translation that covers `va`, or None."""
+        last = self._last
+        if last is not None and last.va <= va < last.va + last.size:
+            return last
         for size, pages in self._pages.items():  # a loop and no generator: every access asks
             if (entry := pages.get(va & -size)) is not None:
+                self._last = entry
                 return entry
         return None
 
@@ -205,11 +210,13 @@ class Tlb:
 
     def invalidate(self, va: int) -> None:
         """Forget the translation of the page that `va` lies in, a global one too."""
+        self._last = None
         for size, pages in self._pages.items():
             pages.pop(va & -size, None)
 
     def flush(self, *, global_pages: bool) -> None:
         """Forget every translation; those of global pages only when `global_pages` says so."""
+        self._last = None
         if global_pages:
             self._pages = {}
         for size, pages in self._pages.items():
