@@ -38,6 +38,7 @@ _LINE = re.compile(
 )
 _CUT = re.compile(rf"(?<![\w:])(?:{_TYPE})\s+[0-9A-F]{{16}}-.{{0,200}}$", re.IGNORECASE)
 _CUT_BELOW = re.compile(rf"(?<![\w:])(?:{_TYPE}|[0-9A-F]{{8}})\s+000[0-9A-F]{{0,13}}(?:-.*)?$", re.IGNORECASE)
+_RANGE = re.compile(r"-(?<=[0-9A-F]{16}-)", re.IGNORECASE)  # that of any descriptor; found by its dash, it is quick
 _BELOW = "below the heading of memmap"
 
 
@@ -49,13 +50,14 @@ def read(line: str, boots: Boots) -> bool:
     if "# Pages" in line and _HEADING.search(line):
         lists.section = SHELL
         return True
-    found = _LINE.search(line)
+    ranged = _RANGE.search(line)
+    found = ranged and _LINE.search(line)
     below = lists.section in (SHELL, _BELOW)
     if found:
         lists.read(SHELL, _descriptor, found, anew=lists.section == SHELL)
         lists.section = _BELOW if below else lists.section
         return True
-    if cut := (_CUT_BELOW if below else _CUT).search(line.rstrip()):
+    if (below or ranged) and (cut := (_CUT_BELOW if below else _CUT).search(line.rstrip())):
         lists.damage(SHELL, _damaged(cut[0]), anew=lists.section == SHELL)
         return True
     return False
@@ -63,7 +65,7 @@ def read(line: str, boots: Boots) -> bool:
 
 def unfinished(line: str) -> bool:
     """Whether the line starts like a descriptor and lacks the rest of it."""
-    return " 000" in line and "-" in line and bool(_CUT.search(line)) and not _LINE.search(line)
+    return bool(" 000" in line and _RANGE.search(line) and _CUT.search(line) and not _LINE.search(line))
 
 
 def _descriptor(found: re.Match[str]) -> EfiMemoryDescriptor:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-UEFI = re.compile(
+_UEFI_MARKS = ("efi", "EFI", "ecure boot", "esrt", "caused by firmware")
+_UEFI = re.compile(
     r"(?<!\w)EFI v[0-9]+(?:\.[0-9]+)+ by |\befi: +(?:[\w .]{2,16}=0x[0-9a-f]|EFI_MEMMAP|mem[0-9]|seeding|Froze|memattr)"
     r"|\befi: (?:Remove|Not removing) mem[0-9]|\besrt: Reserving|Registered efivars operations|EFI VGA frame buffer"
     r"|efifb: (?:probing|framebuffer at)|[Ss]ecure boot (?:enabled|disabled)|Registered efi as persistent store"
@@ -69,12 +70,24 @@ _SYSTEMS = {
 SYSTEMS = {name: re.compile(words) for name, (words, _) in _SYSTEMS.items()}
 
 
+def uefi(line: str) -> bool:
+    """Whether `line` is one that only a machine started by UEFI prints."""
+    return _marked(line, _UEFI_MARKS) and bool(_UEFI.search(line))
+
+
 def architecture(line: str) -> str:
     """The architecture that `line` names: "x86", another, or ""."""
+    if not _marked(line, ARCHITECTURE_MARKS):
+        return ""
     found = ARCHITECTURE.search(line)
     if not found or not found.lastgroup:
         return ""
     return "x86" if found.lastgroup == "x86" else _NAMES[int(found.lastgroup[1:])]
+
+
+def _marked(line: str, marks: tuple[str, ...]) -> bool:
+    """Whether an expression can find something: to look for its marks is many times faster."""
+    return any([mark in line for mark in marks])  # noqa: C419 - a list is twice as fast, and nearly every line comes here
 
 
 def help_for(systems: dict[str, int]) -> str:

@@ -7,7 +7,7 @@ import re
 from .boots import Boots
 from .errors import printable
 from .lists import Lists
-from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI, architecture
+from .signs import ARCHITECTURE_MARKS, SYSTEMS, architecture, uefi
 
 MARKS = (
     *("Linux version ", "DMI: ", "Hardware name: ", "EFI", "efi", "esrt", "last_pfn = ", "ommand line: ", "RSDP"),
@@ -51,7 +51,7 @@ def _read_starter(line: str, lists: Lists) -> None:
     setup_arch looks at the firmware (efi_init, which prints "EFI v...") between the first line of the boot and the
     lines "DMI: " and "last_pfn = ", in every kernel since 2.6.32 that we looked at.
     """
-    if not lists.booted_by and UEFI.search(line):
+    if not lists.booted_by and uefi(line):
         lists.booted_by = "UEFI"
     if "DMI: " in line or "last_pfn = " in line:
         lists.booting.add("after")

@@ -17,8 +17,11 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from efimm.check import check, checked
+from efimm.maps import signs
 from efimm.maps.formats import MapError, read, read_map
 from efimm.maps.redact import redacted_text
 from efimm.maps.sources import LARGEST_ENCODED
@@ -126,6 +129,18 @@ def test_every_sign_of_uefi_counts(sign):
     log = without("efi: ").replace("DMI:", f"{sign}\n[    0.000000] DMI:")
     assert read_map(without("efi: ")).booted_by == "BIOS"
     assert read_map(log).booted_by == "UEFI"
+
+
+@given(st.from_regex(signs._UEFI))
+def test_no_sign_of_uefi_lacks_its_mark(line):
+    """The marks are looked for first, which is quicker; they must not hide what the expression finds."""
+    assert signs.uefi(line)
+
+
+@pytest.mark.parametrize("words", [signs._X86, *signs._ARCHITECTURES.values()])
+@given(st.data())
+def test_no_sign_of_an_architecture_lacks_its_mark(words, data):
+    assert signs.architecture(data.draw(st.from_regex(words)))
 
 
 def test_what_a_bios_machine_prints_too_is_no_sign_of_uefi():
