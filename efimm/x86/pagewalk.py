@@ -58,14 +58,8 @@ class Walk(NamedTuple):
     @property
     def last(self) -> Step | None:
         """The step at which the walk ended; None where there was no step."""
-        if not self.entries:
-            return None
-        depth = len(self.entries) - 1
-        level, table = self.mode.levels[depth], self.root & self.mode.root_mask
-        if depth:
-            table = self.entries[-2] & ADDRESS_MASK
-        index = level.index(self.va)
-        return Step(level, table, index, self.entries[-1], table + self.mode.entry_bytes * index)
+        steps = self.steps
+        return steps[-1] if steps else None
 
     @property
     def page_size(self) -> int:
