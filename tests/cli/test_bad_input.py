@@ -253,7 +253,7 @@ MINE = "from dataclasses import replace\nfrom efimm.kernels.v3_5 import KERNEL a
 )
 def test_a_file_that_does_anything_costs_one_line(tmp_path, code, expected):
     (tmp_path / "mine.py").write_text(MINE + code)
-    done = run("run", "--kernel", str(tmp_path / "mine.py"), "--timeout", "10" if expected == "too long" else "60")
+    done = run("run", "--kernel", str(tmp_path / "mine.py"), "--timeout", "3" if expected == "too long" else "60")
     assert b"Traceback" not in done.stderr
     assert done.stdout == b""
     if expected is None:
