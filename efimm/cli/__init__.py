@@ -96,6 +96,7 @@ def main() -> NoReturn:
     except (ValueError, MemoryError, OSError) as error:
         _refuse(_of_own_code(error) or _words(error), exits.refusal)
     except BaseException as error:  # a reader's own class of exceptions, too
+        _obey_what_was_wrapped(error)
         if found := _of_own_code(error, anywhere=True):
             _refuse(found, exits.refusal)
         raise
@@ -124,6 +125,14 @@ def _answer(exits: Exits) -> int:
         from .own_code import run_below  # noqa: PLC0415 - as above
 
         return run_below(order)
+
+
+def _obey_what_was_wrapped(error: BaseException) -> None:
+    """End as told: before 3.12 Python makes a RuntimeError of what is raised while a class names its attributes."""
+    if isinstance(error.__cause__, KeyboardInterrupt):
+        leave_at_once()
+    if isinstance(error.__cause__, Ended):
+        end_by(error.__cause__.number)
 
 
 def _of_own_code(error: BaseException, *, anywhere: bool = False) -> str:

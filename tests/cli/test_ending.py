@@ -260,6 +260,25 @@ def test_an_end_that_python_drops_is_told_again(sent, status):
     assert process.returncode == status
 
 
+NAMES = """
+from efimm import cli
+
+class Told:
+    def __set_name__(self, *_):
+        raise {}
+
+cli._answer = lambda _: type("Named", (), {{"it": Told()}})
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("told", "status"), [("KeyboardInterrupt", 130), ("cli.Ended(15)", -signal.SIGTERM)])
+def test_an_end_that_comes_while_a_class_is_made_is_an_end(told, status):
+    """A command's imports make classes; Python 3.11 makes a RuntimeError of whatever is raised then."""
+    done = subprocess.run([sys.executable, "-c", NAMES.format(told)], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (status, b"")
+
+
 def record(command, sent, status, took, left):
     """One line of the matrix, into the file that EFIMM_MATRIX names."""
     if file := os.environ.get("EFIMM_MATRIX"):
