@@ -20,6 +20,13 @@ from .finding import Finding
 _PATIENCE = 40  # seconds
 _SAFE = os.environ | {"PYTHONSAFEPATH": "1"}  # no module that lies in the current folder is taken for Jupyter's
 _CELL = "import efimm\nprint(efimm.run(efimm.machine('1T'), '3.5').verdict)"
+# A server that ends when doctor is killed, where the system can do that.
+_SERVER = """
+import runpy, sys
+from efimm.workers import end_with
+end_with(int(sys.argv.pop(1)))
+runpy.run_module("jupyterlab", run_name="__main__", alter_sys=True)
+"""
 _WIDGETS = ("anywidget", "@jupyter-widgets/jupyterlab-manager")
 
 
@@ -47,7 +54,7 @@ def server() -> Iterator[Finding]:
         options = [f"--ServerApp.root_dir={folder}", f"--ServerApp.port={port}", "--ServerApp.ip=127.0.0.1"]
         options += ["--no-browser", "--IdentityProvider.token=", "--ServerApp.port_retries=0", "--allow-root"]
         running = subprocess.Popen(
-            [sys.executable, "-P", "-m", "jupyterlab", *options],
+            [sys.executable, "-P", "-c", _SERVER, str(os.getpid()), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=_SAFE | {"JUPYTER_RUNTIME_DIR": folder},

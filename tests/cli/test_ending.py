@@ -60,7 +60,7 @@ def marked(mark):
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if mark.encode() in (folder / "environ").read_bytes():
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120]
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
     return found
 
 
@@ -96,15 +96,19 @@ def place(tmp_path):
     return tmp_path
 
 
-def begun(command, process, place):
-    """Wait until the command is in the middle of its work."""
+def begun(command, process, place, mark):
+    """Wait until the command is in the middle of its work; doctor, until its server starts."""
     end = time.monotonic() + 150
-    if command not in SEEN:
+    if command not in (*SEEN, "doctor"):
         time.sleep(2.5)
-    while command in SEEN and not (place / "begun").exists():
-        assert process.poll() is None, process.stderr.read()
+    while (command in SEEN and not (place / "begun").exists()) or (command == "doctor" and not serves(mark)):
+        assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def serves(mark):
+    return any("jupyterlab" in words for words in marked(mark).values())
 
 
 # By day each command is interrupted and told to end.  SIGHUP is obeyed by the handler of SIGTERM, and what SIGKILL
@@ -144,7 +148,7 @@ def test_a_signal_leaves_nothing(command, sent, place):
         start_new_session=True,
     )
     with process, all_ended(mark):
-        begun(command, process, place)
+        begun(command, process, place, mark)
         assert process.poll() is None, "it has ended by itself, and shows nothing"
         process.send_signal(sent)
         start = time.monotonic()
