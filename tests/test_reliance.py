@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 import efimm
-from efimm.reliance import reliance
+from efimm import workers
+from efimm.reliance import reliance, reliances
 
 
 def found(kernel, firmware="edk2"):
@@ -48,3 +49,29 @@ def test_a_kernel_that_fails_nowhere_else_is_told_so():
     leans = replace(found("hpa-sync"), fails_with=())
 
     assert str(leans) == "hpa-sync relies on pgd[1]; works with every other firmware here, too"
+
+
+@pytest.fixture
+def successes():
+    """Of two kernels of the suite, and of a reader's own between them."""
+    own = replace(efimm.KERNELS["hpa-sync"], name="my own")
+    return [efimm.run(efimm.machine("600G"), kernel) for kernel in ("va-patch", own, "hpa-sync")]
+
+
+@pytest.mark.skipif(not workers.available(), reason="no processes here")
+def test_other_processes_find_the_same(successes, monkeypatch):
+    monkeypatch.setattr(workers, "processors", lambda: 2)
+    asked = []
+    answers = workers.answers
+    monkeypatch.setattr(workers, "answers", lambda jobs, **options: asked.extend(jobs) or answers(jobs, **options))
+    told = dict(reliances(successes))
+
+    assert len(asked) == 2  # a reader's own kernel is not known by its name there
+    assert [told[place] for place in range(3)] == [reliance(each) for each in successes]
+
+
+def test_what_a_process_could_not_find_is_found_here(successes, monkeypatch):
+    monkeypatch.setattr(workers, "processors", lambda: 2)
+    monkeypatch.setattr(workers, "answers", lambda *_, **__: [(1, workers.Answer(trouble="its process was ended"))])
+
+    assert [found.kernel for _, found in sorted(reliances(successes))] == ["va-patch", "my own", "hpa-sync"]

@@ -62,7 +62,7 @@ class Server(Voila):  # type: ignore[misc]  # Voila has no types
     """Voila, which can be told to end before it serves as well."""
 
     def initialize(self, argv: list[str] | None = None) -> None:
-        """Make ready: from here on a signal ends the loop, be it that has not begun."""
+        """Make ready: from here on a signal ends the loop, even before it has begun."""
         self.ioloop = IOLoop.current()  # Voila sets it last, and its handler of SIGTERM asks for it
         super().initialize(argv)
         signal.signal(signal.SIGINT, self._handle_signal_stop)

@@ -7,11 +7,12 @@ import re
 from .boots import Boots
 from .errors import printable
 from .lists import Lists
-from .signs import ARCHITECTURE_MARKS, SYSTEMS, architecture, uefi
+from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI_MARKS, architecture, uefi
 
 MARKS = (
-    *("Linux version ", "DMI: ", "Hardware name: ", "EFI", "efi", "esrt", "last_pfn = ", "ommand line: ", "RSDP"),
-    *("Secure boot", "secure boot", "BSD", "SunOS", "Darwin", "Microsoft", "DragonFly", "root on", "illumos"),
+    *("Linux version ", "DMI: ", "Hardware name: ", "last_pfn = ", "ommand line: ", "RSDP"),
+    *("BSD", "SunOS", "Darwin", "Microsoft", "DragonFly", "root on", "illumos"),
+    *UEFI_MARKS,
     *ARCHITECTURE_MARKS,
 )
 

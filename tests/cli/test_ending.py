@@ -194,6 +194,19 @@ def test_doctor_ends_whenever_it_is_told(tenths, sent, place):
     assert [*(place / "tmp").iterdir()] == []
 
 
+def told_once_begun(program, sent, **settings):
+    """The exit status of a program to which a signal is sent when it says "begun", and what it says on stderr."""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings) as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(sent)
+        try:
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    return process.returncode, said
+
+
 STARTS = """
 import sys, time
 from efimm.dashboard import server
@@ -217,18 +230,9 @@ server.main()
 def test_the_dashboard_ends_while_it_starts(sent, place):
     """Voila's handler is there before its loop: SIGTERM was an AttributeError, and left a folder."""
     pytest.importorskip("voila", reason="voila is not installed")
-    environment = os.environ | {"TMPDIR": str(place / "tmp")}
-    with subprocess.Popen(
-        [sys.executable, "-c", STARTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place, env=environment
-    ) as process:
-        assert process.stdout.readline() == b"begun\n"
-        process.send_signal(sent)
-        try:
-            _, said = process.communicate(timeout=30)
-        finally:
-            process.kill()
+    status, said = told_once_begun(STARTS, sent, cwd=place, env=os.environ | {"TMPDIR": str(place / "tmp")})
     assert b"Traceback" not in said
-    assert process.returncode == 0, said
+    assert status == 0, said
     assert [*(place / "tmp").iterdir()] == []
 
 
@@ -252,16 +256,9 @@ while True:
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 1), (signal.SIGINT, -signal.SIGINT)])
 def test_an_end_that_python_drops_is_told_again(sent, status):
     """What is raised in a finaliser goes nowhere; Ended is not caught here, so it ends the program with 1."""
-    with subprocess.Popen([sys.executable, "-c", FINALISES], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"begun\n"
-        process.send_signal(sent)
-        try:
-            _, said = process.communicate(timeout=30)
-        finally:
-            process.kill()
-
+    found, said = told_once_begun(FINALISES, sent)
     assert b"Exception ignored in" not in said
-    assert process.returncode == status
+    assert found == status
 
 
 NAMES = """

@@ -122,6 +122,7 @@ def test_the_cases_beside_the_project_all_have_an_answer():
         "efifb: probing for efifb",
         "Console: switching to colour; fb0: EFI VGA frame buffer device",
         "secureboot: Secure boot enabled",
+        "[Firmware Bug]: Page fault caused by firmware at PA: 0xfffe",
         "efi: Remove mem48: MMIO range=[0x80000000-0x8fffffff] (256MB) from e820 map",
     ],
 )
