@@ -13,9 +13,8 @@ from dataclasses import replace
 from ..uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_RUNTIME, EfiMemoryDescriptor, EfiMemoryType
 from ..uefi.runtime import EfiStatus
 from ..x86 import PageFault, PageTable
-from ..x86.memory import PAGE_SIZE
 from .fault import do_page_fault
-from .page_alloc import kmalloc_memmap
+from .page_alloc import kmalloc_memmap, memmap_pages
 from .state import KernelError, Linux
 
 BOOT_SERVICES = (EfiMemoryType.EfiBootServicesCode, EfiMemoryType.EfiBootServicesData)
@@ -160,20 +159,6 @@ def copy_regions(linux: Linux, regions: list[EfiMemoryDescriptor]) -> None:
     with linux.trace.span("kernel", f"fill the array of {len(regions)} descriptors", "array"):
         for place, md in enumerate(regions):
             linux.cpu.write(linux.new_memmap + place * size, md.pack(size))
-
-
-def memmap_pages(count: int, descriptor_size: int) -> int:
-    """The pages of an array that has grown to `count` descriptors (efi_map_regions and realloc_pages, v3.14).
-
-    Each time it is full, the next power of two is asked for; the bytes then counted as left are the power before it.
-    """
-    pg_shift, left = 0, 0
-    for _ in range(count):
-        if left < descriptor_size:
-            left += PAGE_SIZE << pg_shift
-            pg_shift += 1
-        left -= descriptor_size
-    return 1 << pg_shift
 
 
 def phys_efi_set_virtual_address_map(linux: Linux) -> EfiStatus:

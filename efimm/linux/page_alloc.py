@@ -85,6 +85,20 @@ def kmalloc_memmap(linux: Linux, size: int) -> int:
     return wanted
 
 
+def memmap_pages(count: int, descriptor_size: int) -> int:
+    """The pages of an array that has grown to `count` descriptors (efi_map_regions and realloc_pages, v3.14).
+
+    Each time it is full, the next power of two is asked for; the bytes then counted as left are the power before it.
+    """
+    pg_shift, left = 0, 0
+    for _ in range(count):
+        if left < descriptor_size:
+            left += PAGE_SIZE << pg_shift
+            pg_shift += 1
+        left -= descriptor_size
+    return 1 << pg_shift
+
+
 def another_node(linux: Linux) -> int | None:
     """An address in a node that could have got the array as well, on the other side of 512 GiB where there is one.
 
