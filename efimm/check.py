@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from .diagnosis import Diagnosis, diagnose
 from .kernels import KERNELS
-from .linux import Kernel, KernelError, Linux
+from .linux import Kernel, KernelError, Linux, map_regions
 from .linux.state import copy_of
 from .machines import Machine, MachineError, data_files, machine
 from .maps.boots import NoMapError
@@ -194,7 +194,10 @@ def _elsewhere(booted: Linux, first: Outcome) -> Iterator[tuple[int, str]]:
     The kernel is booted once.  No kernel of the suite asks before the switch where its array will lie; one of a
     reader's own that did would be told that no place is chosen.
     """
-    for part, (start, end) in largest_pieces(booted.map.ram).items():
+    pieces = largest_pieces(booted.map.ram)
+    if len(pieces) > 1 and KERNELS.get(booted.kernel.name) is booted.kernel:
+        map_regions(booted)  # once, too: what a reader's own kernel does around that nobody knows
+    for part, (start, end) in pieces.items():
         if part == first.buffer_pa // PART:
             yield part, first.verdict
             continue

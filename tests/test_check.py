@@ -7,14 +7,19 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from captures import INDEX, listings, text_of
 
 import efimm
 from efimm.check import check, checked
+from efimm.linux import map_regions
+from efimm.linux.state import copy_of
 from efimm.maps.formats import MapError, read, read_map
+from efimm.run import boot, enter
 from efimm.text import COLUMNS
+from efimm.trace import Enter, Leave
 
 GIB = 1 << 30
 TYPE_WORDS = {"usable": 1, "reserved": 2, "ACPI data": 3, "ACPI NVS": 4, "unusable": 5, "persistent (type 7)": 7}
@@ -95,6 +100,30 @@ def test_the_verdicts_are_those_of_runs():
     # RAM ends at 3200 GiB, and 386 to 512 GiB are a hole (the log of this machine): parts 0 to 6 have RAM.
     assert list(range(7)) == list(by_name["3.5"].elsewhere or {})
     assert list(range(1, 7)) == by_name["3.5"].fails_in
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "x86_64-la57", "i386", "i386-pae"])
+def test_where_the_array_lies_is_asked_when_the_regions_are_mapped(arch):
+    """So they may be mapped once, and the array then put into one part after the other: all else happens as ever."""
+    buffer = 0x1000_0000 if arch.startswith("i386") else 700 << 30
+    for kernel in (each for each in efimm.KERNELS.values() if each.has_build_for(arch)):
+        booted = boot(efimm.machine(ram="3G" if arch.startswith("i386") else "1T", arch=arch), kernel)
+        mapped = copy_of(booted)
+        whole = enter(moved(booted, buffer))
+        if whole.linux.memmap_count:
+            map_regions(mapped)
+            parted = enter(moved(mapped, buffer))
+            assert parted.summary() == whole.summary()
+            assert acts(parted.trace) == acts(whole.trace)
+
+
+def moved(linux, buffer):
+    return replace(copy_of(linux), machine=replace(linux.machine, buffer=buffer))
+
+
+def acts(trace):
+    """What happened, without the names of the steps in which it did."""
+    return [event for event in trace.events if not isinstance(event, Enter | Leave)]
 
 
 LIST = "BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable\n"

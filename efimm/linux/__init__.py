@@ -1,7 +1,7 @@
 """The kernel: its address space, its tables, and the way it calls the firmware."""
 
 from ..machines import Machine
-from ..uefi import EfiStatus
+from ..uefi import EfiMemoryDescriptor, EfiStatus
 from . import efi
 from . import setup as x86_64
 from .efi import virt_efi_get_time
@@ -18,6 +18,7 @@ __all__ = [
     "Linux32",
     "boot",
     "efi_enter_virtual_mode",
+    "map_regions",
     "virt_efi_get_time",
 ]
 
@@ -36,3 +37,11 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
     Raises PageFault where the processor would.
     """
     return efi_32.efi_enter_virtual_mode(linux) if isinstance(linux, Linux32) else efi.efi_enter_virtual_mode(linux)
+
+
+def map_regions(linux: Linux) -> tuple[EfiMemoryDescriptor, ...]:
+    """The regions, mapped: the part of efi_enter_virtual_mode before the array has a place; that goes on from here.
+
+    Only for a kernel whose efi_enter_virtual_mode does nothing before it, as those of the suite with an array.
+    """
+    return efi_32.map_regions(linux) if isinstance(linux, Linux32) else efi.map_regions(linux)

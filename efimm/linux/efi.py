@@ -8,6 +8,7 @@ differ come from the kernel's record.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..uefi.memmap import DESCRIPTOR_VERSION, EFI_MEMORY_RUNTIME, EfiMemoryDescriptor, EfiMemoryType
@@ -63,9 +64,7 @@ def set_virtual_address_map(linux: Linux) -> EfiStatus:
     Left out: freeing the boot services' memory and the array, which no later step here looks at.
     """
     kernel = linux.kernel
-    linux.efi_pgd = checked_table(linux, kernel.efi_alloc_page_tables(linux))
-    merge_regions(linux.memmap)
-    copy_regions(linux, checked_regions(linux, kernel.efi_map_regions(linux)))
+    copy_regions(linux, map_regions(linux))
     pa = linux.layout.virt_to_phys(linux.new_memmap)
     kernel.efi_setup_page_tables(linux, pa, memmap_pages(linux.memmap_count, linux.machine.descriptor_size))
     linux.pointer = checked_pointer(linux, kernel.memmap_pointer(linux, linux.new_memmap))
@@ -74,6 +73,15 @@ def set_virtual_address_map(linux: Linux) -> EfiStatus:
     if status == EfiStatus.EFI_SUCCESS:
         kernel.efi_runtime_update_mappings(linux)
     return status
+
+
+def map_regions(linux: Linux) -> tuple[EfiMemoryDescriptor, ...]:
+    """What is done before the array has a place: the firmware's table, and an address for each region; done once."""
+    if not linux.regions:
+        linux.efi_pgd = checked_table(linux, linux.kernel.efi_alloc_page_tables(linux))
+        merge_regions(linux.memmap)
+        linux.regions = tuple(checked_regions(linux, linux.kernel.efi_map_regions(linux)))
+    return linux.regions
 
 
 def _shown(given: object) -> str:
@@ -151,7 +159,7 @@ def get_systab_virt_addr(linux: Linux, md: EfiMemoryDescriptor) -> None:
         linux.efi_systab = systab + md.virtual_start - md.physical_start
 
 
-def copy_regions(linux: Linux, regions: list[EfiMemoryDescriptor]) -> None:
+def copy_regions(linux: Linux, regions: Sequence[EfiMemoryDescriptor]) -> None:
     """Fill `new_memmap`, the array for the firmware, descriptor by descriptor through the direct map."""
     size = linux.machine.descriptor_size
     linux.new_memmap = linux.layout.phys_to_virt(kmalloc_memmap(linux, size * len(regions)))

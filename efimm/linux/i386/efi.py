@@ -5,6 +5,7 @@ Source: arch/x86/platform/efi/efi.c, efi_32.c and efi_stub_32.S, v3.5.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ...machines import MachineError
@@ -39,15 +40,21 @@ def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus | None:
     if linux.machine.noruntime:
         return None
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
-        merge_regions(linux.memmap)
-        regions = checked_regions(linux, linux.record.efi_map_regions(linux))
-        copy_regions(linux, regions)
+        copy_regions(linux, map_regions(linux))
         linux.pointer = checked_pointer(linux, linux.record.memmap_pointer(linux, linux.new_memmap))
-        status = phys_efi_set_virtual_address_map(linux, len(regions))
+        status = phys_efi_set_virtual_address_map(linux)
         report_status(linux, status)
         if status == EfiStatus.EFI_SUCCESS:
             runtime_code_page_mkexec(linux)
     return status
+
+
+def map_regions(linux: Linux32) -> tuple[EfiMemoryDescriptor, ...]:
+    """An address for each region; done once, and before the array has a place."""
+    if not linux.regions:
+        merge_regions(linux.memmap)
+        linux.regions = tuple(checked_regions(linux, linux.record.efi_map_regions(linux)))
+    return linux.regions
 
 
 def efi_map_regions(linux: Linux32) -> list[EfiMemoryDescriptor]:
@@ -69,7 +76,7 @@ def map_region(linux: Linux32, place: int) -> EfiMemoryDescriptor:
     return md
 
 
-def copy_regions(linux: Linux32, regions: list[EfiMemoryDescriptor]) -> None:
+def copy_regions(linux: Linux32, regions: Sequence[EfiMemoryDescriptor]) -> None:
     """Fill `new_memmap` through the direct map.  MachineError for a buffer in high memory: kmalloc has none of it."""
     size = linux.machine.descriptor_size
     array = kmalloc_memmap(linux, size * len(regions))
@@ -82,12 +89,12 @@ def copy_regions(linux: Linux32, regions: list[EfiMemoryDescriptor]) -> None:
             linux.cpu.write(linux.new_memmap + place * size, md.pack(size))
 
 
-def phys_efi_set_virtual_address_map(linux: Linux32, count: int) -> EfiStatus:
+def phys_efi_set_virtual_address_map(linux: Linux32) -> EfiStatus:
     """The call, inside the seam that the kernel's record provides."""
     size = linux.machine.descriptor_size
     with linux.record.efi_call_phys(linux):
         address = linux.firmware.service("SetVirtualAddressMap")
-        return efi_call_phys(linux, address, size * count, size, DESCRIPTOR_VERSION, linux.pointer)
+        return efi_call_phys(linux, address, size * linux.memmap_count, size, DESCRIPTOR_VERSION, linux.pointer)
 
 
 def efi_call_phys(linux: Linux32, address: int, *arguments: int) -> EfiStatus:
