@@ -51,6 +51,7 @@ class Boots:
     systems: dict[str, int] = field(default_factory=dict)
     oopses: list[Oops] = field(default_factory=list)
     _all: list[Lists] = field(default_factory=list)
+    _with_lists: int = 0  # of those that have ended
     _closely_read: int = 0
 
     def __post_init__(self) -> None:
@@ -68,7 +69,8 @@ class Boots:
 
     def begin(self) -> None:
         """Another boot, or another listing, begins at this line."""
-        if sum(1 for each in self._all if each.printed) >= MOST_BOOTS:
+        self._with_lists += bool(self.lists.printed)
+        if self._with_lists >= MOST_BOOTS:
             raise MapError(f"more than {MOST_BOOTS} boots; expected the log of one boot")
         if not self.lists.printed and len(self._all) > MOST_BOOTS:
             self._all.pop()  # that is the boot which says nothing; to look for it would compare it with all others
