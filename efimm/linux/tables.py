@@ -45,7 +45,7 @@ class Extent(NamedTuple):
 
     def part(self, start: int, end: int) -> Extent:
         """The sub-extent [start, end), with the physical address that belongs to it."""
-        return self._replace(start=start, end=end, pa=self.pa + start - self.start)
+        return Extent(start, end, self.pa + start - self.start, self.prot, self.leaf_shift)
 
     def entries(self, level: Level) -> int:
         """How many entries of `level` the extent touches."""
@@ -140,9 +140,10 @@ class TableFiller:
         va = last_map_addr = extent.start
         nothing_new = True
         while va < extent.end:
-            count = self._equal_neighbours(table, level, va, extent.end)
+            entry = self.memory.read_u64(table + 8 * level.index(va))
+            count = self._equal_neighbours(table, level, entry, va, extent.end)
             upto = min(extent.end, (va // level.span + count) * level.span)
-            mapped_to = self._fill_group(table, depth, extent.part(va, upto))
+            mapped_to = self._fill_group(table, depth, entry, extent.part(va, upto))
             if mapped_to is not None:
                 last_map_addr, nothing_new = mapped_to, False
             va = upto
@@ -151,23 +152,21 @@ class TableFiller:
             self._clear_from(table, level, rest)
         return extent.end if nothing_new else last_map_addr
 
-    def _equal_neighbours(self, table: int, level: Level, va: int, end: int) -> int:
-        """How many entries from that of `va` on, within the table and the range, can be treated alike.
+    def _equal_neighbours(self, table: int, level: Level, first: int, va: int, end: int) -> int:
+        """How many entries from that of `va` on, which is `first`, can be treated alike in the table and the range.
 
         Those are empty entries in a row, or pages in a row with equal flags; a link to a lower table is one of its own.
         """
         index = level.index(va)
         most = min(PTRS_PER_TABLE - index, -(-end // level.span) - va // level.span)
-        first = self.memory.read_u64(table + 8 * index)
         if most == 1 or (first and not (first & PS or level.shift == PAGE_SHIFT)):
             return 1
         return self._view(table, level).alike(index, most, level.span if first else 0)
 
-    def _fill_group(self, table: int, depth: int, extent: Extent) -> int | None:
-        """Map entries that can be treated alike; the end of what was mapped, or None where small pages were there."""
+    def _fill_group(self, table: int, depth: int, entry: int, extent: Extent) -> int | None:
+        """Map entries like `entry`, the first; the end of what was mapped, or None where small pages were there."""
         level = self.mode.levels[depth]
         index = level.index(extent.start)
-        entry = self.memory.read_u64(table + 8 * index)
         leaf = level.shift == PAGE_SHIFT or entry & PS
         if entry & P and not leaf:
             return self.fill_below(entry & ADDRESS_MASK, depth + 1, extent)

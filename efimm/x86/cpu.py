@@ -332,7 +332,7 @@ class Cpu:
 
     def read_u64(self, va: int) -> int:
         """The 64-bit word at `va`."""
-        return self.read_uint(va, 8)
+        return self.read_uint(va, 8) if va % 8 else self.memory.read_word(self._access(READ, va, 8), 8)
 
     def write(self, va: int, data: bytes) -> None:
         """Store `data` at `va`; raises PageFault or GeneralProtection, and then nothing of it is stored."""
@@ -355,14 +355,13 @@ class Cpu:
 
     def _change(self, new: Registers) -> None:
         """Take new values for CR0, CR4 and EFER, with what this does to the TLB and the latched entries."""
-        old = self.registers
-        refusal = old.refusal(new)
+        refusal, loads_pdptes, taken, forgets_all = _change_to(self.registers, new)
         if refusal:
             raise GeneralProtection(refusal)
-        if old.loads_pdptes(new):
+        if loads_pdptes:
             self.pdptes = self._latch(self.cr3, new)
-        self.cr0, self.cr4, self.efer = new.with_lma()
-        if old.forgets_all(new):
+        self.cr0, self.cr4, self.efer = taken
+        if forgets_all:
             self.tlb.flush(global_pages=True)
             self._emit(TlbFlush(global_pages=True))
 
@@ -460,6 +459,12 @@ def _request(kind: str, cpl: int, ac: bool, cr0: int, cr4: int, efer: int) -> Re
     switches = cr4 if cr0 & CR0_PG else 0  # without paging there are no user pages to guard against
     smep, smap = bool(switches & CR4_SMEP), bool(switches & CR4_SMAP) and not ac
     return Request(kind, cpl == 3, bool(cr0 & CR0_WP), Registers(cr0, cr4, efer).nxe, smep, smap)
+
+
+@lru_cache(maxsize=256)
+def _change_to(old: Registers, new: Registers) -> tuple[str, bool, Registers, bool]:
+    """What a change of registers does; a kernel toggles CR4.PGE thousands of times."""
+    return old.refusal(new), old.loads_pdptes(new), new.with_lma(), old.forgets_all(new)
 
 
 def _pages(va: int, size: int) -> list[tuple[int, int]]:
