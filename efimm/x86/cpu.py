@@ -183,7 +183,7 @@ class Tlb:
 
     def __init__(self) -> None:
         self._pages: dict[int, dict[int, TlbEntry]] = {}
-        self._last: TlbEntry | None = None  # found last: mostly it is asked for again
+        self.version = 0  # another number after every change, for those who keep what they found
 
     def __iter__(self) -> Iterator[TlbEntry]:
         """Every cached translation, by address."""
@@ -194,14 +194,7 @@ class Tlb:
 
     def lookup(self, va: int) -> TlbEntry | None:
         """The cached translation that covers `va`, or None."""
-        last = self._last
-        if last is not None and last.va <= va < last.va + last.size:
-            return last
-        for size, pages in self._pages.items():  # a loop and no generator: every access asks
-            if (entry := pages.get(va & -size)) is not None:
-                self._last = entry
-                return entry
-        return None
+        return next((pages[va & -size] for size, pages in self._pages.items() if va & -size in pages), None)
 
     def insert(self, entry: TlbEntry) -> None:
         """Cache `entry` in place of whatever covered its first byte."""
@@ -210,17 +203,21 @@ class Tlb:
 
     def invalidate(self, va: int) -> None:
         """Forget the translation of the page that `va` lies in, a global one too."""
-        self._last = None
+        self.version += 1
         for size, pages in self._pages.items():
             pages.pop(va & -size, None)
 
     def flush(self, *, global_pages: bool) -> None:
         """Forget every translation; those of global pages only when `global_pages` says so."""
-        self._last = None
+        self.version += 1
         if global_pages:
             self._pages = {}
         for size, pages in self._pages.items():
             self._pages[size] = {va: entry for va, entry in pages.items() if entry.is_global}
+
+
+# What the latest access was, what served it, and the version of the TLB then.
+_NOTHING = (Request(), TlbEntry(0, 0, 0, False, False, False, False, False), 0)
 
 
 class Cpu:
@@ -240,11 +237,13 @@ class Cpu:
         self.rsp = self.rip = 0
         self.pdptes: tuple[int, ...] = ()
         self.tlb = Tlb()
+        self._granted = _NOTHING
 
     def copy(self, memory: PhysMemory, trace: Trace) -> Cpu:
         """A processor with the same registers and cached translations, on `memory`."""
         other = copy(self)
-        other.memory, other.trace, other._emit, other.tlb = memory, trace, trace.events.append, Tlb()
+        other.memory, other.trace, other._emit = memory, trace, trace.events.append
+        other.tlb, other._granted = Tlb(), _NOTHING
         for entry in self.tlb:
             other.tlb.insert(entry)
         return other
@@ -392,13 +391,21 @@ class Cpu:
         request = _request(kind, self.cpl, self.ac, self.cr0, self.cr4, self.efer)
         if self.cr4 & CR4_LASS and self.efer & EFER_LMA:
             self._check_lass(request, va)
-        entry = self.tlb.lookup(va)
-        # A cached translation that denies the access is looked up again: no spurious fault is modelled.
-        if entry is None or not request.allowed_by(entry) or (kind == WRITE and not entry.dirty):
-            entry = self._translate(request, va)
+        asked, entry, version = self._granted  # mostly the same page is asked for again, in the same way
+        if asked is not request or version != self.tlb.version or not entry.va <= va < entry.va + entry.size:
+            entry = self._grant(request, va)
         pa = entry.pa + va - entry.va  # `translate`, without the call: every access comes here
         self._emit(Access(kind, va, size, pa))
         return pa
+
+    def _grant(self, request: Request, va: int) -> TlbEntry:
+        """The translation that serves an access, from the TLB or by a walk."""
+        entry = self.tlb.lookup(va)
+        # A cached translation that denies the access is looked up again: no spurious fault is modelled.
+        if entry is None or not request.allowed_by(entry) or (request.kind == WRITE and not entry.dirty):
+            entry = self._translate(request, va)
+        self._granted = request, entry, self.tlb.version
+        return entry
 
     def _check_lass(self, request: Request, va: int) -> None:
         """Linear-address-space separation: the half of the address decides, before any table is looked at.
