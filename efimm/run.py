@@ -168,11 +168,6 @@ def _regions_fill_the_pool(linux: Linux) -> bool:
     return sum(md.number_of_pages for md in linux.map.descriptors if md.runtime) >> 9 > TABLE_POOL >> PAGE_SHIFT
 
 
-def walk_at_call(machine: Machine, kernel: Kernel | str, va: int) -> Walk:
-    """What the processor would find for `va` when the firmware is entered: the table as the kernel prepared it."""
-    return at_call(boot(machine, kernel), lambda cpu: cpu.walk(va))
-
-
 def at_call(linux: Linux, look: Callable[[Cpu], Seen]) -> Seen:
     """What `look` sees when a booted kernel enters the firmware for the first time; the call then goes on.
 

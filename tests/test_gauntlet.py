@@ -8,7 +8,7 @@ import pytest
 
 import efimm
 from efimm.kernels import v3_5
-from efimm.run import walk_at_call
+from efimm.run import at_call
 from efimm.scenarios import SCENARIOS, Scenario, with_firmware
 from efimm.trials import Trial, gauntlet, try_scenario
 from efimm.uefi.firmwares import EDK2
@@ -173,4 +173,4 @@ def test_under_noruntime_the_firmware_is_not_entered():
     outcome = efimm.run(efimm.machine("1T", noruntime=True), "7.3")
     assert ("success", None, None, 0) == (outcome.verdict, outcome.status, outcome.who, outcome.buffer_pa)
     with pytest.raises(efimm.MachineError, match="never enters the firmware"):
-        walk_at_call(efimm.machine("1T", noruntime=True), "7.3", 0)
+        at_call(efimm.boot(efimm.machine("1T", noruntime=True), "7.3"), lambda cpu: cpu.cr3)

@@ -11,7 +11,7 @@ import pytest
 
 import efimm
 from efimm.linux.direct_map import init_memory_mapping
-from efimm.run import enter, walk_at_call
+from efimm.run import at_call, enter
 from efimm.scenarios import after_kexec
 from efimm.trace import EntryWrite, LoadCr3, writes
 
@@ -101,6 +101,11 @@ def test_nathans_loop_borrows_a_slot_for_every_512_gib_that_ram_reaches(ram, slo
 @pytest.mark.parametrize("buffer", [0x12345000, 0x7FFFFFF000, 0x7FFFFFFF80, 0x8000001000, 0xFFFFFFF000, 0x10000000000])
 def test_nathans_loop_reaches_every_byte_of_ram(buffer):
     assert outcome("3.8", "2T", buffer=buffer).verdict == "success"
+
+
+def walk_at_call(machine, kernel, va):
+    """What the processor would find for `va` when the firmware is entered."""
+    return at_call(efimm.boot(machine, kernel), lambda cpu: cpu.walk(va))
 
 
 def test_nathans_loop_ends_where_ram_ends():
