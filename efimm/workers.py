@@ -8,6 +8,7 @@ kernel has, may come up with locks that nobody will ever release (Python 3.12 an
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -229,6 +230,7 @@ def work(memory: int | None, parent: int) -> NoReturn:
     """Do the jobs that come on standard input until it ends; what a job prints goes to standard error."""
     end_with(parent)
     limit_memory(memory)
+    gc.set_threshold(50_000)  # as for the command
     jobs, replies = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
