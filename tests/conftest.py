@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from captures import listings
+from hypothesis import HealthCheck, settings
 
 sys.modules.setdefault("rfc3987_syntax", None)  # as efimm.cli.notebooks, for what the tests themselves import
 
@@ -16,6 +17,10 @@ if importlib.util.find_spec("nbmake"):
     from efimm.course.export import Client
 
     nbmake.nb_run.NotebookClient = Client  # nbclient's own may wait for five minutes where a cell uses `interact`
+
+# How long an example takes is the machine's matter, and a busy one may take hundreds of times as long.
+settings.register_profile("efimm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("efimm")
 
 # Where Python is told to keep no compiled files, each of the many processes that tests start would compile all anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -61,7 +61,7 @@ def damaged(draw):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.one_of(damaged(), st.binary(max_size=200), st.text(max_size=100).map(str.encode)))
 def test_damaged_text_is_read_or_refused_in_one_line(name, data):
     TARGETS[name](data)

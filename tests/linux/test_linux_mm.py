@@ -133,7 +133,7 @@ def test_ranges_are_cut_by_hand(start, end, leaf, expected):
     assert expected == split_mem_range(start, end, leaf)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data(), st.sampled_from([12, 21, 30]))
 def test_each_page_gets_the_largest_size_that_fits_the_range(data, leaf):
     edges = st.builds(
@@ -691,7 +691,7 @@ _RANGES = st.lists(
 def test_tables_are_filled_as_the_kernel_fills_them_entry_by_entry(clear):
     """Ranges one after the other, overlapping as they like, each cut by size as init_memory_mapping cuts it."""
 
-    @settings(max_examples=400, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=400, database=None, derandomize=True)
     @given(_RANGES)
     def compare(ranges):
         memory, expected = PhysMemory(), {}

@@ -77,7 +77,7 @@ def ranges(draw):
 
 
 @given(ranges())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_bytes_are_those_of_an_eager_build(case):
     extents, start, end = case
     if extents:

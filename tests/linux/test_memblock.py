@@ -17,7 +17,7 @@ def free_places(memory, reserved, pages):
     return [free and not any(a <= page < b for a, b in reserved) for page, free in enumerate(inside)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_memblock_gives_the_highest_free_place(data):
     """Against a map of 64 pages, one truth value each."""

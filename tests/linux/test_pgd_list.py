@@ -307,7 +307,7 @@ class Processes(RuleBasedStateMachine):
         assert {k: v for k, v in stale_slots(self.linux).items() if k != "trampoline_pgd"} == behind
 
 
-Processes.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+Processes.TestCase.settings = settings(max_examples=25, stateful_step_count=25)
 TestProcesses = Processes.TestCase
 
 

@@ -242,7 +242,7 @@ OPS = st.sampled_from([("lock", 0), ("lock", 1), ("irqsave", 0), ("flush", 0), (
 
 @pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.nightly)])
 def test_the_search_finds_a_bad_end_exactly_where_there_is_one(examples):
-    @settings(max_examples=examples, deadline=None)
+    @settings(max_examples=examples)
     @given(st.lists(st.lists(OPS, max_size=3), min_size=2, max_size=2))
     def finds(scripts):
         everything = brute_force(scripts)

@@ -65,7 +65,7 @@ def addresses(rng, mode, count):
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 @given(seed=st.integers(0, 1 << 30), maxphyaddr=st.sampled_from([36, 40, 46, 52]), nxe=st.booleans())
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 def test_hostile_tables(mode, seed, maxphyaddr, nxe):
     rng = random.Random(seed)
     memory = hostile(rng, mode, 6)
@@ -188,7 +188,7 @@ def test_a_run_whose_entries_all_lead_to_one_table(monkeypatch):
 
 
 @given(seed=st.integers(0, 1 << 30))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_runs_that_map_one_piece_or_nearly(seed):
     # pud pages that lead to pmd pages in a row, as a direct map has them: whole or cut, aligned or not, any rights.
     rng = random.Random(seed)

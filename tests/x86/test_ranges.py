@@ -44,7 +44,7 @@ def tables(rng, mode, pages):
 
 @pytest.mark.parametrize("mode", [LEGACY, LEGACY_4K, PAE, LONG4, LONG5], ids=lambda mode: mode.name)
 @given(seed=st.integers(0, 1 << 30))
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_every_range_is_what_a_walk_finds_at_its_ends_and_holes_are_holes(mode, seed):
     rng = random.Random(seed)
     memory = tables(rng, mode, 2)

@@ -78,7 +78,7 @@ def test_the_last_byte_of_52_bits_can_be_written():
     assert 0x7F << 56 == memory.read_u64((1 << 52) - 8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 5 * PAGE), st.binary(min_size=1, max_size=2 * PAGE)), max_size=6))
 def test_memory_is_one_long_row_of_bytes(writes):
     base = 0x12_3456_7000
@@ -99,7 +99,7 @@ def test_words_are_little_endian():
     assert 0x0706_0504_0302_0100 == memory.read_u64(0x1008)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(runs(), st.data())
 def test_a_table_run_reads_like_its_bytes(run, data):
     memory = PhysMemory()
@@ -115,7 +115,7 @@ def test_a_table_run_reads_like_its_bytes(run, data):
     assert memory.frames_in_use == 0, "reading must not turn a run into bytes"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(runs(), st.data())
 def test_a_write_turns_one_run_page_into_bytes_and_leaves_the_others(run, data):
     memory = PhysMemory()
@@ -155,7 +155,7 @@ def test_a_read_may_cross_from_bytes_into_a_run_and_out_again():
     assert memory.frames_in_use == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_tables_that_are_replaced_by_a_run_read_like_bytes_written_over_bytes(data):
     """Six tables of an area with a hole, another six as a run; a mirror of plain bytes is changed alongside."""

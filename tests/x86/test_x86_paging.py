@@ -207,7 +207,7 @@ def memory_with_hole(chain):
 # rights
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=4, max_size=4))
 def test_rights_are_taken_over_all_levels(levels):
     memory = PhysMemory()
@@ -321,7 +321,7 @@ def test_an_entry_says_what_it_means():
 # the past
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), max_size=30), st.integers(0, 30))
 def test_rewinding_gives_the_table_as_it_was(writes, moment):
     memory, trace = PhysMemory(), Trace()
