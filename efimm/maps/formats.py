@@ -22,7 +22,7 @@ from . import freebsd, iomem, linux, memattr, oops, shell, told, xen
 from .boots import Boots, NoMapError, memory_map
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
-from .lists import FoundList
+from .lists import CHUNKS, FREEBSD_EFI, FoundList
 from .oops import Oops
 from .sources import cleaned, decoded, numbered_lines, whole_entries
 from .sysfs import read_sysfs
@@ -38,11 +38,16 @@ class LineReader(NamedTuple):
 
 
 READERS = tuple(LineReader(module.MARKS, module.read) for module in (linux, memattr, xen, iomem, shell, freebsd, told))
+# Below a heading of FreeBSD its lines are looked for as well; elsewhere any dump of a device is full of such numbers.
+SECTIONS = {
+    CHUNKS: (LineReader(("0x0",), freebsd.read_chunk), *READERS),
+    FREEBSD_EFI: (LineReader((" 000",), freebsd.read_descriptor), *READERS),
+}
 
 
 def read_line(line: str, boots: Boots) -> None:
     """Put what `line` says into the boot that is being read."""
-    for marks, read in READERS:
+    for marks, read in SECTIONS.get(boots.lists.section, READERS):
         for mark in marks:
             if mark in line:
                 boots.read_closely(line)

@@ -17,7 +17,7 @@ from .entries import attribute_from_words, check_range, efi_descriptor
 from .errors import MapError, shortened
 from .lists import CHUNKS, FREEBSD_EFI, SMAP
 
-MARKS = ("SMAP type=", "hunk(s):", "#Pages", "0x0", " 000")
+MARKS = ("SMAP type=", "hunk(s):", "#Pages")
 
 _SMAP = re.compile(
     r"SMAP type=([0-9a-f]{2,8}),?(?: xattr=[0-9a-f]{1,8},?)? base=([0-9a-f]{16}),? len=([0-9a-f]{16})\s*$"
@@ -33,7 +33,7 @@ _TYPES = {kind.name.removeprefix("Efi").removesuffix("MemoryType"): kind for kin
 
 
 def read(line: str, boots: Boots) -> bool:
-    """A line of one of the three lists, or a heading."""
+    """A line of the e820 list, or the heading of another."""
     lists = boots.lists
     if "#Pages" in line and _EFI_HEADING.search(line):
         lists.section = FREEBSD_EFI
@@ -44,11 +44,21 @@ def read(line: str, boots: Boots) -> bool:
     if "SMAP type=" in line:
         lists.read(SMAP, _smap, line)
         return True
-    if lists.section == CHUNKS and _CHUNK_START.search(line):
-        lists.read(CHUNKS, _chunk, line)
+    return False
+
+
+def read_chunk(line: str, boots: Boots) -> bool:
+    """A line below the heading of the chunks."""
+    if _CHUNK_START.search(line):
+        boots.lists.read(CHUNKS, _chunk, line)
         return True
-    if lists.section == FREEBSD_EFI and (found := _EFI.search(line)):
-        lists.read(FREEBSD_EFI, _descriptor, found)
+    return False
+
+
+def read_descriptor(line: str, boots: Boots) -> bool:
+    """A line below the heading of the EFI list."""
+    if found := _EFI.search(line):
+        boots.lists.read(FREEBSD_EFI, _descriptor, found)
         return True
     return False
 

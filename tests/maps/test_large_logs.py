@@ -47,7 +47,7 @@ def test_ctrl_c_ends_the_reading_of_a_large_log(command, large):
         ("BIOS-e820: [mem 0x0-0x", 8193, {}, "8193: more than 8192 damaged entries by here;"),
         ("efi: mem00: type=7, attr=0xf, range=[0x0-0x1000) (0MB)", 257, {}, "257: a list printed more than 256 times;"),
         ("x", 21, {"sources.MOST_LINES": 20}, "21: more than 20 lines by here;"),
-        (f"{'x' * 65530} 000x", 9, {"boots.MOST_CLOSELY_READ": 1 << 20}, "9: more than 1 MiB of what may be entries"),
+        (f"{'x' * 65530} 000x", 17, {"boots.MOST_CLOSELY_READ": 1 << 20}, "17: more than 1 MiB of what may be entries"),
     ],
 )
 def test_a_text_without_end_is_refused_with_the_line(line, times, limit, expected, monkeypatch):
@@ -55,6 +55,13 @@ def test_a_text_without_end_is_refused_with_the_line(line, times, limit, expecte
         monkeypatch.setattr(f"efimm.maps.{name}", value)
     with pytest.raises(MapError, match=re.escape(f":{expected}")):
         read_map(f"{line}\n" * times)
+
+
+def test_a_dump_of_a_device_before_the_list_is_passed_over(monkeypatch):
+    """A mail with 19 MB of an IOMMU's tables was refused: `0x0` is in every line, and no list of FreeBSD's is there."""
+    monkeypatch.setattr("efimm.maps.boots.MOST_CLOSELY_READ", 1 << 10)
+    entry = "BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable"
+    assert read_map("iommu_regset:VCRSP 0xe20 0x0000000000000000\n" * 1000 + f"{entry}\n").e820[0].end == 0xA0000
 
 
 def test_an_enormous_line_of_near_misses_says_nothing():
