@@ -6,6 +6,7 @@ they come from); the words around them here are the kernel's, and the rest is in
 
 import json
 from pathlib import Path
+from textwrap import wrap
 
 import pytest
 
@@ -80,6 +81,18 @@ def test_a_public_fault_is_read_number_by_number(row, form):
     assert found["slot"] == row["address"] >> 39 & 511
     lines = range(1, len(form(row["address"], code, row["entries"]).splitlines()) + 1)
     assert all(each["lines"] and set(each["lines"]) <= set(lines) for each in found["findings"])
+
+
+@pytest.mark.parametrize("width", [76, 72, 64, 52])
+@pytest.mark.parametrize("form", [old, new])
+def test_what_a_mailer_has_wrapped_is_read_all_the_same(form, width):
+    """Its address or an entry of its walk may stand alone on the next line, in which no word says what it is."""
+    for row in (each for each in PUBLIC if each["error_code"] is not None and each["address"] > 0x1000):
+        whole = form(row["address"], row["error_code"], row["entries"])
+        wrapped = "\n".join(piece for line in whole.splitlines() for piece in wrap(line, width, break_on_hyphens=False))
+        (one,), (told,) = faults(wrapped), faults(whole)
+        assert (one.address, one.error_code, one.entries) == (told.address, told.error_code, told.entries)
+        assert one.registers == told.registers
 
 
 def test_the_bug_of_2012_is_told_by_call_chain_and_fingerprint():

@@ -51,13 +51,14 @@ _PAGE_FAULT = re.compile(
 _FIRMWARE = re.compile(r"Page fault caused by firmware at PA: ?(?:0x([0-9a-f]{1,16}))?$")
 _KASAN = re.compile(r"BUG: KASAN: (user-memory-access|null-ptr-deref|wild-memory-access)[^\n]{0,20} in (\S{1,80})")
 _KASAN_AT = re.compile(r"(Read|Write) of size [0-9]{1,6} at addr " + _HEX)
-_ADDRESS_ALONE = re.compile(r"^[\W]*(?:\[[ 0-9.T\]\[]*\] *)?(?:0x)?([0-9a-f]{8,16})\b")
+_ADDRESS_ALONE = re.compile(r"^[\W]*(?:\[[ 0-9.T\]\[]*\] *)?(?:(?:for )?address: *|at +)?(?:0x)?([0-9a-f]{8,16})\b")
 _IP = re.compile(
     r"(?<![A-Z])[RE]?IP(?: is at|:)? +(?:[0-9a-f]{4}:)?(?:\[<([0-9a-f]{8,16})>\] *)?(?:\[<[0-9a-f]{8,16}>\] *)?"
     r"(\S{0,100})"
 )
 _ENTRIES = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE) ([0-9a-f]{1,16})\b(?!:)")
-_LABEL_ALONE = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE)\s*$")
+_BELOW_PGD = ("p4d", "pud", "pmd", "pte")
+_LABEL_ALONE = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE|(?:[RE][A-Z]{2}|R[01][0-9]|CR[0-4]):)\s*$")
 _I386_ENTRIES = re.compile(r"\*(pdpt|pde|pte) = ([0-9a-f]{1,16})")
 _OOPS = re.compile(r"Oops: (?:Oops: )?([0-9a-f]{4,8}) \[#[0-9]{1,4}\](.{0,80})")
 _PF_CODE = re.compile(r"#PF: error_code\(0x([0-9a-f]{1,8})\)")
@@ -107,7 +108,10 @@ class Oops:
 
 def concerns(line: str, oopses: list[Oops]) -> bool:
     """Whether `line` can begin a fault, or belong to the one that is being read: the question asked of every line."""
-    marks = MARKS if oopses and not oopses[-1].ended else BEGINNINGS
+    goes_on = bool(oopses) and not oopses[-1].ended
+    if goes_on and oopses[-1].waiting:  # for what a mailer has put on the next line, where no word says what it is
+        return True
+    marks = MARKS if goes_on else BEGINNINGS
     for mark in marks:  # noqa: SIM110 - every line comes here, and a generator takes three times as long
         if mark in line:
             return True
@@ -124,10 +128,14 @@ def read(line: str, oopses: list[Oops], number: int) -> None:
     if number > one.line + MOST_LINES or "---[ end trace" in line:
         one.ended = True
         return
+    if one.waiting and one.waiting != "address":
+        line, one.waiting = f"{one.waiting} {line.lstrip(' >|')}", ""
     _read_address(line, one, number)
     _read_walk(line, one, number)
     _read_registers(line, one, number)
     _read_trace(line, one, number)
+    if wrapped := _LABEL_ALONE.search(line):
+        one.waiting = wrapped[1]
 
 
 def _begins(line: str, oopses: list[Oops], number: int) -> bool:
@@ -168,12 +176,9 @@ def _read_address(line: str, one: Oops, number: int) -> None:
 
 def _read_walk(line: str, one: Oops, number: int) -> None:
     """The entries, the error code, and where the instruction was."""
-    if (one.waiting or "PGD " in line or "*pd" in line) and (not one.entries or one.waiting):
-        rest = f"{one.waiting} {line.lstrip(' >|')}" if one.waiting else line
-        one.entries += [(name.lower(), int(entry, 16)) for name, entry in _ENTRIES.findall(rest)]
-        one.entries += [(name, int(entry, 16)) for name, entry in _I386_ENTRIES.findall(rest)]
-        wrapped = _LABEL_ALONE.search(rest)
-        one.waiting = wrapped[1] if wrapped else ""
+    if _goes_on(line, one) if one.entries else "PGD " in line or "*pd" in line:
+        one.entries += [(name.lower(), int(entry, 16)) for name, entry in _ENTRIES.findall(line)]
+        one.entries += [(name, int(entry, 16)) for name, entry in _I386_ENTRIES.findall(line)]
         if one.entries:
             one.note("entries", number)
     if one.error_code is None and (found := _PF_CODE.search(line) or _OOPS.search(line)):
@@ -184,6 +189,12 @@ def _read_walk(line: str, one: Oops, number: int) -> None:
         one.note("flags", number)
     if "IP" in line and one.ip is None and not one.symbol and (found := _IP.search(line)):
         _take_ip(found, one, number)
+
+
+def _goes_on(line: str, one: Oops) -> bool:
+    """Whether the line is the rest of a walk: Linux prints all levels on one line, and a mailer wraps it."""
+    name = line.lstrip(" >|")[:4].rstrip().lower()
+    return name in _BELOW_PGD and name not in dict(one.entries)
 
 
 def _take_ip(found: re.Match[str], one: Oops, number: int) -> None:

@@ -3,7 +3,8 @@
 `python tests/maps/independent_logs.py FOLDER` takes files as they lie in an archive (raw mails, logs), reads each with
 efimm and with the few patterns below, which share no code with it, and prints for each: what was found, whether all
 ranges are equal, and why efimm refused it.  With `--expected tests/public-logs.json` the files are those of that list,
-found by their hash.  It needs no network; where the files come from stands in the list.
+found by their hash, and another verdict or fault than the list's makes the exit status 1.  It
+needs no network; where the files come from stands in the list.
 """
 
 import argparse
@@ -218,9 +219,12 @@ def main():
             continue
         verdict, words = judge(data)
         counts[verdict] += 1
+        if wanted and verdict != by_hash[sha]["verdict"]:
+            counts["OTHER VERDICT"] += 1
+            words = f"not {by_hash[sha]['verdict']}, as expected; {words}"
         sys.stdout.write(f"{verdict:14} {path.name[:24]:24} {words[:300]}\n")
     sys.stdout.write(f"{dict(counts)}\n")
-    return 1 if counts["DIFFERENT"] else 0
+    return 1 if counts["DIFFERENT"] or counts["OTHER FAULTS"] or counts["OTHER VERDICT"] else 0
 
 
 if __name__ == "__main__":
