@@ -2,12 +2,14 @@
 
 import re
 import signal
+import subprocess
 import sys
 import time
+from ast import literal_eval
 
 import pytest
 
-from benchmarks.large_logs import KINDS, answer, start, write
+from benchmarks.large_logs import KINDS, ROOT, Answer, start, write
 from efimm.maps.formats import MapError, read_map
 
 COMMANDS = ("check", "map")
@@ -19,12 +21,19 @@ def large(tmp_path_factory):
     return tmp_path_factory.mktemp("large") / "log"
 
 
+def answer_of_a_small_process(command, path):
+    """Linux counts what the process that it was forked from took as the command's own, and a test may take much."""
+    code = f"from benchmarks.large_logs import *; print(astuple(answer({command!r}, Path({str(path)!r}))))"
+    words = [sys.executable, "-c", f"from dataclasses import astuple; {code}"]
+    return Answer(*literal_eval(subprocess.check_output(words, cwd=ROOT, text=True)))
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", KINDS)
 def test_200_mb_of_near_misses_are_answered_with_little_memory(kind, large):
     write(kind, large)
     for command in COMMANDS:
-        found = answer(command, large)
+        found = answer_of_a_small_process(command, large)
         assert found.status in (0, 2), found
         assert found.status == 0 or found.said.startswith("efimm: "), found
         assert found.megabytes < 200, found
