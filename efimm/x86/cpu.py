@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 from ..trace import Access, Fault, LoadCr3, TlbFlush, Trace
 from .faults import GeneralProtection, PageFault
-from .memory import PAGE_MASK, PAGE_SIZE, PhysMemory
+from .memory import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PhysMemory
 from .modes import LEGACY, LEGACY_4K, LONG4, LONG5, PAE, PAGING_OFF, A, D, G, P, PagingMode, pdpte_reserved
 from .pagewalk import Step, Walk, read_pdptes, walk
 
@@ -193,8 +193,11 @@ class Tlb:
         return sum(map(len, self._pages.values()))
 
     def lookup(self, va: int) -> TlbEntry | None:
-        """The cached translation that covers `va`, or None."""
-        return next((pages[va & -size] for size, pages in self._pages.items() if va & -size in pages), None)
+        """The cached translation that covers `va`, or None; of several, which stale tables may leave, the smallest."""
+        for size in sorted(self._pages):
+            if entry := self._pages[size].get(va & -size):
+                return entry
+        return None
 
     def insert(self, entry: TlbEntry) -> None:
         """Cache `entry` in place of whatever covered its first byte."""
@@ -207,6 +210,12 @@ class Tlb:
         for size, pages in self._pages.items():
             pages.pop(va & -size, None)
 
+    def copy(self) -> Tlb:
+        """The same translations once more."""
+        other = Tlb()
+        other._pages = {size: dict(pages) for size, pages in self._pages.items()}
+        return other
+
     def flush(self, *, global_pages: bool) -> None:
         """Forget every translation; those of global pages only when `global_pages` says so."""
         self.version += 1
@@ -216,8 +225,7 @@ class Tlb:
             self._pages[size] = {va: entry for va, entry in pages.items() if entry.is_global}
 
 
-# What the latest access was, what served it, and the version of the TLB then.
-_NOTHING = (Request(), TlbEntry(0, 0, 0, False, False, False, False, False), 0)
+_NOTHING = (Request(), -1, TlbEntry(0, 0, 0, False, False, False, False, False), 0)
 
 
 class Cpu:
@@ -237,15 +245,13 @@ class Cpu:
         self.rsp = self.rip = 0
         self.pdptes: tuple[int, ...] = ()
         self.tlb = Tlb()
-        self._granted = _NOTHING
+        self._granted = _NOTHING  # the latest access and its page, what served it, and the version of the TLB then
 
     def copy(self, memory: PhysMemory, trace: Trace) -> Cpu:
         """A processor with the same registers and cached translations, on `memory`."""
         other = copy(self)
         other.memory, other.trace, other._emit = memory, trace, trace.events.append
-        other.tlb, other._granted = Tlb(), _NOTHING
-        for entry in self.tlb:
-            other.tlb.insert(entry)
+        other.tlb, other._granted = self.tlb.copy(), _NOTHING
         return other
 
     @property
@@ -391,8 +397,8 @@ class Cpu:
         request = _request(kind, self.cpl, self.ac, self.cr0, self.cr4, self.efer)
         if self.cr4 & CR4_LASS and self.efer & EFER_LMA:
             self._check_lass(request, va)
-        asked, entry, version = self._granted  # mostly the same page is asked for again, in the same way
-        if asked is not request or version != self.tlb.version or not entry.va <= va < entry.va + entry.size:
+        asked, page, entry, version = self._granted  # mostly the same page is asked for again, in the same way
+        if asked is not request or page != va >> PAGE_SHIFT or version != self.tlb.version:
             entry = self._grant(request, va)
         pa = entry.pa + va - entry.va  # `translate`, without the call: every access comes here
         self._emit(Access(kind, va, size, pa))
@@ -404,7 +410,7 @@ class Cpu:
         # A cached translation that denies the access is looked up again: no spurious fault is modelled.
         if entry is None or not request.allowed_by(entry) or (request.kind == WRITE and not entry.dirty):
             entry = self._translate(request, va)
-        self._granted = request, entry, self.tlb.version
+        self._granted = request, va >> PAGE_SHIFT, entry, self.tlb.version
         return entry
 
     def _check_lass(self, request: Request, va: int) -> None:

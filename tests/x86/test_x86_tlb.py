@@ -182,6 +182,34 @@ def test_a_right_that_was_taken_away_still_holds_and_one_that_was_given_holds_at
     machine.cpu.write(VA, b"?")
 
 
+def test_a_page_that_was_used_serves_its_accesses_though_a_large_one_is_cached_around_it():
+    """The table became a 2 MiB page, without INVLPG; also in a copy, and whatever was used in between."""
+    machine = Machine(LONG4)
+    cpu = machine.cpu
+    assert cpu.read(VA, 8) == b"one page"
+    machine.put(TOP + (2 << 12), 0, P | RW | PS)
+    cpu.memory.write(VA + 0x1000, b"2 MiB pg")
+
+    assert cpu.read(VA + 0x1000, 8) == b"2 MiB pg"
+    other = cpu.copy(cpu.memory, Trace())
+    assert len(other.tlb) == len(cpu.tlb) == 2
+    for one in (cpu, other):
+        assert one.read(VA, 8) == b"one page"
+        assert one.read(VA + 0x1000, 8) == b"2 MiB pg"
+        assert one.read(VA, 8) == b"one page"
+
+
+def test_a_copy_remembers_nothing_that_its_own_tlb_has_forgotten():
+    machine = Machine(LONG4, flags=RW)
+    machine.cpu.read(VA, 8)
+    machine.map(TOP, 0)
+    other = machine.cpu.copy(machine.cpu.memory, Trace())
+    while other.tlb.version < machine.cpu.tlb.version:
+        other.invlpg(VA)
+    with pytest.raises(PageFault):
+        other.read(VA, 8)
+
+
 def test_a_large_page_is_one_translation():
     cpu = Cpu(PhysMemory(), Trace())
     for table, entry in ((TOP, 0x2_0000), (0x2_0000, 0x3_0000), (0x3_0000, PS)):
