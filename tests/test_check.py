@@ -14,6 +14,7 @@ from captures import INDEX, listings, text_of
 
 import efimm
 from efimm.check import check, checked
+from efimm.kernels.v3_8 import KERNEL as V3_8
 from efimm.linux import map_regions
 from efimm.linux.state import copy_of
 from efimm.maps.formats import MapError, read, read_map
@@ -115,6 +116,29 @@ def test_where_the_array_lies_is_asked_when_the_regions_are_mapped(arch):
             parted = enter(moved(mapped, buffer))
             assert parted.summary() == whole.summary()
             assert acts(parted.trace) == acts(whole.trace)
+
+
+def test_what_a_readers_kernel_does_before_it_maps_counts_in_every_part():
+    """The suite's map their regions once for all places of the array; one of a reader's own is run anew for each."""
+    places = []
+
+    def mine(linux):
+        places.append(linux.machine.buffer)
+        assert not linux.regions
+        return V3_8.efi_enter_virtual_mode(linux)
+
+    own = replace(V3_8, name="mine", order=99, efi_enter_virtual_mode=mine)
+    found = check("hp-superdome2-3tib", own=own).kernels[-1]
+    assert len(places) == len(found.elsewhere) == 7
+    assert found.fails_in == []
+
+
+def test_regions_that_were_mapped_ahead_serve_one_switch_only():
+    """A reader's kernel that mends the map after a refusal, and calls again, hands over the new regions."""
+    linux = boot(efimm.machine("4G"), "3.5")
+    map_regions(linux)
+    enter(linux)
+    assert not linux.regions
 
 
 def moved(linux, buffer):

@@ -40,8 +40,8 @@ def efi_enter_virtual_mode(linux: Linux) -> EfiStatus | None:
 
 
 def map_regions(linux: Linux) -> tuple[EfiMemoryDescriptor, ...]:
-    """The regions, mapped: the part of efi_enter_virtual_mode before the array has a place; that goes on from here.
+    """The regions, mapped ahead: efi_enter_virtual_mode then begins where the array is given its place.
 
-    Only for a kernel whose efi_enter_virtual_mode does nothing before it, as those of the suite with an array.
+    Only for a kernel whose efi_enter_virtual_mode does nothing before that, as those of the suite with an array.
     """
     return efi_32.map_regions(linux) if isinstance(linux, Linux32) else efi.map_regions(linux)

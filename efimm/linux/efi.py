@@ -64,7 +64,8 @@ def set_virtual_address_map(linux: Linux) -> EfiStatus:
     Left out: freeing the boot services' memory and the array, which no later step here looks at.
     """
     kernel = linux.kernel
-    copy_regions(linux, map_regions(linux))
+    copy_regions(linux, linux.regions or map_regions(linux))
+    linux.regions = ()
     pa = linux.layout.virt_to_phys(linux.new_memmap)
     kernel.efi_setup_page_tables(linux, pa, memmap_pages(linux.memmap_count, linux.machine.descriptor_size))
     linux.pointer = checked_pointer(linux, kernel.memmap_pointer(linux, linux.new_memmap))
@@ -76,11 +77,10 @@ def set_virtual_address_map(linux: Linux) -> EfiStatus:
 
 
 def map_regions(linux: Linux) -> tuple[EfiMemoryDescriptor, ...]:
-    """What is done before the array has a place: the firmware's table, and an address for each region; done once."""
-    if not linux.regions:
-        linux.efi_pgd = checked_table(linux, linux.kernel.efi_alloc_page_tables(linux))
-        merge_regions(linux.memmap)
-        linux.regions = tuple(checked_regions(linux, linux.kernel.efi_map_regions(linux)))
+    """What is done before the array has a place: the firmware's table, and an address for each region."""
+    linux.efi_pgd = checked_table(linux, linux.kernel.efi_alloc_page_tables(linux))
+    merge_regions(linux.memmap)
+    linux.regions = tuple(checked_regions(linux, linux.kernel.efi_map_regions(linux)))
     return linux.regions
 
 

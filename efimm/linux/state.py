@@ -255,7 +255,7 @@ class Linux:
     page_alloc_base: int = 0
     page_alloc_next: int = 0
     vmalloc_next: int = 0
-    regions: tuple[EfiMemoryDescriptor, ...] = ()  # for the firmware, once they are mapped
+    regions: tuple[EfiMemoryDescriptor, ...] = ()  # mapped ahead, for the next switch
     new_memmap: int = 0
     memmap_count: int = 0
     pointer: int = 0

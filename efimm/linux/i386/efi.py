@@ -40,7 +40,8 @@ def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus | None:
     if linux.machine.noruntime:
         return None
     with linux.trace.span("kernel", "efi_enter_virtual_mode"):
-        copy_regions(linux, map_regions(linux))
+        copy_regions(linux, linux.regions or map_regions(linux))
+        linux.regions = ()
         linux.pointer = checked_pointer(linux, linux.record.memmap_pointer(linux, linux.new_memmap))
         status = phys_efi_set_virtual_address_map(linux)
         report_status(linux, status)
@@ -50,10 +51,9 @@ def efi_enter_virtual_mode(linux: Linux32) -> EfiStatus | None:
 
 
 def map_regions(linux: Linux32) -> tuple[EfiMemoryDescriptor, ...]:
-    """An address for each region; done once, and before the array has a place."""
-    if not linux.regions:
-        merge_regions(linux.memmap)
-        linux.regions = tuple(checked_regions(linux, linux.record.efi_map_regions(linux)))
+    """What is done before the array has a place: an address for each region."""
+    merge_regions(linux.memmap)
+    linux.regions = tuple(checked_regions(linux, linux.record.efi_map_regions(linux)))
     return linux.regions
 
 
