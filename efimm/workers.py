@@ -230,7 +230,7 @@ def work(memory: int | None, parent: int) -> NoReturn:
     """Do the jobs that come on standard input until it ends; what a job prints goes to standard error."""
     end_with(parent)
     limit_memory(memory)
-    gc.set_threshold(50_000)  # as for the command
+    gc.set_threshold(50_000)  # a job keeps what it makes: to look for garbage in it took a twelfth of the time
     jobs, replies = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)

@@ -85,14 +85,26 @@ def test_a_public_fault_is_read_number_by_number(row, form):
 
 @pytest.mark.parametrize("width", [76, 72, 64, 52])
 @pytest.mark.parametrize("form", [old, new])
-def test_what_a_mailer_has_wrapped_is_read_all_the_same(form, width):
+def test_numbers_that_a_mailer_has_wrapped_are_read_all_the_same(form, width):
     """Its address or an entry of its walk may stand alone on the next line, in which no word says what it is."""
-    for row in (each for each in PUBLIC if each["error_code"] is not None and each["address"] > 0x1000):
-        whole = form(row["address"], row["error_code"], row["entries"])
+    for row in (each for each in PUBLIC if each["error_code"] is not None):
+        whole = form(max(row["address"], 0x1000), row["error_code"], row["entries"])
         wrapped = "\n".join(piece for line in whole.splitlines() for piece in wrap(line, width, break_on_hyphens=False))
         (one,), (told,) = faults(wrapped), faults(whole)
         assert (one.address, one.error_code, one.entries) == (told.address, told.error_code, told.entries)
-        assert one.registers == told.registers
+        assert (one.registers, one.kernel) == (told.registers, told.kernel)
+
+
+def test_what_stands_below_a_fault_that_lacks_its_address_is_none():
+    text = "Reverting it boots after a kernel NULL pointer dereference:\n  53b87cf088e2 x86, mm: Include the map\n"
+    assert faults(text)[0].address is None
+
+
+@pytest.mark.parametrize("broken", ["at\n\n> ffffc7ff1f7cba00", "at\n> > ffffc7ff1f7cba00  "])
+def test_a_blank_line_and_quote_marks_do_not_hide_it(broken):
+    text = f"> BUG: unable to handle kernel paging request {broken}\n> PGD\n> 13a067 PUD 0 \n"
+    (one,) = faults(text)
+    assert (one.address, one.entries) == (0xFFFFC7FF1F7CBA00, [("pgd", 0x13A067), ("pud", 0)])
 
 
 def test_the_bug_of_2012_is_told_by_call_chain_and_fingerprint():

@@ -80,7 +80,6 @@ def cli() -> None:
 def main() -> NoReturn:
     """The command itself: bad input becomes one line on stderr and exit status 2."""
     exits, status = Exits(), 0
-    gc.set_threshold(50_000)  # a run keeps what it makes: to look for garbage in it took a twelfth of the time
     obey_signals()
     if "standard output" in open_streams():
         _refuse("standard output is closed: there is nowhere to write the answer", exits.refusal)
@@ -118,6 +117,7 @@ def main_below(parent: int) -> NoReturn:
 
 def _answer(exits: Exits) -> int:
     """The exit status of a command that has answered: 0, or what it asked for by click's Exit."""
+    gc.set_threshold(50_000)  # a run keeps what it makes: to look for garbage in it took a twelfth of the time
     try:
         with cli.make_context("efimm", sys.argv[1:] or ["--help"], obj=exits) as context:  # cli() calls a closed pipe 1
             return cli.invoke(context) or 0

@@ -41,7 +41,7 @@ READERS = tuple(LineReader(module.MARKS, module.read) for module in (linux, mema
 # Below a heading of FreeBSD its lines are looked for as well; elsewhere any dump of a device is full of such numbers.
 SECTIONS = {
     CHUNKS: (LineReader(("0x0",), freebsd.read_chunk), *READERS),
-    FREEBSD_EFI: (LineReader((" 000",), freebsd.read_descriptor), *READERS),
+    FREEBSD_EFI: (LineReader(("0x0", " 0"), freebsd.read_descriptor), *READERS),
 }
 
 

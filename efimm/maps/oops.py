@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field
 
 from .errors import printable
+from .signs import marked
 
 MOST_OOPSES = 64
 MOST_FRAMES = 64
@@ -23,11 +24,11 @@ MARKS = (
     *(
         "IP is at",
         "IP  [",
-        "PGD ",
-        "P4D ",
-        "PUD ",
-        "PMD ",
-        "PTE ",
+        "PGD",
+        "P4D",
+        "PUD",
+        "PMD",
+        "PTE",
         "Oops: ",
         "#PF: ",
         "CR2: ",
@@ -51,14 +52,14 @@ _PAGE_FAULT = re.compile(
 _FIRMWARE = re.compile(r"Page fault caused by firmware at PA: ?(?:0x([0-9a-f]{1,16}))?$")
 _KASAN = re.compile(r"BUG: KASAN: (user-memory-access|null-ptr-deref|wild-memory-access)[^\n]{0,20} in (\S{1,80})")
 _KASAN_AT = re.compile(r"(Read|Write) of size [0-9]{1,6} at addr " + _HEX)
-_ADDRESS_ALONE = re.compile(r"^[\W]*(?:\[[ 0-9.T\]\[]*\] *)?(?:(?:for )?address: *|at +)?(?:0x)?([0-9a-f]{8,16})\b")
+_ADDRESS_ALONE = re.compile(r"^[\W]*(?:\[[ 0-9.T\]\[]*\] *)?(?:(?:for )?address: *|at +)?(?:0x)?([0-9a-f]{8,16})\s*$")
 _IP = re.compile(
     r"(?<![A-Z])[RE]?IP(?: is at|:)? +(?:[0-9a-f]{4}:)?(?:\[<([0-9a-f]{8,16})>\] *)?(?:\[<[0-9a-f]{8,16}>\] *)?"
     r"(\S{0,100})"
 )
 _ENTRIES = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE) ([0-9a-f]{1,16})\b(?!:)")
 _BELOW_PGD = ("p4d", "pud", "pmd", "pte")
-_LABEL_ALONE = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE|(?:[RE][A-Z]{2}|R[01][0-9]|CR[0-4]):)\s*$")
+_LABEL_ALONE = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE|(?:[RE][A-Z]{2}|R[01][0-9]|CR[0-4]):|[Tt]ainted)\s*$")
 _I386_ENTRIES = re.compile(r"\*(pdpt|pde|pte) = ([0-9a-f]{1,16})")
 _OOPS = re.compile(r"Oops: (?:Oops: )?([0-9a-f]{4,8}) \[#[0-9]{1,4}\](.{0,80})")
 _PF_CODE = re.compile(r"#PF: error_code\(0x([0-9a-f]{1,8})\)")
@@ -111,11 +112,7 @@ def concerns(line: str, oopses: list[Oops]) -> bool:
     goes_on = bool(oopses) and not oopses[-1].ended
     if goes_on and oopses[-1].waiting:  # for what a mailer has put on the next line, where no word says what it is
         return True
-    marks = MARKS if goes_on else BEGINNINGS
-    for mark in marks:  # noqa: SIM110 - every line comes here, and a generator takes three times as long
-        if mark in line:
-            return True
-    return False
+    return marked(line, MARKS if goes_on else BEGINNINGS)
 
 
 def read(line: str, oopses: list[Oops], number: int) -> None:
@@ -127,6 +124,8 @@ def read(line: str, oopses: list[Oops], number: int) -> None:
         return
     if number > one.line + MOST_LINES or "---[ end trace" in line:
         one.ended = True
+        return
+    if one.waiting and not line.strip(" >|"):
         return
     if one.waiting and one.waiting != "address":
         line, one.waiting = f"{one.waiting} {line.lstrip(' >|')}", ""

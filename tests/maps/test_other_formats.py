@@ -161,6 +161,16 @@ def test_each_list_of_freebsd_is_read():
     assert read_map(chunks).e820 == (E820Entry(0x10000, 0x8E000, RAM),)
 
 
+def test_a_large_piece_in_freebsds_efi_list_is_not_lost():
+    """Physical addresses of 12 digits, pages of 8 (`%012jx %12p %08jx`): of a large one few are leading zeros."""
+    more = "".join(
+        f"ConventionalMemory {start:012x}          0x0 {pages:08x} UC WC WT WB \n"
+        for start, pages in ((0x80_0000_0000, 0x800_0000), (0x1000_0000_0000, 0xF00_0000))
+    )
+    found = read("".join(FREEBSD.splitlines(keepends=True)[:6]) + more)
+    assert [d.physical_start for d in found.map.descriptors][-2:] == [0x80_0000_0000, 0x1000_0000_0000]
+
+
 FREEBSD_EFI = "".join(FREEBSD.splitlines(keepends=True)[3:6])
 CHUNKS = "".join(FREEBSD.splitlines(keepends=True)[-3:])
 DAMAGED = {
