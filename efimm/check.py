@@ -100,13 +100,15 @@ class Check:
     def no_efi_call(self) -> str:
         """Why Linux makes no EFI call on this machine; "" where it does, or where the log does not tell."""
         forbidden = [words for words in efi_options(self.reading.command_line).values() if "no EFI call" in words]
+        if self.reading.no_runtime:
+            forbidden.append(f"The kernel makes no EFI call in this boot, and says so ({self.reading.no_runtime})")
         return _NO_EFI_CALL.get(self.reading.map.booted_by, f"{forbidden[0]}." if forbidden else "")
 
     @cached_property
     def faults(self) -> tuple[Diagnosis, ...]:
         """What each page fault in the log says."""
-        found = self.reading.map if self.machine else None
-        return tuple(diagnose(one, found, self.reading.command_line) for one in self.reading.oopses)
+        beside = {True: (self.reading.map, self.reading.command_line), False: (None, "")}
+        return tuple(diagnose(one, *beside[bool(self.machine) and one.of_the_map]) for one in self.reading.oopses)
 
     @cached_property
     def contradictions(self) -> tuple[Contradiction, ...]:

@@ -74,7 +74,8 @@ class Boots:
             raise MapError(f"more than {MOST_BOOTS} boots; expected the log of one boot")
         if not self.lists.printed and len(self._all) > MOST_BOOTS:
             self._all.pop()  # that is the boot which says nothing; to look for it would compare it with all others
-        self.lists = Lists(line=self.lists.line)
+        cut = set() if self.lists.printed else self.lists.booting & {"cut"}  # by the command that stands before
+        self.lists = Lists(line=self.lists.line, booting=cut)
         self._all.append(self.lists)
 
     def chosen(self, number: int | None = None) -> Lists:
@@ -94,6 +95,14 @@ class Boots:
             begins = f"{good[1].lines[0]}: a second boot begins here"
             raise MapError(f"{begins}; expected the log of one boot, or --boot N: {_told(boots)}")
         return self._with_arch(good[0])
+
+    def faults_beside(self, chosen: Lists) -> list[Oops]:
+        """All faults but those of the other boots that have a list; `of_the_map` are this boot's, or its machine's."""
+        others = [one for boot in self._merged() if boot is not chosen for one in boot.faults]
+        others = [one for one in others if one not in chosen.faults]
+        for one in self.oopses:
+            one.of_the_map = one in chosen.faults or bool(one.machine and one.machine == chosen.title)
+        return [one for one in self.oopses if one not in others]
 
     def _merged(self) -> list[Lists]:
         """The boots that have lists, those that do not contradict each other made one."""
@@ -133,12 +142,13 @@ def _joined(first: Lists, second: Lists) -> Lists:
             one.twin = any(one.agrees(each) for each in both[0])
         printed[key] = [*both[0], *both[1]]
     told = {name: getattr(main, name) or getattr(other, name) for name in _FACTS}
-    return Lists(printed=printed, booting=main.booting | other.booting, **told)
+    faults = main.faults + other.faults
+    return Lists(printed=printed, booting=main.booting | other.booting, faults=faults, **told)
 
 
 _FACTS = (
-    *("kernel", "title", "booted_by", "command_line", "arch", "arch_line", "rsdp", "last_pfns"),
-    *("memattr", "memattr_table"),
+    *("kernel", "title", "own_title", "no_runtime", "booted_by", "command_line", "arch", "own_arch", "arch_line"),
+    *("rsdp", "last_pfns", "memattr", "memattr_table"),
 )
 
 
@@ -181,25 +191,25 @@ def memory_map(lists: Lists, name: str) -> MemoryMap:
 def booted_by(lists: Lists, e820: str, efi: tuple[EfiMemoryDescriptor, ...]) -> str:
     """What started the machine: "UEFI" by any sign of it, "kexec", "Xen", "BIOS"; "" where nothing tells.
 
-    A kernel that says nothing of EFI from beginning to end was started by a BIOS, unless ACPI's tables hang where only
-    UEFI puts them: above 1 MiB (ACPI specification, 5.2.5.1).
+    A kernel that says nothing of EFI from beginning to end, with nothing cut out in between, was started by a BIOS,
+    unless ACPI's tables hang where only UEFI puts them: above 1 MiB (ACPI specification, 5.2.5.1).
     """
     if e820 in (HOST, GUEST):
         return "Xen"
+    whole = lists.booting == {"before", "after"} and e820 == BIOS
     options = lists.command_line.split()
     only_runtime = (
         bool(efi)
         and KERNEL_EFI in lists.printed
         and not any(each.type == EfiMemoryType.EfiConventionalMemory or not each.runtime for each in efi)
     )
-    high_rsdp = lists.rsdp >= ONE_MIB
     if only_runtime or any(each.startswith(_KEXEC_OPTIONS) for each in options):
         return "kexec"
     if efi or lists.booted_by:
         return lists.booted_by or "UEFI"
-    if high_rsdp:
-        return "kexec"
-    return "BIOS" if lists.booting >= {"before", "after"} and e820 == BIOS else ""
+    if not whole:
+        return ""
+    return "kexec" if lists.rsdp >= ONE_MIB else "BIOS"
 
 
 def _notes(lists: Lists) -> list[str]:

@@ -76,13 +76,15 @@ class Reading:
     """A memory map, and the lists in the text that it was made from; no lists for one of the project's own files.
 
     `command_line` is that of the kernel which printed the map, "" where it was not told; `oopses` are the page faults
-    that the text tells of.
+    that the text tells of, but those of other boots with a list; `no_runtime` is the kernel's word that it makes no EFI
+    call.
     """
 
     map: MemoryMap
     lists: tuple[FoundList, ...] = ()
     command_line: str = ""
     oopses: tuple[Oops, ...] = ()
+    no_runtime: str = ""
 
 
 def read_map(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> MemoryMap:
@@ -153,7 +155,8 @@ def _read_text(text: TextIO, where: str, boot: int | None) -> Reading:
     except MapError as error:
         raise MapError(_at(shown, error)) from None
     name = _ENDINGS.sub("", Path(where).name)
-    return Reading(memory_map(lists, name), lists.found(), lists.command_line, tuple(boots.oopses))
+    faults = tuple(boots.faults_beside(lists))
+    return Reading(memory_map(lists, name), lists.found(), lists.command_line, faults, lists.no_runtime)
 
 
 def _at(shown: str, error: MapError) -> str:
@@ -173,6 +176,8 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
             if oops.concerns(line, boots.oopses):
                 boots.read_closely(line)
                 oops.read(line, boots.oopses, boots.lists.line)
+                if boots.oopses and boots.oopses[-1].line == boots.lists.line:
+                    boots.lists.faults.append(boots.oopses[-1])
             read_line(line, boots)
         except MapError as error:
             raise MapError(f"{boots.lists.line}: {error}") from None

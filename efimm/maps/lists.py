@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
+from .cmdline import efi_options
 from .errors import MapError
+from .oops import Oops
 
 Entry = E820Entry | EfiMemoryDescriptor
 
@@ -93,18 +95,24 @@ class Lists:
     """What one boot, or one listing, has told so far.  `section` is the heading that the line being read stands under.
 
     `kernel`, `title`, `booted_by`, `memattr` and `memattr_table` are as in MemoryMap, as far as they were told;
-    `booting` counts which of the lines were seen that every boot prints, the first ones before and the others after
-    the firmware is looked at.  `arch` is the architecture that something named, with that line; `rsdp` where the first
-    table of ACPI lies.
+    `own_title` says that the title is the boot's own, `no_runtime` is the kernel's word that it makes no EFI call.
+    `booting` counts which of the lines were seen that every boot prints, the first ones before and the others after the
+    firmware is looked at, and whether some were cut out.  `arch` is the architecture that something named, with that
+    line: the machine itself (`own_arch`), or prose that names one and no other.  `rsdp` is where the first table of
+    ACPI lies.
     """
 
     line: int = 0
     section: str = ""
     kernel: str = ""
     title: str = ""
+    own_title: bool = False
+    no_runtime: str = ""
     booted_by: str = ""
     command_line: str = ""
     arch: str = ""
+    own_arch: bool = False
+    named: set[str] = field(default_factory=set)
     arch_line: int = 0
     rsdp: int = 0
     last_pfns: list[int] = field(default_factory=list)
@@ -113,6 +121,18 @@ class Lists:
     memattr_table: int = 0
     printed: dict[str, list[Printed]] = field(default_factory=dict)
     damaged: int = 0
+    faults: list[Oops] = field(default_factory=list)
+
+    def name_architecture(self, name: str, own: bool) -> None:
+        """Take note of an architecture that the line names; what prose says counts where it names one alone."""
+        if not name:
+            return
+        self.named.add(name)
+        if own or self.named == {name}:
+            self.arch_line = self.line if own or not self.arch else self.arch_line
+            self.arch, self.own_arch = name, own
+        else:
+            self.arch = ""
 
     def read(self, source: str, parse: Callable[[Any], Entry], what: Any, *, anew: bool = False) -> None:
         """Put what `parse` makes of `what` at the end of the list of `source`; a MapError makes that list damaged."""
@@ -160,7 +180,12 @@ class Lists:
         return min(one.first_line for one in every), max(one.last_line for one in every)
 
     def agrees(self, other: Lists) -> bool:
-        """Whether no list of the two contradicts the same list of the other."""
+        """Whether no list of the two contradicts the same list of the other, nor its machine or its options."""
+        if self.own_title and other.own_title and self.title != other.title:
+            return False
+        told = self.command_line, other.command_line
+        if all(told) and efi_options(told[0]).keys() != efi_options(told[1]).keys():
+            return False
         both = self.printed.keys() & other.printed.keys()
         return all(self.printed[key][0].agrees(other.printed[key][0]) for key in both)
 

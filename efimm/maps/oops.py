@@ -96,6 +96,7 @@ class Oops:
     ended: bool = False
     waiting: str = ""  # a word of which the number was wrapped onto the next line
     in_trace: bool = False
+    of_the_map: bool = True  # whether the map beside it is of the same boot, or machine
 
     @property
     def wide(self) -> bool:

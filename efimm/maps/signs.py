@@ -12,17 +12,22 @@ from collections.abc import Iterable
 
 UEFI_MARKS = (
     *("EFI v", "efi: ", "esrt: R", "efivars op", "EFI VGA", "efifb: ", "ecure boot", "efi as pers", "efi_pstore"),
-    *("EFI runtime", "rtc-efi", "efi_call_", "efi_crash", "caused by firmware"),
+    *("VT(efifb)", "EFI runtime", "rtc-efi", "efi_call_", "efi_crash", "caused by firmware"),
 )
 _UEFI = re.compile(
-    r"(?<!\w)EFI v[0-9]+(?:\.[0-9]+)+ by |\befi: +(?:[\w .]{2,16}=0x[0-9a-f]|EFI_MEMMAP|mem[0-9]|seeding|Froze|memattr)"
+    r"(?<!\w)EFI v[0-9]+(?:\.[0-9]+)+ by\b"
+    r"|\befi: +(?:[\w .]{2,16}=0x[0-9a-f]|EFI_MEMMAP|mem[0-9]|seeding|Froze|memattr)"
     r"|\befi: (?:Remove|Not removing) mem[0-9]|\besrt: Reserving|Registered efivars operations|EFI VGA frame buffer"
     r"|efifb: (?:probing|framebuffer at)|[Ss]ecure boot (?:enabled|disabled)|Registered efi as persistent store"
-    r"|Registered efi_pstore|EFI runtime services|rtc-efi|efi_call_|efi_crash_gracefully|Page fault caused by firmware"
+    r"|VT\(efifb\)|Registered efi_pstore|EFI runtime services|rtc-efi|efi_call_|efi_crash_gracefully"
+    r"|Page fault caused by firmware"
 )
 
 _ARCHITECTURES = {
-    "arm64": r"Booting Linux on physical CPU|aarch64|Getting EFI parameters from FDT|arm64:|\bGICv[23]",
+    "arm64": (
+        r"Booting Linux on physical CPU|aarch64|Getting EFI parameters from FDT|arm64:|\bGICv[23]|CPU +[0-9]+: ARM "
+        r"|GENERIC[\w-]{0,20} arm64"
+    ),
     "ARM": r"Booting Linux on physical CPU 0x[0-9a-f]{1,4}$|\barmv[5-8]|CPU: ARM",
     "ia64": r"SALsystab=|\bia64\b|\bSAL_[A-Z]|Itanium",
     "POWER": r"\bpSeries\b|\bPOWER[5-9]|\bPOWER1[0-9]|ppc64|powerpc|PowerNV|\bNIP: ",
@@ -35,14 +40,25 @@ _ARCHITECTURES = {
 # What says x86: the kernel's own words, and devices of the PC in /proc/iomem.
 _X86 = (
     r"x86_64|\bi[3-6]86\b|\bx86/|000a0000-000bffff|: Local APIC|: IOAPIC|: RAM buffer|: ACPI Non-volatile|GenuineIntel"
-    r"|AuthenticAMD|smpboot:|KVM-clock|Video ROM|: HPET|e820"
+    r"|Xeon|EPYC|Opteron|AuthenticAMD|smpboot:|KVM-clock|Video ROM|: HPET|\be820\b"
 )
 ARCHITECTURE = re.compile(
     "|".join([f"(?P<x86>{_X86})", *(f"(?P<a{n}>{words})" for n, words in enumerate(_ARCHITECTURES.values()))])
 )
 _NAMES = list(_ARCHITECTURES)
+# A mere name may stand in any sentence; it is the machine's own word in what the machine has printed.
+_MERE_NAME = re.compile(
+    r"x86_64|i[3-6]86|Xeon|EPYC|Opteron|aarch64|arm64:|armv[5-8]|ia64|Itanium|pSeries|POWER[0-9]+|ppc64|powerpc|PowerNV"
+    r"|s390x?|z/VM|riscv|RISC-V|loongarch|mips\w{0,4}|sparc64"
+)
+_OWN_WORDS = re.compile(
+    r"^[^\w\[]{0,9}(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{1,9}\]|Linux version|\bLinux \S{1,80} [0-9].{0,200}#[0-9]"
+    r"|[Aa]rchitecture *:|\bkernel: "
+)
+_ADDRESS = re.compile(r"[\w.+-]{1,80}@")
+
 ARCHITECTURE_MARKS = (
-    *("physical CPU", "aarch64", "from FDT", "arm64", "GICv", "armv", "ARM", "SALsystab", "ia64", "SAL_", "Itanium"),
+    *("physical CPU", "aarch64", "from FDT", "GICv", "armv", "ARM", "SALsystab", "ia64", "SAL_", "Itanium"),
     *("pSeries", "POWER", "ppc64", "powerpc", "PowerNV", "NIP: ", "s390", "z/VM", "PSW : ", "riscv", "RISC-V", "SBI "),
     *("loongarch", "Loongson", "mips", "sparc", "PROMLIB", "x86", "i386", "i486", "i586", "i686", "a0000-000b"),
     *(
@@ -56,7 +72,7 @@ ARCHITECTURE_MARKS = (
         "KVM-clock",
         "Video ROM",
     ),
-    *("HPET", "e820"),
+    *("HPET", "e820", "Xeon", "EPYC", "Opteron", "arm64"),
 )
 
 _NO_LIST = "no memory map; expected lines such as 'BIOS-e820: [mem ...' or 'efi: mem00: ...'"
@@ -87,12 +103,23 @@ def uefi(line: str) -> bool:
     return marked(line, UEFI_MARKS) and bool(_UEFI.search(line))
 
 
-def architecture(line: str) -> str:
-    """The architecture that `line` names: "x86", another, or ""."""
+def architecture(line: str) -> tuple[str, bool]:
+    """The architecture that `line` names: "x86", another, or ""; and whether the machine says so, and not prose.
+
+    Prose that names several says nothing, and an address in it has the name of what its list is about.
+    """
     found = marked(line, ARCHITECTURE_MARKS) and ARCHITECTURE.search(line)
-    if not found or not found.lastgroup:
-        return ""
-    return "x86" if found.lastgroup == "x86" else _NAMES[int(found.lastgroup[1:])]
+    if not found:
+        return "", False
+    if not _MERE_NAME.fullmatch(found[0]) or _OWN_WORDS.search(line):
+        return _named(found), True
+    names = {_named(each) for each in ARCHITECTURE.finditer(_ADDRESS.sub(" ", line))}
+    return names.pop() if len(names) == 1 else "", False
+
+
+def _named(found: re.Match[str]) -> str:
+    group = found.lastgroup or "x86"
+    return "x86" if group == "x86" else _NAMES[int(group[1:])]
 
 
 def help_for(systems: dict[str, int]) -> str:

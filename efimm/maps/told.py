@@ -9,8 +9,17 @@ from .errors import printable
 from .lists import Lists
 from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI_MARKS, architecture, uefi
 
+CUTS = ("...", "\u2026", "8<", "snip", "cut", "skip", "omit")  # of a line that says that others are left out
 MARKS = (
     *("Linux version ", "DMI: ", "Hardware name: ", "last_pfn = ", "ommand line: ", "RSDP"),
+    *(
+        "Xen PVH",
+        "EFI runtime services will be disabled",
+        "No EFI runtime due to",
+        "machdep.bootmethod",
+        "grep ",
+        *CUTS,
+    ),
     *("BSD", "SunOS", "Darwin", "Microsoft", "DragonFly", "root on", "illumos"),
     *UEFI_MARKS,
     *ARCHITECTURE_MARKS,
@@ -18,28 +27,32 @@ MARKS = (
 
 MOST_LAST_PFNS = 16
 
-_VERSION = re.compile(r"Linux version ([0-9][\w.+~-]{0,79})")
+_VERSION = re.compile(r"Linux version ([0-9][\w.+~-]{0,79})(?= \(|\s{0,9}$)")  # and who built it; in prose it is none
 _MACHINE = re.compile(r"(?:DMI|Hardware name): (?!Memory slots)(?P<name>\S.{0,199})")
 _COMMAND_LINE = re.compile(r"(?<!Unknown kernel c)(?:[Kk]ernel c|C)ommand line: (?P<words>.{1,4096})")
 _LAST_PFN = re.compile(r"last_pfn = 0x([0-9a-f]{1,13})\b")
+_BOOTMETHOD = re.compile(r"machdep\.bootmethod[:=] *(UEFI|BIOS)\b")  # FreeBSD, amd64
+# drivers/firmware/efi/efi.c (v5.10: noruntime, or a kernel for real time), arch/x86/platform/efi/efi.c (v3.10)
+_NO_RUNTIME = re.compile(r"EFI runtime services will be disabled|No EFI runtime due to 32/64-bit mismatch with kernel")
+_CUT = re.compile(r"^[\W_]{0,40}(?:\.{3}|\u2026|8<|snip|cut|skip|omit)[^:=]{0,40}$", re.IGNORECASE)
 _RSDP = re.compile(r"ACPI: RSDP (?:\([^)]{0,40}\) @ )?(?:0x)?([0-9a-fA-F]{5,16})\b")
 
 
 def read(line: str, boots: Boots) -> bool:
     """Of each boot the first version, name and command line count; a new version begins another boot."""
     if "version" in line and (found := _VERSION.search(line)):
-        if boots.lists.kernel or boots.lists.printed or boots.lists.arch:
+        if boots.lists.kernel or boots.lists.printed or boots.lists.arch or boots.lists.title:
             boots.begin()
         boots.lists.kernel = found[1]
         boots.lists.booting.add("before")
     lists = boots.lists
-    if not lists.title and (found := _MACHINE.search(line)):
-        lists.title = printable(found["name"].rstrip())
+    if (found := _MACHINE.search(line)) and (not lists.title or ("DMI: " in line and not lists.own_title)):
+        lists.title, lists.own_title = printable(found["name"].rstrip()), "DMI: " in line
     if not lists.command_line and (found := _COMMAND_LINE.search(line)):
         lists.command_line = printable(found["words"])
     _read_starter(line, lists)
-    if not lists.arch and (name := architecture(line)):
-        lists.arch, lists.arch_line = name, lists.line
+    if not lists.own_arch:
+        lists.name_architecture(*architecture(line))
     for system, words in SYSTEMS.items():
         if system not in boots.systems and words.search(line):
             boots.systems[system] = lists.line
@@ -54,6 +67,14 @@ def _read_starter(line: str, lists: Lists) -> None:
     """
     if not lists.booted_by and uefi(line):
         lists.booted_by = "UEFI"
+    if not lists.booted_by and (found := _BOOTMETHOD.search(line)):
+        lists.booted_by = found[1]
+    if "Xen PVH" in line:  # pv_info.name, arch/x86/xen/enlighten_pvh.c
+        lists.booted_by = "Xen"
+    if "EFI runtime" in line and (found := _NO_RUNTIME.search(line)):
+        lists.no_runtime = found[0]
+    if "grep " in line or (len(line) < 100 and _CUT.search(line)):
+        lists.booting.add("cut")
     if "DMI: " in line or "last_pfn = " in line:
         lists.booting.add("after")
     if "last_pfn = " in line and (found := _LAST_PFN.search(line)) and len(lists.last_pfns) < MOST_LAST_PFNS:
