@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from .maps.errors import printable, shortened
 from .uefi.firmwares import find_firmware
+from .uefi.image import LEAST_PAGES
 from .uefi.memmap import (
     DESCRIPTOR_SIZE,
     EFI_MEMORY_NV,
@@ -133,16 +134,14 @@ def efi_from_e820(given: MemoryMap) -> MemoryMap:
     2 MiB that follows other memory below 4 GiB; without such a range, at the end of the RAM below 4 GiB.
     """
     if given.descriptors:
-        return given if given.e820 else replace(given, e820=e820_from_efi(given.descriptors))
+        given = given if given.e820 else replace(given, e820=e820_from_efi(given.descriptors))
+        return given if _holds_a_firmware(given) else _with_runtime_services(given)
     e820 = given.kernel_e820
     runtime = _reserved_range(e820)
     if runtime is None:
         e820, runtime = _carved_from_ram(e820)
     middle = runtime.start + MIB
-    regions = [
-        _descriptor(_T.EfiRuntimeServicesData, runtime.start, middle, _RUNTIME),
-        _descriptor(_T.EfiRuntimeServicesCode, middle, middle + MIB, _RUNTIME),
-    ]
+    regions = _runtime_services(runtime.start)
     for entry in e820:
         start = middle + MIB if entry is runtime else entry.start
         kind, attribute = _EFI_OF_E820.get(entry.type, (_T.EfiReservedMemoryType, EFI_MEMORY_UC))
@@ -158,7 +157,38 @@ def efi_from_e820(given: MemoryMap) -> MemoryMap:
     return replace(given, descriptors=ordered, e820=e820, user_e820=(), notes=tuple(notes))
 
 
-def _descriptor(kind: EfiMemoryType, start: int, end: int, attribute: int) -> EfiMemoryDescriptor:
+def _runtime_services(start: int) -> list[EfiMemoryDescriptor]:
+    """1 MiB of data from `start` on, and 1 MiB of code behind it."""
+    middle = start + MIB
+    return [
+        _descriptor(_T.EfiRuntimeServicesData, start, middle, _RUNTIME),
+        _descriptor(_T.EfiRuntimeServicesCode, middle, middle + MIB, _RUNTIME),
+    ]
+
+
+def _holds_a_firmware(given: MemoryMap) -> bool:
+    """Whether the EFI list has runtime code and data for the model's firmware: a list may be cut, or made by hand."""
+    large = {d.type for d in given.descriptors if d.runtime and d.number_of_pages >= LEAST_PAGES}
+    return {_T.EfiRuntimeServicesCode, _T.EfiRuntimeServicesData} <= large
+
+
+def _with_runtime_services(given: MemoryMap) -> MemoryMap:
+    """`given` with 2 MiB of runtime services, at the end of a reserved range or of the RAM below 4 GiB, and a note."""
+    e820 = given.kernel_e820
+    reserved = _reserved_range(e820)
+    e820, runtime = (e820, reserved) if reserved else _carved_from_ram(e820)
+    end = runtime.end // EFI_PAGE_SIZE * EFI_PAGE_SIZE
+    start = end - 2 * MIB
+    regions = _runtime_services(start)
+    for d in given.descriptors:
+        parts = ((d.physical_start, min(d.end, start)), (max(d.physical_start, end), d.end))
+        regions += [_descriptor(d.type, *part, d.attribute) for part in parts if part[0] < part[1]]
+    note = f"inferred: the EFI list has no room for a firmware; 2 MiB of runtime services are assumed at {start:#x}"
+    ordered = tuple(sorted(regions, key=lambda d: d.physical_start))
+    return replace(given, descriptors=ordered, e820=e820, user_e820=(), notes=(*given.notes, note))
+
+
+def _descriptor(kind: int, start: int, end: int, attribute: int) -> EfiMemoryDescriptor:
     return EfiMemoryDescriptor(int(kind), start, 0, (end - start) // EFI_PAGE_SIZE, attribute)
 
 

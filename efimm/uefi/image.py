@@ -132,6 +132,7 @@ _DRIVERS = {
     "ResetSystemRuntimeDxe": ("ResetSystem",),
     "CapsuleRuntimeDxe": ("UpdateCapsule", "QueryCapsuleCapabilities"),
 }
+LEAST_PAGES = len(_DRIVERS) + 2  # of a region that the firmware's code or data may be in
 
 # EFI_TIME of the thread's first message: 2012-06-20 08:25:01.
 _CLOCK = struct.pack("<HBBBBBBIhBB", 2012, 6, 20, 8, 25, 1, 0, 0, 0, 0, 0)
@@ -237,8 +238,7 @@ def _load(
 
 
 def _largest(memory_map: MemoryMap, kind: EfiMemoryType) -> EfiMemoryDescriptor:
-    pages = len(_DRIVERS) + 2
-    regions = [d for d in memory_map.descriptors if d.type == kind and d.runtime and d.number_of_pages >= pages]
+    regions = [d for d in memory_map.descriptors if d.type == kind and d.runtime and d.number_of_pages >= LEAST_PAGES]
     if not regions:
-        raise ValueError(f"{memory_map.name}: no {kind.name} region of at least {pages} pages for the firmware")
+        raise ValueError(f"{memory_map.name}: no {kind.name} region of at least {LEAST_PAGES} pages for the firmware")
     return max(regions, key=lambda d: d.number_of_pages)

@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import quopri
+import re
 import tarfile
 import tracemalloc
 import zipfile
@@ -83,7 +84,7 @@ ANSWERS = {
     "two-machines-in-one-mail.txt": (3, 0, 0xC080000000, 258, "UEFI", HIT),
     "freebsd-sysctl-smap.txt": (4, 0, 0xC080000000, 258, "", HIT),
     "grub-lsefimmap.txt": (0, 6, 0xC080000000, 258, "UEFI", HIT),
-    "add-efi-memmap.txt": (2, 4, 0xC080000000, 258, "UEFI", []),  # it has no code of the firmware, so none can run
+    "add-efi-memmap.txt": (2, 4, 0xC080000000, 258, "UEFI", HIT),  # with room for a firmware, which it lacks
     "map-and-firmware-fault.txt": (4, 0, 0x280000000, 0, "UEFI", []),
     "mmio-52.txt": (5, 0, 0xD080000000, 322, "UEFI", HIT),
 }
@@ -141,7 +142,9 @@ def test_no_sign_of_uefi_lacks_its_mark(line):
 @pytest.mark.parametrize("words", [signs._X86, *signs._ARCHITECTURES.values()])
 @given(st.data())
 def test_no_sign_of_an_architecture_lacks_its_mark(words, data):
-    assert signs.architecture(data.draw(st.from_regex(words)))[0]
+    line = data.draw(st.from_regex(words).filter(lambda line: "@" not in line))  # a name in an address is passed over
+    other = [each for each in (signs._X86, *signs._ARCHITECTURES.values()) if each != words and re.search(each, line)]
+    assert other or signs.architecture(line)[0]
 
 
 def test_what_a_bios_machine_prints_too_is_no_sign_of_uefi():
@@ -466,3 +469,113 @@ def test_a_redacted_log_has_no_names_and_the_same_map():
     assert [word for word in secrets if word in shown] == []
     assert shown.count("host-1") == 2
     assert read_map(shown) == read_map(LOG)
+
+
+# what else a log says, and does not say
+
+DMI = "[    0.000000] DMI:"
+RSDP = "[    0.010000] ACPI: RSDP 0x000000007C1FE014 000024 (v02 EXMPL )\n"
+SILENT = without("efi: ")
+
+
+@pytest.mark.parametrize("cut", ["[...]", "<snip>", "  ...", "--8<--", "[ skipped ]"])
+def test_where_lines_are_left_out_nothing_proves_a_bios(cut):
+    assert read_map(SILENT.replace(DMI, f"{cut}\n{DMI}")).booted_by == ""
+    assert read_map(SILENT.replace(DMI, f"{cut}\n{DMI}") + RSDP).booted_by == ""
+    assert read_map(SILENT + RSDP).booted_by == "kexec"
+
+
+def test_a_visible_grep_proves_no_bios():
+    assert read_map("$ dmesg | grep -E 'Linux version|e820|DMI'\n" + SILENT).booted_by == ""
+
+
+def test_a_pvh_guest_of_xen_makes_no_efi_call():
+    said = "[    0.010000] Booting paravirtualized kernel on Xen PVH\n"
+    assert read_map(SILENT + said + RSDP).booted_by == "Xen"
+
+
+def test_a_vendor_that_a_mailer_has_wrapped_away_is_uefi_all_the_same():
+    assert (
+        read_map(without("efi:").replace(DMI, f"[    0.000000] efi: EFI v2.31 by\nExample\n{DMI}")).booted_by == "UEFI"
+    )
+
+
+@pytest.mark.parametrize("said", ["UEFI", "BIOS"])
+def test_freebsd_says_what_started_it(said):
+    smap = "SMAP type=01 base=0000000000000000 len=000000000009fc00\n"
+    assert read_map(f"machdep.bootmethod: {said}\n{smap}").booted_by == said
+
+
+@pytest.mark.parametrize(
+    "said", ["EFI runtime services will be disabled.", "No EFI runtime due to 32/64-bit mismatch with kernel"]
+)
+def test_a_kernel_that_says_that_it_makes_no_call_is_believed(said, tmp_path):
+    log = tmp_path / "log"
+    log.write_text(LOG.replace(DMI, f"[    0.000000] efi: {said}\n{DMI}"))
+    found = check(log)
+    assert found.hit == []
+    assert said.rstrip(".") in " ".join(checked(found, "log").split())
+
+
+def test_the_same_list_of_another_machine_or_with_other_options_is_another_boot():
+    machine = LOG.replace("Model 1", "Model 2").replace("[mem 0x0000000070200000", "[mem 0x0000000070300000", 1)
+    for other in (LOG.replace("Model 1", "Model 2"), LOG.replace("efi=debug", "noefi")):
+        with pytest.raises(MapError, match="a second boot"):
+            read(LOG + other)
+        assert read_bytes((LOG + other).encode(), 2).map.e820 == ENTRIES
+    assert read_bytes((machine + LOG).encode(), 2).map.title.startswith("Example Corp. Model 1")
+    assert read_map(LOG + LOG.replace("4.12.0", "4.13.0")).e820 == ENTRIES
+
+
+FAULT = "[   99.000000] [Firmware Bug]: Page fault caused by firmware at PA: 0x6543f7f0\n"
+
+
+def test_a_fault_is_judged_by_the_map_of_its_own_boot():
+    other = LOG.replace("Model 1", "Model 2")
+    (one,) = read_bytes((LOG + FAULT + other).encode(), 1).oopses
+    assert one.of_the_map
+    assert read_bytes((LOG + FAULT + other).encode(), 2).oopses == ()
+    oops = "BUG: unable to handle kernel paging request at 000000006543f7f0\nHardware name: Example Laptop 9\n"
+    found = read(oops + LOG)
+    assert found.map.title.startswith("Example Corp. Model 1")
+    assert [one.of_the_map for one in found.oopses] == [False]
+    same = read(oops.replace("Example Laptop 9", "Example Corp. Model 1/Board, BIOS 1.0 01/01/2018") + LOG)
+    assert [one.of_the_map for one in same.oopses] == [True]
+
+
+ARM = "[    0.000000] Booting Linux on physical CPU 0x0000080000 [0x481fd010]\n"
+
+
+def test_the_machines_own_word_counts_more_than_prose():
+    for text in (f"On x86_64 it works. On ours not:\n{IOMEM}{ARM}", f"fe820000-fe82ffff : ARMH0011:00\n{IOMEM}{ARM}"):
+        with pytest.raises(MapError, match="is of arm64"):
+            read(text)
+    with pytest.raises(MapError, match="is of RISC-V"):
+        read(f"our RISC-V board, /proc/iomem:\n{IOMEM}")
+
+
+@pytest.mark.parametrize("prose", ["Cc: linux-riscv@lists.example.org", "As on s390, but this is an Intel Xeon:"])
+def test_an_address_and_a_comparison_name_no_architecture(prose):
+    assert read_map(f"{prose}\n{IOMEM}").e820
+    assert "which architecture" in " ".join(read_map(f"fe820000-fe82ffff : a device\n{IOMEM}").notes)
+
+
+def test_a_sentence_with_a_version_begins_no_boot():
+    log = LOG.replace(
+        "[    0.000000] efi: EFI v", "(I run Linux version 5.10 here, by the way.)\n[    0.000000] efi: EFI v"
+    )
+    assert (read_map(log).booted_by, read_map(log).kernel) == ("UEFI", "4.12.0-test")
+
+
+def test_an_efi_list_without_room_for_a_firmware_is_answered_all_the_same(tmp_path):
+    regions = [(7, 0xF, 0, 0xA0000), (7, 0xF, 0x100000, 0x70000000), (6, 1 << 63 | 0xF, 0x70000000, 0x70004000)]
+    lines = [
+        f"efi: mem{number:02}: type={kind}, attr={attribute:#x}, range=[{start:#018x}-{end:#018x}) (0MB)\n"
+        for number, (kind, attribute, start, end) in enumerate([*regions, (7, 0xF, 4 * GIB, 0xD080000000)])
+    ]
+    log = tmp_path / "log"
+    log.write_text(LOG + "".join(lines))
+    found = check(log)
+    assert found.hit == HIT
+    assert any(note.startswith("inferred: the EFI list has no room") for note in found.machine.map.notes)
+    assert found.machine.map.ram == read_map(LOG).ram
