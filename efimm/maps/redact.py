@@ -40,12 +40,25 @@ _HOST_WORDS = re.compile(
 _BUILDER = re.compile(
     r"(?P<before>Linux version \S{1,80} \()(?P<user>[^@()\s]{1,64})@(?P<host>[^()\s]{1,253})(?P<after>\))"
 )
-_SYSLOG = re.compile(
-    r"^(?P<before>(?:[>|] ?)*"
-    r"(?:[A-Z][a-z]{2} [ 0-9]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,]{8,20}(?:Z|[+-]\d\d:?\d\d)) )"
-    r"(?P<value>[\w.-]{1,253})(?P<after> [\w./@-]{1,64}(?:\[\d+\])?:)"
+# Times as syslog, RFC 5424 and the output modes of journalctl write them (short, -precise, -iso, -full, -unix).
+_TIME = (
+    r"(?:\[?[^\W\d]{2,5}\.? [ 0-9]\d \d\d:\d\d:\d\d(?:\.\d{1,9})?|\d{4}-\d\d-\d\d[T ][\d:.,]{8,20}(?:Z|[+-]\d\d:?\d\d)?"
+    r"|[^\W\d]{2,5}\.? \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,9})? [\w+-]{1,6}|\d{9,11}\.\d{1,9})"
 )
-_ALWAYS = (("uuid", _UUID), ("wwn", _WWN), ("mac", _MAC), ("mail", _MAIL), ("ip", _IPV4), ("ip", _IPV6))
+_PROGRAM = r"[\w./@()-]{1,64}(?:\[\d{1,10}\])?:"
+_SYSLOG = re.compile(
+    rf"^(?P<before>\s{{0,8}}(?:(?:[A-Za-z]{{1,8}})?[>|] ?){{0,16}}(?:\d{{1,5}} )?(?:<\d{{1,3}}>)?"
+    rf"(?:{_TIME} (?=[\w.-]{{1,253}} {_PROGRAM})"
+    # RFC 5424: a version in front, and no colon behind the program.
+    rf"|1 (?:{_TIME}|-) (?=[\w.-]{{1,253}} \S{{1,48}} \S{{1,128}} \S{{1,32}} )"
+    # short-monotonic, short-delta: dmesg prints such times, too, and then no host; the kernel's name tells them apart.
+    r"|\[[ \d.<>]{5,40}\] (?=[\w.-]{1,253} (?:kernel|systemd[\w-]{0,30}\[\d{1,10}\]): )))(?P<value>[\w.-]{1,253})"
+)
+_MACHINE_ID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
+_ALWAYS = (
+    *(("uuid", _UUID), ("id", _MACHINE_ID), ("wwn", _WWN), ("mac", _MAC), ("mail", _MAIL)),
+    *(("ip", _IPV4), ("ip", _IPV6)),
+)
 _NO_NAMES = {
     "root",
     "kernel",
@@ -72,7 +85,7 @@ class Redactor:
     def line(self, line: str) -> str:
         """`line` without names and numbers of one person or machine."""
         line = _BUILDER.sub(lambda m: f"{m['before']}user@host{m['after']}", line)
-        line = _SYSLOG.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}{m['after']}", line)
+        line = _SYSLOG.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}", line)
         line = _HOST_WORDS.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}", line)
         line = _USER_WORDS.sub(lambda m: f"{m['before']}{self._name('user', m['value'])}", line)
         line = _SERIAL.sub(lambda m: f"{m['before']}{self._stand_in('serial', m['value'])}", line)
