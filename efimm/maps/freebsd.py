@@ -23,7 +23,11 @@ _SMAP = re.compile(
     r"SMAP type=([0-9a-f]{2,8}),?(?: xattr=[0-9a-f]{1,8},?)? base=([0-9a-f]{16}),? len=([0-9a-f]{16})\s*$"
 )
 _CHUNK = re.compile(r"0x([0-9a-f]{8,16}) - 0x([0-9a-f]{8,16}), ([0-9]{1,20}) bytes \(([0-9]{1,20}) pages\)\s*$")
-_CHUNK_START = re.compile(r"^\W*0x[0-9a-f]+(?: -|\s*$)")
+# Behind marks of a quotation, a time, or what syslog puts in front; elsewhere such numbers are a device's.
+_CHUNK_START = re.compile(
+    r"(?:^(?:[A-Za-z]{1,8}(?=>))?\W*(?:\[ *[0-9.]{1,20}\] )?|\bkernel: (?:<[0-9]{1,3}>|\[ *[0-9.]{1,20}\] ){0,2})"
+    r"0x[0-9a-f]+(?: -|\s*$)"
+)
 _EFI_HEADING = re.compile(r"Type\s+Physical\s+Virtual\s+#Pages\s+Attr")
 _EFI = re.compile(
     r"(?<!\w)(?P<type>\w{1,40})\s+(?P<physical>[0-9a-f]{12,16})\s+(?:0x)?[0-9a-f]{1,16}\s+"
