@@ -33,10 +33,10 @@ _E820_TYPES |= {
     "persistent RAM (type 7)": E820Type.PMEM,
     "persistent RAM (type 12)": E820Type.PRAM,
 }
-# Where a line stands in a table, in JSON or in quotes, something follows the word.
+# Where a line stands in a table, in JSON or in quotes, something follows the word; so does what somebody noted there.
 E820_WORD = re.compile(
     rf"(?P<word>{'|'.join(sorted(map(re.escape, _E820_TYPES), key=len, reverse=True))}|type [0-9]{{1,10}})"
-    r"\s*(?:[\"'`|,;<\\\]}].*)?"
+    r"(?:\s*[\"'`|,;<\\\]}].*|\s+[#=*(/!\u2014\u2190-\u21ff-].*|\s*)"
 )
 
 
