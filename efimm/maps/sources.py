@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
-from itertools import count
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from .errors import MapError, printable
@@ -43,6 +43,7 @@ _HTML = re.compile(rb"\s*(?:<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _MESSAGE = re.compile(
     r'"(?:MESSAGE|message|msg|log|line|text)"\s*:\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|\[(?P<bytes>[0-9,\s]*)\])'
 )
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"(?P<name>\s*+:)?', re.DOTALL)
 _BREAK_ALONE = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,400}>(?!\n)", re.IGNORECASE)
 _NOT_READ = {
     b"\x28\xb5\x2f\xfd": "packed with zstd; expected what `zstdcat` makes of it",
@@ -238,18 +239,30 @@ def _text_of_part(part: Message, depth: int) -> str:
 
 
 def _text_of_json(data: bytes, _depth: int) -> str:
-    """The messages in what `journalctl -o json`, `dmesg --json` and the logs of containers hold, in their order."""
-    return "\n".join(map(_message, _MESSAGE.finditer(data.decode("utf-8", "replace"))))
+    """The messages in what `journalctl -o json`, `dmesg --json` and the logs of containers hold, in their order.
+
+    Where they have less than half of the lines, the log stands under a name of its own: then every string is taken.
+    """
+    text = data.decode("utf-8", "replace")
+    messages = "\n".join(map(_message, _MESSAGE.finditer(text)))
+    if messages and text.count("\\n") <= 2 * (messages.count("\n") + 1):
+        return messages
+    return "\n".join(_string(found[0]) for found in _STRING.finditer(text) if not found["name"])
 
 
 def _message(found: re.Match[str]) -> str:
     if found["text"] is None:
         codes = (int(number[-3:]) & 0xFF for number in found["bytes"].replace(",", " ").split())
         return bytes(codes).decode("utf-8", "replace")
+    return _string(found["text"])
+
+
+def _string(quoted: str) -> str:
+    """What a string of JSON says, without the end of its last line."""
     try:
-        return str(json.loads(found["text"], strict=False)).rstrip("\n")
+        return str(json.loads(quoted, strict=False)).rstrip("\n")
     except ValueError:
-        return found["text"]
+        return quoted
 
 
 def _text_of_html(data: bytes, _depth: int) -> str:
@@ -289,9 +302,16 @@ LONGEST_LINE = 1 << 16  # the journal cuts its own at 48 KiB (LineMax in journal
 LARGEST_LOG = 1 << 28
 MOST_LINES = 2_000_000
 MOST_PIECES = 4  # into which an entry may have been wrapped
+MOST_OPTION_LINES = 8  # into which a command line may have been
+LONGEST_OPTION_LINE = 1000
 
-_CSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours of dmesg, cursor movements of a serial console
-_UNCLEAN = re.compile(r"[\x1b\r<&]")
+# Colours of dmesg, cursor movements of a serial console, character sets that `tput sgr0` chooses; the escape character
+# as it came, as editors and rsyslog show it, or lost, which leaves colours alone to be told from text.
+_CSI = re.compile(
+    r"(?:\x1b|\^\[|<ESC>|ESC(?=[\[(])|\u241b|#033|\\(?:e|E|033|x1[bB]|u001[bB]))"
+    r"(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|[()][0-9AB]|[=>78])|(?:\(B)?\[[0-9]{1,3}(?:;[0-9]{1,3}){0,8}m(?!\])|\(B\[m"
+)
+_UNCLEAN = re.compile(r"[\x1b<&]|\[[0-9;]{0,40}[mKJ](?!em )|\^\[|\(B")
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,200}>", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:a|b|blockquote|code|div|em|font|html|i|li|p|pre|small|span|strong|td|tr|tt|u)\b[^<>]{0,400}>", re.IGNORECASE
@@ -299,33 +319,57 @@ _TAG = re.compile(
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-fA-F]{1,6}|nbsp|lt|gt|amp|quot|apos|lbrack|rbrack|lsqb|rsqb);")
 # No-break spaces and hyphens of a browser, marks without width, a lone byte 0xa0 of Latin-1; other bytes are no text.
 _LOOKALIKES = dict.fromkeys((0xA0, 0x2007, 0x202F, 0xDCA0), " ") | dict.fromkeys((0x2010, 0x2011, 0x2013), "-")
-_LOOKALIKES |= dict.fromkeys((0x200B, 0x200E, 0xFEFF, 0x0D), "")
+_LOOKALIKES |= dict.fromkeys((0x200B, 0x200E, 0xFEFF), "")
 _LOOKALIKES |= {0xDC00 + byte: "\ufffd" for byte in range(0x80, 0x100) if byte != 0xA0}
-_QUOTE = re.compile(r"^(?:[>|]\s?)+")
+# Marks of a quotation, with the initials of who is quoted; a bar may be one, or a column of an entry.
+_MARKS = re.compile(r"\s{0,8}(?:(?:[A-Za-z]{1,8})?>\s?|\|\s?){0,16}")
+_QUOTE = re.compile(r"^\s{0,8}(?:(?:[A-Za-z]{1,8})?>\s?){1,16}")
 _STAMP = re.compile(r"^(?:<[0-9]{1,3}>)?\[ *[0-9]+\.[0-9]+\]")
+_STAMP_WITHIN = re.compile(r"\[ {1,8}[0-9]{1,6}\.[0-9]{6}\](?=[ \[])")
+# What stands in front of a log's lines: the kernel's time, that of syslog or journalctl, a level.
+_STAMPED = re.compile(
+    r"<[0-9]{1,3}>|\[ {0,11}[0-9]{1,10}\.[0-9]{2,9}[\] ]|\[?[A-Z][a-z]{2} [A-Z0-9 ]|[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"|[0-9]{9,10}\.[0-9]"
+)
+_OPTION = re.compile(
+    r"[A-Za-z_][\w.-]{0,60}=\S*|[a-z][a-z0-9]{0,30}[._][a-z][\w.]{0,40}|--|r[ow]|quiet|splash|rhgb|debug|single|nosplash"
+    r"|noefi|nomodeset|irqpoll|no(?:apic|lapic|smp|acpi|kaslr|pti|pcid|xsave|smep|smap|resume|mce|floppy|quiet|x2apic)"
+    r"|pti|kaslr|earlyprintk|verbose|text|emergency|rescue|nousb|ima|audit|threadirqs|nohz|nohpet|mitigations|[1-6sS]"
+)
 _ENTRY_STARTS = re.compile(r"BIOS-e820: \[|(?:efi|EFI): mem[0-9]")
-_RUN_TOGETHER = re.compile(r"(?<=\S)(?:\[ *[0-9]+\.[0-9]+\]\s*)?(?=BIOS-e820: \[|(?:efi|EFI): mem[0-9]{2,4}: )")
+_RUN_TOGETHER = re.compile(r"(?<=\S)\s{0,8}(?:\[ *[0-9]+\.[0-9]+\]\s*)?(?=BIOS-e820: \[|(?:efi|EFI): mem[0-9]{2,4}: )")
 
 
 def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
-    """Each line with its number, without its end.
+    """Each line with its number, without its end; where a lone carriage return ends lines, several have one number.
 
     A line is never held longer than until the next.  MapError, beginning with the line's number, for a line or a log
     that is too long to be one.
     """
-    read = 0
-    for number in count(1):
-        line = text.readline(LONGEST_LINE + 1)
-        read += len(line)
-        if not line:
-            return
+    read, lines, number, rest = 0, 0, 1, ""
+    while line := rest + text.readline(LONGEST_LINE + 1 - len(rest)):
+        read, lines, rest = read + len(line) - len(rest), lines + 1, ""
         if len(line) > LONGEST_LINE:
-            raise MapError(f"{number}: a line of more than {LONGEST_LINE} characters; expected a log, or a data file")
-        if read > LARGEST_LOG:
-            raise MapError(f"{number}: more than {LARGEST_LOG >> 20} MiB by here; expected the log of one boot")
-        if number > MOST_LINES:
-            raise MapError(f"{number}: more than {MOST_LINES} lines by here; expected the log of one boot")
-        yield number, line.rstrip("\n")
+            line, _, rest = line.rpartition("\r")
+            if not line:
+                limit = f"a line of more than {LONGEST_LINE} characters"
+                raise MapError(f"{number}: {limit}; expected a log, or a data file")
+        ended, line = line.endswith("\n") and not rest, line.rstrip("\r\n")
+        if "\r" in line:
+            lines += line.count("\r")
+            yield from ((number, piece) for piece in line.split("\r"))
+        else:
+            yield number, line
+        _check_size(number, read, lines)
+        number += ended
+
+
+def _check_size(number: int, read: int, lines: int) -> None:
+    """Nothing, or MapError for a log that is too long to be one."""
+    if read > LARGEST_LOG:
+        raise MapError(f"{number}: more than {LARGEST_LOG >> 20} MiB by here; expected the log of one boot")
+    if lines > MOST_LINES:
+        raise MapError(f"{number}: more than {MOST_LINES} lines by here; expected the log of one boot")
 
 
 def cleaned(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
@@ -338,10 +382,9 @@ def cleaned(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 
 
 def _cleaned(line: str) -> list[str]:
-    if not line.isascii() or "\r" in line:
+    if not line.isascii():
         line = line.translate(_LOOKALIKES)
-    if "\x1b" in line:
-        line = _CSI.sub("", line)
+    line = _CSI.sub("", line)
     if "<" not in line and "&" not in line:
         return [line]
     pieces = _BREAK.split(line)
@@ -364,7 +407,8 @@ def _unescaped(entity: str) -> str:
 def whole_entries(lines: Iterable[tuple[int, str]], unfinished: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
     """The lines with entries made whole that a mailer wrapped, and those apart that lost the line break between them.
 
-    An entry that stays `unfinished` with the next lines behind it is left as it is, and so are they.
+    An entry that stays `unfinished` with the next lines behind it is left as it is, and so are they.  A command line is
+    made whole, too.
     """
     source, waiting = iter(lines), deque[tuple[int, str]]()
     while True:
@@ -372,22 +416,40 @@ def whole_entries(lines: Iterable[tuple[int, str]], unfinished: Callable[[str], 
         if one is None:
             return
         number, line = one
-        if (": [" in line or ": mem" in line) and len(_ENTRY_STARTS.findall(line)) > 1:
-            pieces = [piece for piece in _RUN_TOGETHER.split(line) if piece]
-            waiting.extendleft((number, piece) for piece in reversed(pieces[1:]))
-            line = pieces[0]
-        if unfinished(line):
-            while len(waiting) < MOST_PIECES and (more := next(source, None)):
+        if line.count("[ ") > 1 or ": [" in line or ": mem" in line:
+            line, *others = _apart(line)
+            waiting.extendleft((number, other) for other in reversed(others))
+        is_entry = unfinished(line)
+        if is_entry or "ommand line:" in line:
+            while len(waiting) < (MOST_PIECES if is_entry else MOST_OPTION_LINES) and (more := next(source, None)):
                 waiting.append(more)
-            line = _joined(line, waiting, unfinished)
+            line = _joined(line, waiting, unfinished) if is_entry else _with_options(line, waiting)
         yield number, line
+
+
+def _apart(line: str) -> list[str]:
+    """What one line holds of several: each with its own time, or each an entry."""
+    starts = [found.start() for found in _STAMP_WITHIN.finditer(line)][1:]
+    pieces = [line[start:end].rstrip() for start, end in pairwise([0, *starts, len(line)])] if starts else [line]
+    return [
+        piece
+        for each in pieces
+        for piece in (_RUN_TOGETHER.split(each) if len(_ENTRY_STARTS.findall(each)) > 1 else [each])
+        if piece or each is line
+    ]
+
+
+def _unquoted(line: str, marks: str) -> str:
+    """The line without the marks of a quotation that stand before the line that it continues, or such as they."""
+    return _QUOTE.sub("", line.removeprefix(marks), count=1).strip()
 
 
 def _joined(line: str, following: deque[tuple[int, str]], unfinished: Callable[[str], bool]) -> str:
     """The entry with as many of the following lines as make it whole, which are taken away; else the line itself."""
     spaced = tight = line.rstrip()
+    marks = _marks(line)
     for used, (_, next_line) in enumerate(list(following)[:MOST_PIECES], 1):
-        piece = _QUOTE.sub("", next_line).strip()
+        piece = _unquoted(next_line, marks)
         if _STAMP.match(piece) or unfinished(piece):
             return line
         if spaced.endswith("="):  # quoted-printable's soft break
@@ -399,4 +461,32 @@ def _joined(line: str, following: deque[tuple[int, str]], unfinished: Callable[[
                 for _ in range(used):
                     following.popleft()
                 return candidate
+    return line
+
+
+def _marks(line: str) -> str:
+    """The marks of a quotation at the beginning of a line, "" for none."""
+    found = _MARKS.match(line)
+    return found[0].rstrip() if found else ""
+
+
+def _with_options(line: str, following: deque[tuple[int, str]]) -> str:
+    """The command line with what was wrapped of it, which is taken away from the lines that follow.
+
+    Between two lines with the time in front what has none is its rest, if half of it looks like options; elsewhere,
+    where prose may follow, all of it has to.
+    """
+    marks = _marks(line)
+    pieces = [_unquoted(each, marks) for _, each in following]
+    end = next((at for at, each in enumerate(pieces) if _STAMPED.match(each)), 0)
+    closed = end > 0 and bool(_STAMPED.match(_unquoted(line, marks)))
+    for piece in pieces[: end if closed else None]:
+        words = piece[:LONGEST_OPTION_LINE].split()
+        options = sum(1 for word in words if _OPTION.fullmatch(word))
+        if not words or len(piece) > LONGEST_OPTION_LINE:
+            break
+        if options < len(words) and not (closed and options * 2 >= len(words)):
+            break
+        following.popleft()
+        line = f"{line.rstrip()} {piece}"
     return line

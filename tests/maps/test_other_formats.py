@@ -1,10 +1,12 @@
 """Lists that other systems write: Xen, FreeBSD, the UEFI shell, /proc/iomem and sysfs, each line by hand."""
 
 import io
+import json
 
 import pytest
 
 from efimm.maps.formats import MapError, read, read_map
+from efimm.maps.redact import redacted_text
 from efimm.uefi.memmap import E820Entry, EfiMemoryDescriptor
 
 RUNTIME = 1 << 63
@@ -263,3 +265,135 @@ def test_a_log_without_a_word_of_efi_is_of_a_bios_only_if_it_goes_far_enough():
     assert read_map("".join([*lines[:2], *lines[3:]])).booted_by == "BIOS"
     assert read_map("".join(lines[:2])).booted_by == ""
     assert read_map("".join([lines[1], *lines[3:]])).booted_by == ""
+
+
+# Logs as they are pasted: each way of spoiling one, and what is to be read all the same.
+PASTED = (
+    "[    0.000000] Linux version 4.18.0-77 (b@c) (gcc version 8.2.1) #3 SMP",
+    "[    0.000000] BIOS-provided physical RAM map:",
+    "[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009efff] usable",
+    "[    0.000000] BIOS-e820: [mem 0x0000000060000000-0x0000000060ffffff] reserved",
+    "[    0.000000] BIOS-e820: [mem 0x0000000100000000-0x000000a07fffffff] usable",
+    "[    0.000000] DMI: Maker Machine 7/Board, BIOS 3.1 02/03/2019",
+)
+PASTED_ENTRIES = (
+    E820Entry(0, 0x9F000, RAM),
+    E820Entry(0x60000000, 0x61000000, RESERVED),
+    E820Entry(0x100000000, 0xA080000000, RAM),
+)
+
+
+def coloured(escape):
+    """The log with colours, each begun by `escape`."""
+    lines = [line.replace("] ", f"] {escape}[0m{escape}[1;33m", 1) for line in PASTED]
+    lines = [line.replace("e820: ", f"e820: {escape}[0m") for line in lines]
+    return "\n".join(f"{escape}[32m{line}" for line in lines)
+
+
+AS_STRINGS = [{"id": f"n{number}", "payload": line} for number, line in enumerate(PASTED)]
+SPOILT = {
+    **{f"colours after {escape!r}": coloured(escape) for escape in ("\x1b", "^[", "ESC", "<ESC>", "#033", "\\e", "")},
+    "colours ended by tput": "\n".join(PASTED).replace("BIOS-e820:", "\x1b[33mBIOS-e820:\x1b(B\x1b[m"),
+    "colours ended by tput, shown": "\n".join(PASTED).replace("BIOS-e820:", "^[[33mBIOS-e820:^[(B^[[m"),
+    "JSON of other names": json.dumps(AS_STRINGS, indent=1),
+    "JSON of strings": json.dumps(PASTED, indent=1),
+    "JSON of pairs": json.dumps({"data": {"values": [["1700", line] for line in PASTED]}}),
+    "JSON of one string": json.dumps({"Id": "i-1", "Output": "\r\n".join(PASTED)}),
+    "JSON with a message besides": json.dumps({"message": "as asked", "body": "\n".join(PASTED)}),
+    "two entries on a line": "\n".join(PASTED)
+    .replace("\n[    0.000000] BIOS-e820: [mem 0x000000006", " ~")
+    .replace("~", "[    0.000000] BIOS-e820: [mem 0x000000006"),
+    "two entries on a line, no time": "\n".join(PASTED).replace("\n[    0.000000] BIOS-e820", " BIOS-e820"),
+    "one line": " ".join(PASTED),
+    "one line, no space": "".join(PASTED),
+    "carriage returns": "\r".join(PASTED),
+    "carriage returns, much": "\r".join([*PASTED, *["[    1.000000] usb 1-1: a device"] * 4000]),
+    "initials": "\n".join(f"RPJ> {line}" for line in PASTED).replace("[mem ", "[mem\nRPJ> "),
+    "noted with #": "\n".join(PASTED).replace("ff] usable", "ff] usable   # as the manual says"),
+    "noted with an arrow": "\n".join(PASTED).replace("reserved", "reserved => the firmware's"),
+    "noted in brackets": "\n".join(PASTED).replace("reserved", "reserved (RAM of the firmware?)"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_log_is_read_however_it_was_pasted(name):
+    found = read_map(io.BytesIO(SPOILT[name].encode()))
+    assert (found.e820, found.kernel, found.title) == (PASTED_ENTRIES, "4.18.0-77", PASTED[-1].partition("DMI: ")[2])
+
+
+COLUMNS = "|  |  |  |  |  |  |   |WB|WT|WC|UC]"
+WRAPPED_EFI = (
+    ("efi: mem00: [Runtime Data", f"|RUN{COLUMNS} range=[0x000000007e4c0000-0x000000007e53ffff]", "(0MB)"),
+    ("efi: mem00: [Runtime Data       |RUN|", f"{COLUMNS[1:]} range=[0x000000007e4c0000-0x000000007e53ffff] (0MB)"),
+    ("efi: mem00: [Runtime Data", f"|RUN{COLUMNS}", "range=[0x000000007e4c0000-0x000000007e53ffff]"),
+)
+
+
+@pytest.mark.parametrize("marks", ["", "> ", "> > ", "| ", "AB> "])
+@pytest.mark.parametrize("pieces", WRAPPED_EFI)
+def test_a_column_of_an_entry_is_no_mark_of_a_quotation(marks, pieces):
+    found = read_map("".join(f"{marks}{piece}\n" for piece in pieces))
+    assert found.descriptors == (descriptor(RT_DATA, RUNTIME | 0xF, 0x7E4C0000, 0x80),)
+
+
+STAMPED, PLAIN, SYSLOG = "[    0.000000] ", "", "Mar  4 05:06:07 box kernel: "
+OPTIONS = "BOOT_IMAGE=/vmlinuz-4 root=/dev/vda3 ro"
+COMMAND_LINES = [
+    (STAMPED, ("rd.foo=1 quiet noefi",), "rd.foo=1 quiet noefi"),
+    (
+        STAMPED,
+        ("rd.foo=1 quiet", "console=ttyS0 unknownword", "noefi"),
+        "rd.foo=1 quiet console=ttyS0 unknownword noefi",
+    ),
+    (STAMPED, ("noefi,", "says the manual"), ""),
+    (STAMPED, ("Does it help to say noefi?",), ""),
+    (STAMPED, ("", "noefi"), ""),
+    (PLAIN, ("quiet noefi", "Does efi=noruntime help?"), "quiet noefi"),
+    (PLAIN, ("efi=noruntime would be the next thing to try",), ""),
+    (SYSLOG, ("efi=noruntime memmap=1G!4G",), "efi=noruntime memmap=1G!4G"),
+]
+
+
+@pytest.mark.parametrize("marks", ["", "> ", "AB> "])
+@pytest.mark.parametrize(("stamp", "rest", "expected"), COMMAND_LINES)
+def test_a_wrapped_command_line_is_whole_and_prose_is_not_in_it(marks, stamp, rest, expected):
+    entry = "BIOS-e820: [mem 0x0000000000000000-0x000000000009efff] usable"
+    lines = [f"{stamp}Command line: {OPTIONS}", *rest, f"{stamp}{entry}", f"{stamp}Kernel command line: mem=1"]
+    found = read(io.BytesIO("\n".join(f"{marks}{line}" for line in lines).encode()))
+    assert found.command_line == f"{OPTIONS} {expected}".rstrip()
+    assert found.map.e820 == PASTED_ENTRIES[:1]
+
+
+@pytest.mark.parametrize(
+    "before", ["", "Mar  4 05:06:07 box kernel: ", "Mar  4 05:06:07 box kernel: <2>", "[1] ", "> ", "AB> "]
+)
+def test_the_chunks_of_freebsd_are_read_behind_what_syslog_writes(before):
+    lines = ("Physical memory chunk(s):", "0x0000000000001000 - 0x000000000009bfff, 634880 bytes (155 pages)")
+    assert read_map("".join(f"{before}{line}\n" for line in lines)).e820 == (E820Entry(0x1000, 0x9C000, RAM),)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        *("Mar 04 05:06:07 ~ kernel:", "Mar 04 05:06:07.000123 ~ kernel:", "<6>Mar  4 05:06:07 ~ kernel:"),
+        *("2019-03-04T05:06:07+0100 ~ kernel:", "2019-03-04T05:06:07.000123+01:00 ~ kernel:"),
+        *("Mon 2019-03-04 05:06:07 CET ~ kernel:", "Mon 2019-03-04 05:06:07.000123 UTC ~ cron[7]:"),
+        *("1551672367.000123 ~ kernel:", "[   12.000123] ~ kernel:", "[   12.000123] ~ systemd[1]:"),
+        *("[   12.000123 <    0.000042 >] ~ kernel:", "<6>1 2019-03-04T05:06:07.1Z ~ kernel - - -"),
+        *("<30>1 - ~ cron 712 ID4 -", "> JD> Mar  4 05:06:07 ~ kernel:", "    _HOSTNAME=~"),
+    ],
+)
+def test_the_host_that_each_form_of_a_log_names_is_left_out(before):
+    shown = redacted_text(f"{before.replace('~', 'secretbox')} usb 1-1: new device\nit was secretbox\n")
+    assert "secretbox" not in shown
+    assert shown.startswith(before.split("~", 1)[0])
+    assert "usb 1-1: new device" in shown
+
+
+def test_what_dmesg_prints_names_no_host():
+    lines = "[    1.234567] pci 0000:00:1f.0: [8086:1234] type\n[    1.2] usb 1-1: new\n[    2.0] audit: kernel: a\n"
+    assert redacted_text(lines) == lines
+
+
+def test_the_number_of_a_machine_is_left_out():
+    assert redacted_text(f"_MACHINE_ID={'0123456789abcdef' * 2}\n") == "_MACHINE_ID=id-1\n"
