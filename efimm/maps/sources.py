@@ -41,9 +41,10 @@ _MBOX = re.compile(rb"^(?=From \S{1,200} [^\n]{1,60}\d{4}[^\n]{0,20}\r?\n)", re.
 _JSON = re.compile(rb"\s*(?:data: )?[\[{]\s*(?:[\[{]\s*)?(?:\"|\{)")
 _HTML = re.compile(rb"\s*(?:<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _MESSAGE = re.compile(
-    r'"(?:MESSAGE|message|msg|log|line|text)"\s*:\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|\[(?P<bytes>[0-9,\s]*)\])'
+    r'"(?:MESSAGE|message|msg|log|line|text)"\s*:\s*(?:(?P<text>"[^"\\]*+(?:\\.[^"\\]*+)*+")|\[(?P<bytes>[0-9,\s]*)\])'
 )
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"(?P<name>\s*+:)?', re.DOTALL)
+# The last one may be cut; a string that ended nowhere would be looked for again from every quote in it.
+_STRING = re.compile(r'"(?P<text>[^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(?P<name>\s*+:)?|\\?\Z)', re.DOTALL)
 _BREAK_ALONE = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,400}>(?!\n)", re.IGNORECASE)
 _NOT_READ = {
     b"\x28\xb5\x2f\xfd": "packed with zstd; expected what `zstdcat` makes of it",
@@ -247,7 +248,13 @@ def _text_of_json(data: bytes, _depth: int) -> str:
     messages = "\n".join(map(_message, _MESSAGE.finditer(text)))
     if messages and text.count("\\n") <= 2 * (messages.count("\n") + 1):
         return messages
-    return "\n".join(_string(found[0]) for found in _STRING.finditer(text) if not found["name"])
+    return "\n".join(_string(f'"{found["text"]}"') for found in _STRING.finditer(text) if _may_be_log(found))
+
+
+def _may_be_log(found: re.Match[str]) -> bool:
+    """Whether a string is no name and has a log's length: of ids there may be millions, and a blob is one long line."""
+    start, end = found.span("text")
+    return end - start >= SHORTEST_LINE and not found["name"] and (end - start < LONGEST_LINE or "\\n" in found["text"])
 
 
 def _message(found: re.Match[str]) -> str:
@@ -259,6 +266,8 @@ def _message(found: re.Match[str]) -> str:
 
 def _string(quoted: str) -> str:
     """What a string of JSON says, without the end of its last line."""
+    if "\\" not in quoted:
+        return quoted[1:-1]
     try:
         return str(json.loads(quoted, strict=False)).rstrip("\n")
     except ValueError:
@@ -299,6 +308,7 @@ class _Raw(io.RawIOBase):
 
 
 LONGEST_LINE = 1 << 16  # the journal cuts its own at 48 KiB (LineMax in journald.conf)
+SHORTEST_LINE = 12  # of a log in JSON
 LARGEST_LOG = 1 << 28
 MOST_LINES = 2_000_000
 MOST_PIECES = 4  # into which an entry may have been wrapped
@@ -311,7 +321,7 @@ _CSI = re.compile(
     r"(?:\x1b|\^\[|<ESC>|ESC(?=[\[(])|\u241b|#033|\\(?:e|E|033|x1[bB]|u001[bB]))"
     r"(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|[()][0-9AB]|[=>78])|(?:\(B)?\[[0-9]{1,3}(?:;[0-9]{1,3}){0,8}m(?!\])|\(B\[m"
 )
-_UNCLEAN = re.compile(r"[\x1b<&]|\[[0-9;]{0,40}[mKJ](?!em )|\^\[|\(B")
+_CODE = re.compile(r"\x1b|\[[0-9;]{0,40}[mKJ](?!em )|\^\[|\(B")  # begun by single characters, it is quick
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,200}>", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:a|b|blockquote|code|div|em|font|html|i|li|p|pre|small|span|strong|td|tr|tt|u)\b[^<>]{0,400}>", re.IGNORECASE
@@ -375,7 +385,7 @@ def _check_size(number: int, read: int, lines: int) -> None:
 def cleaned(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """The lines of a log as the kernel printed them: one of HTML may hold several."""
     for number, line in lines:
-        if line.isascii() and not _UNCLEAN.search(line):
+        if line.isascii() and "<" not in line and "&" not in line and not _CODE.search(line):
             yield number, line
         else:
             yield from ((number, piece) for piece in _cleaned(line))
@@ -384,7 +394,8 @@ def cleaned(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 def _cleaned(line: str) -> list[str]:
     if not line.isascii():
         line = line.translate(_LOOKALIKES)
-    line = _CSI.sub("", line)
+    if _CODE.search(line):
+        line = _CSI.sub("", line)
     if "<" not in line and "&" not in line:
         return [line]
     pieces = _BREAK.split(line)

@@ -299,6 +299,8 @@ SPOILT = {
     "JSON of strings": json.dumps(PASTED, indent=1),
     "JSON of pairs": json.dumps({"data": {"values": [["1700", line] for line in PASTED]}}),
     "JSON of one string": json.dumps({"Id": "i-1", "Output": "\r\n".join(PASTED)}),
+    "JSON that is cut": json.dumps({"Id": "i-1", "Output": "\r\n".join([*PASTED, "[    0.1] more"])})[:-9],
+    "JSON with a picture besides": json.dumps({"png": "A" * 70_000, "Output": "\n".join(PASTED)}),
     "JSON with a message besides": json.dumps({"message": "as asked", "body": "\n".join(PASTED)}),
     "two entries on a line": "\n".join(PASTED)
     .replace("\n[    0.000000] BIOS-e820: [mem 0x000000006", " ~")
