@@ -488,10 +488,13 @@ def _with_options(line: str, following: deque[tuple[int, str]]) -> str:
     where prose may follow, all of it has to.
     """
     marks = _marks(line)
-    pieces = [_unquoted(each, marks) for _, each in following]
-    end = next((at for at, each in enumerate(pieces) if _STAMPED.match(each)), 0)
-    closed = end > 0 and bool(_STAMPED.match(_unquoted(line, marks)))
-    for piece in pieces[: end if closed else None]:
+    pieces: Iterable[str] = (_unquoted(each, marks) for _, each in list(following))
+    closed = False
+    if _STAMPED.match(_unquoted(line, marks)):
+        pieces = list(pieces)
+        end = next((at for at, each in enumerate(pieces) if _STAMPED.match(each)), 0)
+        closed, pieces = end > 0, pieces[: end or None]
+    for piece in pieces:
         words = piece[:LONGEST_OPTION_LINE].split()
         options = sum(1 for word in words if _OPTION.fullmatch(word))
         if not words or len(piece) > LONGEST_OPTION_LINE:

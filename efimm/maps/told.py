@@ -7,7 +7,7 @@ import re
 from .boots import Boots
 from .errors import printable
 from .lists import Lists
-from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI_MARKS, architecture, uefi
+from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI_MARKS, architecture, marked, uefi
 
 CUTS = ("...", "\u2026", "8<", "snip", "cut", "skip", "omit")  # of a line that says that others are left out
 MARKS = (
@@ -46,9 +46,11 @@ def read(line: str, boots: Boots) -> bool:
         boots.lists.kernel = found[1]
         boots.lists.booting.add("before")
     lists = boots.lists
-    if (found := _MACHINE.search(line)) and (not lists.title or ("DMI: " in line and not lists.own_title)):
-        lists.title, lists.own_title = printable(found["name"].rstrip()), "DMI: " in line
-    if not lists.command_line and (found := _COMMAND_LINE.search(line)):
+    own = "DMI: " in line
+    named = own or "Hardware name: " in line
+    if named and (not lists.title or own > lists.own_title) and (found := _MACHINE.search(line)):
+        lists.title, lists.own_title = printable(found["name"].rstrip()), own
+    if "ommand line: " in line and not lists.command_line and (found := _COMMAND_LINE.search(line)):
         lists.command_line = printable(found["words"])
     _read_starter(line, lists)
     if not lists.own_arch:
@@ -67,17 +69,17 @@ def _read_starter(line: str, lists: Lists) -> None:
     """
     if not lists.booted_by and uefi(line):
         lists.booted_by = "UEFI"
-    if not lists.booted_by and (found := _BOOTMETHOD.search(line)):
+    if "bootmethod" in line and not lists.booted_by and (found := _BOOTMETHOD.search(line)):
         lists.booted_by = found[1]
     if "Xen PVH" in line:  # pv_info.name, arch/x86/xen/enlighten_pvh.c
         lists.booted_by = "Xen"
     if "EFI runtime" in line and (found := _NO_RUNTIME.search(line)):
         lists.no_runtime = found[0]
-    if "grep " in line or (len(line) < 100 and _CUT.search(line)):
+    if "grep " in line or (len(line) < 100 and marked(line, CUTS) and _CUT.search(line)):
         lists.booting.add("cut")
     if "DMI: " in line or "last_pfn = " in line:
         lists.booting.add("after")
     if "last_pfn = " in line and (found := _LAST_PFN.search(line)) and len(lists.last_pfns) < MOST_LAST_PFNS:
         lists.last_pfns.append(int(found[1], 16))
-    if not lists.rsdp and (found := _RSDP.search(line)):
+    if "RSDP" in line and not lists.rsdp and (found := _RSDP.search(line)):
         lists.rsdp = int(found[1], 16)
