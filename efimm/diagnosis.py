@@ -19,10 +19,14 @@ from .x86.paging import Entry
 
 LINE = 512 << 30
 LOWER_HALF = 1 << 47
+KERNEL_OF_I386 = 0xC000_0000  # where a 32-bit kernel begins
+RAM_SIZES = (1, 2, 4, 8, 16, 32, 64)  # in TiB; 64 is the largest machine that the model makes
 ATTRIBUTE_OFFSET = 0x20  # of EFI_MEMORY_DESCRIPTOR: the first field of the array that firmware looks at
 # Where Linux maps the runtime services since 3.14: EFI_VA_END to EFI_VA_START (arch/x86/platform/efi/efi_64.c).
 EFI_VA = range(0xFFFF_FFEF_0000_0000, 0xFFFF_FFFF_0000_0000)
 _PROTECTION, _WRITE, _USER, _RESERVED, _FETCH = (1 << bit for bit in range(5))
+_RMP = 1 << 31  # AMD's APM, volume 2, 8.4.2: the table of SEV-SNP says that the page is another's
+_KERNEL32_CS = 0x08  # of a 64-bit kernel: it calls 32-bit firmware with it (arch/x86/include/asm/segment.h)
 _SWITCH = ("set_virtual_address_map", "efi_enter_virtual_mode")
 _EFI_WORDS = ("efi_call", "virt_efi", "efi_thunk", "efi_rts", "efi_crash_gracefully", "efi_mm", *_SWITCH)
 
@@ -109,11 +113,19 @@ class Scene:
         return any(word in name for name in self.oops.trace for word in _SWITCH)
 
     @property
-    def by_firmware(self) -> bool:
-        """Whether the instruction was the firmware's: no symbol, at a low address or where Linux maps firmware."""
+    def unnamed(self) -> bool:
+        """Whether the instruction was neither user code nor the kernel's: no symbol, and not at a kernel's address."""
         ip = self.oops.ip
-        low = ip is not None and not self.oops.symbol and (0xFFF < ip < LOWER_HALF or ip in EFI_VA)
-        return "firmware" in self.oops.kind or low
+        if ip is None or self.oops.symbol or self.oops.by_user:
+            return False
+        return 0xFFF < ip < (LOWER_HALF if self.oops.wide else KERNEL_OF_I386) or ip in EFI_VA
+
+    @property
+    def by_firmware(self) -> bool:
+        """Whether the instruction was the firmware's: in its code segment or mapping, or during an EFI call."""
+        if "firmware" in self.oops.kind or not self.unnamed:  # without a number a range would be searched one by one
+            return "firmware" in self.oops.kind
+        return self.in_efi or self.oops.ip in EFI_VA or (self.oops.wide and self.oops.selector == _KERNEL32_CS)
 
     @property
     def absent(self) -> bool:
@@ -174,10 +186,11 @@ def _what(scene: Scene) -> Iterator[Finding]:
         yield Finding(words, (one.line,))
     if one.symbol:
         yield Finding(f"the instruction is the kernel's, in {one.symbol}", scene.lines("ip", "symbol"))
-    elif one.ip is not None and scene.by_firmware:
-        yield Finding(
-            f"the instruction at {one.ip:#x} has no symbol and is where firmware is mapped", scene.lines("ip")
-        )
+    elif one.ip is not None:
+        of_firmware = scene.unnamed and scene.by_firmware
+        where = " and is where firmware is mapped" if of_firmware else ""
+        words = "is user code's" if one.by_user else f"has no symbol{where}"
+        yield Finding(f"the instruction at {one.ip:#x} {words}", scene.lines("ip"))
 
 
 def _how(scene: Scene) -> Iterator[Finding]:
@@ -190,6 +203,7 @@ def _how(scene: Scene) -> Iterator[Finding]:
     who = "user code" if code & _USER else "the kernel or firmware"
     why = "that the entries forbid" if code & _PROTECTION else "of a page that is not mapped"
     why = "through an entry with a reserved bit set" if code & _RESERVED else why
+    why = "of a page that is another's in the table of SEV-SNP (RMP)" if code & _RMP else why
     yield Finding(f"error code {code:#06x}: a {access(scene.oops)} by {who} {why}", scene.lines("error_code"))
 
 
@@ -283,7 +297,7 @@ def _bug_of_2012(scene: Scene) -> _Answer | None:
     slot, _, _ = _walk_end(scene)
     empty = bool(one.entries) and one.entries[0] == ("pgd", 0)
     reads = access(one) == "read" and scene.absent
-    if not (slot and slot < 256 and empty and reads and scene.by_firmware and (scene.in_switch or array)):
+    if not (slot and slot < 256 and empty and reads and scene.unnamed and (scene.in_switch or array)):
         return None
     because = []
     if scene.in_switch:
@@ -297,15 +311,16 @@ def _bug_of_2012(scene: Scene) -> _Answer | None:
     words = f"{sure}: firmware reads the array in slot {slot}, and the kernel had lent it the slots below only"
     because.append(Finding(words, scene.lines("entries", "error_code", "ip")))
     place = array[1] if array else (one.address or 0) - ATTRIBUTE_OFFSET
-    ram = next(size for size in (1, 2, 4, 8, 16, 32, 64, 128) if place + LINE // 2 < size << 40)
-    command = f"efimm run --kernel 3.5 --ram {ram}T --buffer {place:#x} --explain"
+    ram = next((size for size in RAM_SIZES if place + LINE // 2 < size << 40), None)
+    command = f"efimm run --kernel 3.5 --ram {ram}T --buffer {place:#x} --explain" if ram else ""
     return "bug of 2012", tuple(because), "notebook 04, Which slot does the pointer need?", command
 
 
 def _kpti_with_old_map(scene: Scene) -> _Answer | None:
     """A fetch through a top-level entry with NX: isolation sets it in the user half, which old_map borrows."""
     one = scene.oops
-    if not (_forbidden_fetch(scene) and one.entries and one.entries[0][1] & NX and (one.address or 0) < LOWER_HALF):
+    fetch = scene.in_efi and _forbidden_fetch(scene)
+    if not (fetch and one.entries and one.entries[0][1] & NX and (one.address or 0) < LOWER_HALF):
         return None
     because = (
         Finding("NX is set in the top-level entry, so nothing under it may be executed", scene.lines("entries")),

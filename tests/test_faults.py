@@ -188,6 +188,197 @@ def test_an_oops_of_arm64_is_none_of_x86():
         read("Unable to handle kernel paging request at virtual address ffff8000dd1393ff\nMem abort info:\n")
 
 
+JUMP = "BUG: unable to handle kernel paging request at {0:016x}\nIP: [<{0:016x}>] {0:#x}\nPGD 1a2b3067 PUD 0 \n"
+JUMP += "Oops: 0010 [#1] SMP \nRIP: 0010:[<{0:016x}>]  [<{0:016x}>] {0:#x}\nCall Trace:\n {1}+0x1/0x4\n"
+USER = "BUG: unable to handle page fault for address: {0:016x}\n#PF: error_code(0x0014) - not-present page\n"
+USER += "PGD 10a067067 P4D 10a067067 PUD 0 \nOops: Oops: 0014 [#1] SMP\nRIP: 0033:{0:#x}\n"
+I386 = """\
+BUG: unable to handle kernel paging request at virtual address 5b5b5b5b
+ printing eip:
+c0467ad0
+*pde = 00000000
+Oops: 0000 [#1]
+EIP:    0060:[<c0467ad0>]    Not tainted VLI
+EIP is at example_dir+0x10/0x80
+eax: 00000000   ebx: f7c5c400   ecx: 00000000   edx: 00000001
+Call Trace:
+ [<c04e2345>] example_add+0x74/0x100
+"""
+BY = {
+    "a jump into the void": (JUMP.format(0x5C6B6B6B, "example_exit"), "none of these", ""),
+    "a user's address": (JUMP.format(0x7F0023456789, "system_call_fastpath"), "none of these", ""),
+    "user code": (USER.format(0x402000), "none of these", "is user code's"),
+    "a 32-bit kernel": (I386, "none of these", "the kernel's, in example_dir"),
+    "a 32-bit kernel without symbols": (I386.replace("EIP is", "so at"), "none of these", ""),
+    "in an EFI call": (JUMP.format(0x5C6B6B6B, "efi_call4"), "boot-services memory touched late", "firmware is mapped"),
+    "32-bit firmware": (
+        JUMP.format(0x5C6B6B6B, "x").replace("RIP: 0010", "RIP: 0008"),
+        "boot-services memory touched late",
+        "firmware is mapped",
+    ),
+}
+
+
+@pytest.mark.parametrize("who", BY)
+def test_only_firmware_is_told_to_have_touched_memory_late(who):
+    log, cause, words = BY[who]
+    found = read(MAP + log)
+    answer = diagnose(found.oopses[0], found.map)
+    says = " ".join(each.says for each in answer.findings)
+    assert (answer.cause, "firmware is mapped" in says) == (cause, words == "firmware is mapped")
+    assert words in says
+
+
+def test_the_user_of_a_system_call_is_not_who_faulted():
+    log = JUMP.format(0x5C6B6B6B, "efi_call4").replace("RIP: 0010", "rip: 0010")
+    (one,) = faults(log + "RIP: 0033:0x7f0011223344\n")
+    assert not one.by_user
+
+
+def test_a_fetch_that_smep_forbids_is_no_old_map():
+    """With isolation, NX in the user half's top-level entries is what every process has."""
+    log = new(0x401B6D, 0x11, [0x80000001F5B53067, 0x80000001F5B53067, 0x1F5B97067, 0x1F5B98067, 0x1F5B99025])
+    (one,) = faults(log.replace("efivar_entry_list+0x12/0x34", "0x401b6d"))
+    assert diagnose(one).cause == "none of these"
+
+
+@pytest.mark.parametrize(
+    ("array", "ram"),
+    [(0x3EFF_0000_0000, "64T"), (0x4000_0000_0000, ""), (0x4200_0000_0000, ""), (0x7FF0_1000_0000, "")],
+)
+def test_a_command_is_told_only_where_a_machine_can_have_the_array(array, ram):
+    found = diagnose(faults(old(array + 0x20, 0, [0]))[0])
+    assert found.cause == "bug of 2012"
+    assert f"--ram {ram} " in found.command if ram else found.command == ""
+
+
+OTHERS = {
+    "POWER": "Unable to handle kernel paging request for data at address 0x00000020\nNIP: c0000000002b3f50\n",
+    "POWER of today": "BUG: Kernel NULL pointer dereference at 0x00000020\nFaulting instruction address: 0xc0000000\n",
+    "ia64": "Unable to handle kernel NULL pointer dereference (address 0000000000000020)\npsr : 00001010085a6010\n",
+    "SPARC": "Unable to handle kernel NULL pointer dereference\ntsk->{mm,active_mm}->context = 0000000000000b1b\n",
+    "arm64": "> Unable to handle kernel paging request at virtual\n> address ffff800023456789\n> Mem abort info:\n",
+    "ARM": "Unable to handle kernel paging request at virtual address 00000024\nInternal error: Oops: 5\n",
+    "MIPS": "CPU 0 Unable to handle kernel paging request at virtual address 00000024, epc == 80100000\n",
+    "its kernel": "BUG: unable to handle page fault for address: 0000000000000024\nNot tainted 4.9.0-sparc64-smp #1\n",
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_an_oops_of_another_architecture_is_none_of_x86(other):
+    with pytest.raises(NoMapError) as caught:
+        read("hello\n" + OTHERS[other])
+    assert caught.value.oopses == ()
+    (one,) = faults(old(0xC63F438020, 0, [0]).replace("---[ end trace 0 ]---\n", "") + OTHERS[other])
+    assert (one.address, one.entries, one.kernel) == (0xC63F438020, [("pgd", 0)], "")
+
+
+WARNED = """\
+[Firmware Bug]: Page fault caused by firmware at PA: 0x6543f7f0
+WARNING: CPU: 1 PID: 68 at quirks.c:735 efi_crash_gracefully_on_page_fault+0x49/0xd0
+RIP: 0010:efi_crash_gracefully_on_page_fault+0x49/0xd0
+RAX: 0000000000000000 RBX: ffffb0c1c0267c08 RCX: 0000000000000000
+CR2: 000000006543f7f0 CR3: 0000000100812000 CR4: 00000000003506e0
+Call Trace:
+ exc_page_fault+0x17b/0x1b0
+RIP: 0010:0xfffffffeef4d42a2
+Code: Bad RIP value.
+RAX: 0000000000000031 RBX: 000000006543f7d0 RCX: 0000000000000000
+ ? efi_call_rts+0x2b8/0x770
+"""
+
+
+def test_the_instruction_is_the_firmwares_and_not_the_one_that_warns_of_it():
+    (one,) = faults(WARNED)
+    assert (one.ip, one.symbol, one.registers["RBX"]) == (0xFFFFFFFEEF4D42A2, "", 0x6543F7D0)
+    assert one.trace == ["exc_page_fault", "efi_call_rts"]
+
+
+def test_an_oops_of_i386_has_no_slot_and_keeps_its_symbol():
+    for log in (I386, I386.replace("BUG: unable", "Unable"), I386.replace("virtual address ", "")):
+        (one,) = faults(log)
+        assert (one.address, one.ip, one.symbol) == (0x5B5B5B5B, 0xC0467AD0, "example_dir")
+        assert (one.error_code, one.registers["EBX"]) == (0, 0xF7C5C400)
+        found = diagnose(one)
+        assert (one.wide, found.slot, found.level, found.index) == (False, None, None, None)
+    cut = "BUG: unable to handle page fault for address: f8a02000\n*pdpt = 0000000000a1c001 *pde = 0000000036c0f067 \n"
+    assert not faults(cut)[0].wide
+
+
+def test_an_oops_of_2_6_18_is_read():
+    (one,) = faults(
+        "Unable to handle kernel paging request at 000000c63f438020 RIP: \n [<000000007bd41a10>]\nPGD 0 \n"
+        "Oops: 0000 [1] SMP \nRIP: 0010:[<000000007bd41a10>]  [<000000007bd41a10>]\nRDI: 000000c63f438000\n"
+        "Call Trace:\n [<ffffffff8065c0a4>] efi_enter_virtual_mode+0x55/0x69\n"
+    )
+    assert (one.error_code, one.flags, diagnose(one).cause) == (0, "SMP", "bug of 2012")
+
+
+@pytest.mark.parametrize("between", ["           ", "\n> "])
+def test_null_in_words_is_address_0(between):
+    (one,) = faults(
+        f"> BUG: unable to handle kernel NULL pointer dereference at{between}(null)\n> IP:           (null)\n"
+        "> PGD 0 \n> Oops: 0010 [#1] SMP \n> RIP: 0010:[<0000000000000000>]  [<          (null)>]           (null)\n"
+    )
+    assert (one.address, one.ip, one.symbol) == (0, 0, "")
+
+
+SENTENCES = (
+    "BUG: unable to handle kernel paging request at 000000d63f438020",
+    "BUG: unable to handle page fault for address: 000000d63f438020",
+    "BUG: kernel NULL pointer dereference, address: 000000d63f438020",
+    "Unable to handle kernel paging request at 000000d63f438020 RIP:",
+    "[Firmware Bug]: Page fault caused by firmware at PA: 0xd63f438020",
+)
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_the_first_line_may_be_wrapped_anywhere(sentence):
+    words = sentence.split(" ")
+    for cut in range(3, len(words) - 1 if "RIP" in sentence else len(words)):
+        for second in range(cut, len(words)):
+            pieces = [words[:cut], words[cut:second], words[second:]]
+            lines = [" ".join(each) for each in pieces if each]
+            (one,) = faults("> [    1.0] " + "\n> ".join(lines) + "\n> PGD\n> 0 \n")
+            number = next(number for number, line in enumerate(lines, 1) if "d63f438020" in line)
+            assert (one.address, one.lines["address"]) == (0xD63F438020, number), lines
+
+
+def test_words_that_only_begin_like_a_fault_are_none():
+    with pytest.raises(NoMapError) as caught:
+        read("Now it is Unable to handle\nthe paging request\nBUG: kernel\nhangs\n[Firmware Bug]: Page fault\nfree\n")
+    assert caught.value.oopses == ()
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 66, 72, 76])
+@pytest.mark.parametrize("before", ["> ", "> Jan  1 00:00:00 host kernel: "])
+def test_a_whole_oops_in_a_narrow_mail_keeps_its_numbers(width, before):
+    whole = old(0xD63F438020, 0, [0]).replace("0x7bd41a0f", "example+0x1/0x2")
+    lines = [f"{before}[    0.021] {line}" for line in whole.splitlines()]
+    pieces = [wrap(line, max(width, len(before) + 30), break_on_hyphens=False) for line in lines]
+    wrapped = "\n".join("\n> ".join(each) for each in pieces)
+    (one,), (told,) = faults(wrapped), faults(whole)
+    for name in ("address", "ip", "symbol", "error_code", "entries", "registers", "trace"):
+        assert getattr(one, name) == getattr(told, name), name
+
+
+def test_a_page_that_belongs_to_another_is_told_as_such():
+    (one,) = faults(
+        new(0xFFFF8881C2345000, 0x80000003, [0x3A02067, 0x3A02067, 0x1B0D063, 0x1B3063, 0x80000001C2345163])
+    )
+    assert any("SEV-SNP (RMP)" in each.says for each in diagnose(one).findings)
+
+
+def test_a_corrupted_page_table_is_a_page_fault():
+    (one,) = faults(
+        "a.out: Corrupted page table at address 7f0023456000\nPGD 12356067 PUD 12357067 PMD 12358067 "
+        "PTE fff8000012356067\n"
+        "Bad pagetable: 000d [#1] SMP\nRIP: 0033:[<00000000004006d6>]  [<00000000004006d6>] 0x4006d5\n"
+    )
+    assert (one.address, one.error_code, one.entries[-1]) == (0x7F0023456000, 0xD, ("pte", 0xFFF8000012356067))
+    assert any("reserved bit" in each.says for each in diagnose(one).findings)
+
+
 REAL = {
     "oops-huawei-fusionserver-9032-efi-call4-old-map-nx-linux-3.10.txt": ("KPTI with old_map", "pte", 0x5B835F90),
     "oops-ibm-x3850-x5-efi-call4-kmemcheck-linux-3.11.txt": ("none of these", "pte", 0x103F8AE420),

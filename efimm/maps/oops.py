@@ -4,7 +4,9 @@ Sources: show_fault_oops, dump_pagetable and __die (arch/x86/mm/fault.c, arch/x8
 print `BUG: unable to handle kernel paging request at`, `IP:`, `PGD ... PTE` and `Oops: 0000`; since v5.1 (5.7.14 read)
 `BUG: unable to handle page fault for address:`, `#PF:` and `PGD ... P4D ...`.  efi_crash_gracefully_on_page_fault
 (arch/x86/platform/efi/quirks.c, v5.7) prints `Page fault caused by firmware at PA`, where the number is the address
-that faulted, whatever its name.  Several lines make one fault; each number is kept with the line that it came from.
+that faulted, whatever its name.  2.6.9 to 2.6.18 print `Unable to handle kernel paging request at`, on i386 `at virtual
+address`, with `printing eip:` behind it (recalled).  Several lines make one fault; each number is kept with the line
+that it came from.
 """
 
 from __future__ import annotations
@@ -13,60 +15,81 @@ import re
 from dataclasses import dataclass, field
 
 from .errors import printable
-from .signs import marked
+from .signs import architecture, marked
 
 MOST_OOPSES = 64
 MOST_FRAMES = 64
 MOST_LINES = 400  # behind its first line, an oops has ended by then
 
 MARKS = (
-    *("nable to handle", "NULL pointer deref", "caused by firmware", "user-memory-access", "at addr ", "IP: "),
+    *("nable to handle", "NULL pointer deref", "caused by firmware", "user-memory-access", "at addr ", "IP:"),
+    *("IP is at", "IP  [", "PGD", "P4D", "PUD", "PMD", "PTE", "Oops: ", "#PF: ", "CR2:", "AX:", "BX:"),
+    *("CX:", "DX:", "SI:", "DI:", "SP:", "CR3:", "CR4:", "BP:", "R08:"),
+    *("R09:", "R10:", "R11:", "R12:", "R13:", "R14:", "R15:", "Call Trace", "+0x", "tainted", "Tainted", "*pd"),
+    *("Hardware name: ", "end trace", "Code: ", "</TASK>", "eax: ", "esi: ", "Bad pagetable: "),
     *(
-        "IP is at",
-        "IP  [",
-        "PGD",
-        "P4D",
-        "PUD",
-        "PMD",
-        "PTE",
-        "Oops: ",
-        "#PF: ",
-        "CR2: ",
-        "AX: ",
-        "DX: ",
-        "BP: ",
-        "R08: ",
+        "NIP",
+        "Faulting instr",
+        "abort info",
+        "ESR = ",
+        "pc ",
+        "psr : ",
+        "epc ",
+        "era ",
+        "TPC: ",
+        "PSW : ",
+        "Internal err",
     ),
-    *("R09: ", "R10: ", "R11: ", "R12: ", "R13: ", "R14: ", "R15: ", "Call Trace", "+0x", "tainted", "Tainted", "*pd"),
-    *("Hardware name: ", "end trace", "Code: ", "</TASK>"),
 )
 
-BEGINNINGS = ("nable to handle", "NULL pointer deref", "caused by firmware", "BUG: KASAN")
+BEGINNINGS = ("nable to handle", "NULL pointer deref", "caused by firmware", "BUG: ", "Bug]: Page", "Corrupted page")
 
-_HEX = r"(?:0x)?([0-9a-f]{1,16})"
+_HEX = r"(?:0x)?([0-9a-f]{1,16}|\(null\))(?!\w)"
 _PAGE_FAULT = re.compile(
     r"(?:unable to handle (?:kernel )?(?:paging request|page fault|NULL pointer dereference)|"
-    r"kernel NULL pointer dereference)(?:[ ,]*(?:at virtual address|at|for address:|address:))?(?: +" + _HEX + r"\b)?",
+    r"kernel NULL pointer dereference|Corrupted page table)"
+    r"(?:[ ,]{0,4}(?:at virtual address|at address|at|for address:|address:))?(?: {1,40}" + _HEX + r")?",
     re.IGNORECASE,
+)
+# The first words of a fault, of which a mailer has put the rest on the next line.
+_CUT = re.compile(
+    r"(?:BUG: (?:unable|kernel|KASAN:)|[Uu]nable to handle|Bug\]: Page|Corrupted page)(?: (?:to|handle|kernel|paging|"
+    r"request|page|fault|for|NULL|pointer|dereference|table|at|virtual|address|caused|by|firmware|in|"
+    r"user-memory-access|null-ptr-deref|wild-memory-access)){0,10}$"
+)
+# Registers and words of the oopses of POWER, arm64, ARM, ia64, SPARC, RISC-V, MIPS, LoongArch, Alpha and s390.
+_FOREIGN = re.compile(
+    r"\bNIP(?::| \[)|Faulting instruction address|Mem abort info|\bESR = 0x|\b(?:pc|psr|epc|era) {1,3}[:=] |\bTPC: |"
+    r"\bPSW : |Internal error: "
 )
 _FIRMWARE = re.compile(r"Page fault caused by firmware at PA: ?(?:0x([0-9a-f]{1,16}))?$")
 _KASAN = re.compile(r"BUG: KASAN: (user-memory-access|null-ptr-deref|wild-memory-access)[^\n]{0,20} in (\S{1,80})")
-_KASAN_AT = re.compile(r"(Read|Write) of size [0-9]{1,6} at addr " + _HEX)
-_ADDRESS_ALONE = re.compile(r"^[\W]*(?:\[[ 0-9.T\]\[]*\] *)?(?:(?:for )?address: *|at +)?(?:0x)?([0-9a-f]{8,16})\s*$")
+_KASAN_AT = re.compile(r"(Read|Write) of size [0-9]{1,6} at addr (?:0x)?([0-9a-f]{1,16})\b")
+_ADDRESS_ALONE = re.compile(
+    r"^(?:\W{0,60}\[[ 0-9.T\]\[]{0,60}\] {0,9})?[^\w(]{0,60}(?:(?:for )?address: {0,9}|at {1,40}(?:virtual address )?)?"
+    r"(?:0x)?([0-9a-f]{8,16}|\(null\))\s*$"
+)
+_BEFORE_ADDRESS = re.compile(r"^\W{0,60}(?:at|for|address:|for address:)\s*$")
 _IP = re.compile(
-    r"(?<![A-Z])[RE]?IP(?: is at|:)? +(?:[0-9a-f]{4}:)?(?:\[<([0-9a-f]{8,16})>\] *)?(?:\[<[0-9a-f]{8,16}>\] *)?"
+    r"(?<![A-Z])[RE]?IP(?: is at|:)? +(?:([0-9a-f]{4}):)?(?:\[<([0-9a-f]{8,16})>\] *)?(?:\[<[0-9a-f]{8,16}>\] *)?"
     r"(\S{0,100})"
 )
 _ENTRIES = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE) ([0-9a-f]{1,16})\b(?!:)")
 _BELOW_PGD = ("p4d", "pud", "pmd", "pte")
-_LABEL_ALONE = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE|(?:[RE][A-Z]{2}|R[01][0-9]|CR[0-4]):|[Tt]ainted)\s*$")
+_LABEL_ALONE = re.compile(
+    r"\b(PGD|P4D|PUD|PMD|PTE|(?:[RE][A-Z]{2}|R[01][0-9]|CR[0-4]|IP):|[Tt]ainted|"
+    r"R?IP: {1,4}(?:[0-9a-f]{4}:)?\[<[0-9a-f]{8,16}>\](?: {1,4}\[<[0-9a-f]{8,16}>\])?)\s*$"
+)
 _I386_ENTRIES = re.compile(r"\*(pdpt|pde|pte) = ([0-9a-f]{1,16})")
-_OOPS = re.compile(r"Oops: (?:Oops: )?([0-9a-f]{4,8}) \[#[0-9]{1,4}\](.{0,80})")
+_OOPS = re.compile(r"(?:Oops: (?:Oops: )?|Bad pagetable: )([0-9a-f]{4,8}) \[#?[0-9]{1,4}\](.{0,80})")
 _PF_CODE = re.compile(r"#PF: error_code\(0x([0-9a-f]{1,8})\)")
-_REGISTERS = re.compile(r"\b([RE][A-D]X|[RE][SD]I|[RE][SB]P|R[01][0-9]|CR[0-4]): ([0-9a-f]{8,16})\b")
+_REGISTERS = re.compile(
+    r"\b([RE][A-D]X|[RE][SD]I|[RE][SB]P|R[01][0-9]|CR[0-4]|e[a-d]x|e[sd]i|e[sb]p): ([0-9a-f]{8,16})\b"
+)
 _FRAME = re.compile(r"(?:\[<[0-9a-f]{8,16}>\] *)?(\? +)?([A-Za-z_][\w.]{1,100})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
 _KERNEL = re.compile(r"(?:[Tt]ainted:? )(?:[A-Z ]{0,40} )?#?([0-9]{1,2}\.[0-9]{1,3}[\w.+~-]{0,60})")
 _MACHINE = re.compile(r"Hardware name: (\S.{0,199})")
+_HANDLERS = ("efi_crash_gracefully_on_page_fault", "efi_recover_from_page_fault")  # they print the warning
 
 
 @dataclass
@@ -95,13 +118,21 @@ class Oops:
     lines: dict[str, int] = field(default_factory=dict)
     ended: bool = False
     waiting: str = ""  # a word of which the number was wrapped onto the next line
+    head: str = ""  # the first words of a fault that ends there: the next line shows whether it is one
+    selector: int = 0  # CS, as printed before the instruction pointer
+    narrow: bool = False  # what only a 32-bit kernel prints was read
     in_trace: bool = False
     of_the_map: bool = True  # whether the map beside it is of the same boot, or machine
 
     @property
     def wide(self) -> bool:
         """Whether the kernel was a 64-bit one."""
-        return not any(name.startswith("E") for name in self.registers)
+        return not (self.narrow or any(name.startswith("E") for name in self.registers))
+
+    @property
+    def by_user(self) -> bool:
+        """Whether user code was running, as the error code or the privilege in CS says."""
+        return bool((self.error_code or 0) & 4) or self.selector & 3 == 3
 
     def note(self, what: str, line: int) -> bool:
         """Whether `what` is told for the first time; its line is kept."""
@@ -111,14 +142,16 @@ class Oops:
 def concerns(line: str, oopses: list[Oops]) -> bool:
     """Whether `line` can begin a fault, or belong to the one that is being read: the question asked of every line."""
     goes_on = bool(oopses) and not oopses[-1].ended
-    if goes_on and oopses[-1].waiting:  # for what a mailer has put on the next line, where no word says what it is
+    if goes_on and (
+        oopses[-1].waiting or oopses[-1].head
+    ):  # for what a mailer has put on the next line, where no word says what it is
         return True
     return marked(line, MARKS if goes_on else BEGINNINGS)
 
 
 def read(line: str, oopses: list[Oops], number: int) -> None:
     """Put what `line` says of a fault into `oopses`: it begins one, or belongs to the last that has not ended."""
-    if _begins(line, oopses, number):
+    if _begins_wrapped(line, oopses, number) or _begins(line, oopses, number, number):
         return
     one = oopses[-1] if oopses and not oopses[-1].ended else None
     if one is None:
@@ -127,6 +160,10 @@ def read(line: str, oopses: list[Oops], number: int) -> None:
         one.ended = True
         return
     if one.waiting and not line.strip(" >|"):
+        return
+    if _foreign(line) and not (one.registers or one.entries):
+        oopses.pop()
+        _end_last(oopses)
         return
     if one.waiting and one.waiting != "address":
         line, one.waiting = f"{one.waiting} {line.lstrip(' >|')}", ""
@@ -138,35 +175,78 @@ def read(line: str, oopses: list[Oops], number: int) -> None:
         one.waiting = wrapped[1]
 
 
-def _begins(line: str, oopses: list[Oops], number: int) -> bool:
+def _begins_wrapped(line: str, oopses: list[Oops], number: int) -> bool:
+    """Whether `line` has the rest of the words that the last line began, or is a blank one between them."""
+    if not (oopses and oopses[-1].head):
+        return False
+    if not line.strip(" >|"):
+        return True
+    cut = oopses.pop()
+    return _begins(f"{cut.head} {line.lstrip(' >|')}", oopses, cut.line, number)
+
+
+def _begins(line: str, oopses: list[Oops], first: int, number: int) -> bool:
+    """Whether a fault begins at line `first`, of which `line` is all up to line `number`."""
+    line = line.rstrip()
     kinds = (("page fault", _PAGE_FAULT), ("firmware page fault", _FIRMWARE), ("KASAN report", _KASAN))
-    for kind, pattern in kinds:
-        found = pattern.search(line.rstrip())
-        if found and not ("Unable" in line and "virtual address" in line):  # those are the words of arm64
-            if len(oopses) < MOST_OOPSES:
-                oopses.append(_begun(kind, found, number))
-            return True
-    return False
+    kind, found = next(((kind, found) for kind, pattern in kinds if (found := pattern.search(line))), ("", None))
+    cut = _CUT.search(line)
+    if cut and (found is None or "Unable" in found[0] or "virtual" in found[0] or line.endswith("virtual")):
+        begun = Oops("firmware page fault" if "Bug]" in cut[0] else "page fault", first, head=cut[0])
+    elif found is None:
+        return False
+    elif kind == "page fault" and not _of_x86(found):
+        _end_last(oopses)  # what follows is another machine's
+        return True
+    else:
+        begun = _begun(kind, found, first, number)
+    if len(oopses) < MOST_OOPSES:
+        oopses.append(begun)
+    return True
 
 
-def _begun(kind: str, found: re.Match[str], number: int) -> Oops:
-    one = Oops(kind, number)
+def _of_x86(found: re.Match[str]) -> bool:
+    """Whether x86 prints these words: with `virtual address` only i386 does, and `Unable` has its address behind it."""
+    words, address, rest = found[0], found[1], found.string[found.end() :]
+    if "virtual address" in words:  # elsewhere it has 16 digits, or MIPS's registers behind it
+        return address is not None and len(address) == 8 and not rest.startswith(",")
+    return not words.startswith(("Unable", "Kernel NULL")) or (address is not None and words[0] == "U")
+
+
+def _foreign(line: str) -> bool:
+    """Whether only the oops of another architecture has this line, by its registers or by its kernel's name."""
+    named, _ = architecture(line[line.index("ainted") :]) if "ainted" in line else ("", False)
+    return named not in ("", "x86") or bool(_FOREIGN.search(line))
+
+
+def _end_last(oopses: list[Oops]) -> None:
+    if oopses:
+        oopses[-1].ended = True
+
+
+def _begun(kind: str, found: re.Match[str], first: int, number: int) -> Oops:
+    one = Oops(kind, first, narrow="virtual address" in found[0])
     if kind == "KASAN report":
         one.symbol = found[2].partition("+")[0]
         one.note("symbol", number)
     elif found[1]:
-        one.address = int(found[1], 16)
+        one.address = _number(found[1])
         one.note("address", number)
     else:
         one.waiting = "address"
     return one
 
 
+def _number(word: str) -> int:
+    """The number that `word` is; Linux has printed `(null)` for 0."""
+    return 0 if word == "(null)" else int(word, 16)
+
+
 def _read_address(line: str, one: Oops, number: int) -> None:
-    if one.waiting == "address":
+    if one.waiting == "address" and not _BEFORE_ADDRESS.search(line):
         one.waiting = ""
         if found := _ADDRESS_ALONE.search(line):
-            one.address = int(found[1], 16)
+            one.address = _number(found[1])
             one.note("address", number)
     if one.kind == "KASAN report" and one.address is None and (found := _KASAN_AT.search(line)):
         one.address, one.access = int(found[2], 16), found[1].lower()
@@ -181,13 +261,14 @@ def _read_walk(line: str, one: Oops, number: int) -> None:
         one.entries += [(name, int(entry, 16)) for name, entry in _I386_ENTRIES.findall(line)]
         if one.entries:
             one.note("entries", number)
+            one.narrow |= any(name in ("pdpt", "pde") for name, _ in one.entries)
     if one.error_code is None and (found := _PF_CODE.search(line) or _OOPS.search(line)):
         one.error_code = int(found[1], 16)
         one.note("error_code", number)
     if (found := _OOPS.search(line)) and not one.flags:
         one.flags = found[2].strip()
         one.note("flags", number)
-    if "IP" in line and one.ip is None and not one.symbol and (found := _IP.search(line)):
+    if "IP" in line and not one.symbol and (found := _IP.search(line)):
         _take_ip(found, one, number)
 
 
@@ -198,20 +279,29 @@ def _goes_on(line: str, one: Oops) -> bool:
 
 
 def _take_ip(found: re.Match[str], one: Oops, number: int) -> None:
-    """The instruction pointer: a number, a symbol, or both."""
-    place, word = found[1], found[2]
-    name = word.partition("+")[0]
-    bare = re.fullmatch(r"0x([0-9a-f]{1,16})", word)
-    if place or bare or "+0x" in word:
-        one.ip = int(place, 16) if place else int(bare[1], 16) if bare else None
-        one.symbol = "" if bare else name if "+0x" in word else ""
+    """The instruction pointer: a number, a symbol, or both; i386 prints the symbol on a line of its own."""
+    selector, place, word = found.groups()
+    name = word.partition("+")[0] if "+0x" in word else ""
+    bare = re.fullmatch(r"0x[0-9a-f]{1,16}|\(null\)", word)
+    if name in _HANDLERS or not (place or bare or name):
+        return
+    ip = int(place, 16) if place else _number(word) if bare else None
+    if one.ip is None:
+        one.ip = ip
+        one.narrow |= len(place or "") == 8  # a 64-bit kernel prints all sixteen digits
         one.note("ip", number)
+    if ip in (None, one.ip):  # else it is that of a caller, such as the user's in a trace
+        one.selector = one.selector or int(selector or "0", 16)
+        one.symbol = name
+        one.note("symbol" if name else "ip", number)
 
 
 def _read_registers(line: str, one: Oops, number: int) -> None:
+    # Before the instruction pointer of a firmware's fault stand the registers of the function that warns of it.
+    others = one.kind == "firmware page fault" and one.ip is None
     for name, value in _REGISTERS.findall(line):
-        if one.note(name, number):
-            one.registers[name] = int(value, 16)
+        if (name.startswith("CR") or not others) and one.note(name.upper(), number):
+            one.registers[name.upper()] = int(value, 16)
     if not one.kernel and (found := _KERNEL.search(line)):
         one.kernel = found[1]
         one.note("kernel", number)
@@ -224,8 +314,13 @@ def _read_trace(line: str, one: Oops, number: int) -> None:
     if "Call Trace" in line:
         one.in_trace = True
         one.note("trace", number)
-    elif one.in_trace and ("Code: " in line or "</TASK>" in line or "RIP  [" in line):
+    elif one.in_trace and (_ends_trace(line) and one.kind != "firmware page fault"):
         one.in_trace = False
     elif one.in_trace and len(one.trace) < MOST_FRAMES and "RIP: " not in line and (found := _FRAME.search(line)):
         one.trace.append(found[2])
         one.note(f"trace {found[2]}", number)
+
+
+def _ends_trace(line: str) -> bool:
+    """Whether `line` stands behind a trace; within one, only a warning has the code of the fault that it warns of."""
+    return "Code: " in line or "</TASK>" in line or "RIP  [" in line
