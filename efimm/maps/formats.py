@@ -175,8 +175,9 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
         try:
             if oops.concerns(line, boots.oopses):
                 boots.read_closely(line)
+                before = boots.oopses[-1:]
                 oops.read(line, boots.oopses, boots.lists.line)
-                if boots.oopses and boots.oopses[-1].line == boots.lists.line:
+                if boots.oopses and (not before or boots.oopses[-1] is not before[0]):
                     boots.lists.faults.append(boots.oopses[-1])
             read_line(line, boots)
         except MapError as error:

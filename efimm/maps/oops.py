@@ -142,9 +142,8 @@ class Oops:
 def concerns(line: str, oopses: list[Oops]) -> bool:
     """Whether `line` can begin a fault, or belong to the one that is being read: the question asked of every line."""
     goes_on = bool(oopses) and not oopses[-1].ended
-    if goes_on and (
-        oopses[-1].waiting or oopses[-1].head
-    ):  # for what a mailer has put on the next line, where no word says what it is
+    # For what a mailer has put on the next line, where no word says what it is.
+    if goes_on and (oopses[-1].waiting or oopses[-1].head):
         return True
     return marked(line, MARKS if goes_on else BEGINNINGS)
 

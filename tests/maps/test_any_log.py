@@ -535,6 +535,8 @@ def test_a_fault_is_judged_by_the_map_of_its_own_boot():
     (one,) = read_bytes((LOG + FAULT + other).encode(), 1).oopses
     assert one.of_the_map
     assert read_bytes((LOG + FAULT + other).encode(), 2).oopses == ()
+    (one,) = read(LOG + FAULT.replace("Page fault", "Page fault\n>")).oopses
+    assert (one.of_the_map, one.address) == (True, 0x6543F7F0)
     oops = "BUG: unable to handle kernel paging request at 000000006543f7f0\nHardware name: Example Laptop 9\n"
     found = read(oops + LOG)
     assert found.map.title.startswith("Example Corp. Model 1")
