@@ -49,7 +49,8 @@ def read(line: str, boots: Boots) -> bool:
     own = "DMI: " in line
     named = own or "Hardware name: " in line
     if named and (not lists.title or own > lists.own_title) and (found := _MACHINE.search(line)):
-        lists.title, lists.own_title = printable(found["name"].rstrip()), own
+        name = found["name"].partition("\\n")[0].rstrip(' \t",')  # without what a quoted string has behind it
+        lists.title, lists.own_title = printable(name), own
     if "ommand line: " in line and not lists.command_line and (found := _COMMAND_LINE.search(line)):
         lists.command_line = printable(found["words"])
     _read_starter(line, lists)

@@ -525,6 +525,9 @@ def test_the_same_list_of_another_machine_or_with_other_options_is_another_boot(
         assert read_bytes((LOG + other).encode(), 2).map.e820 == ENTRIES
     assert read_bytes((machine + LOG).encode(), 2).map.title.startswith("Example Corp. Model 1")
     assert read_map(LOG + LOG.replace("4.12.0", "4.13.0")).e820 == ENTRIES
+    assert read_map(LOG + LOG.replace("/Board, BIOS 1.0", "\nBoard, BIOS 1.0")).e820 == ENTRIES
+    quoted = LOG.replace("\n", '\\n",\n')
+    assert read_map(LOG + quoted).title == read_map(quoted).title == "Example Corp. Model 1/Board, BIOS 1.0 01/01/2018"
 
 
 FAULT = "[   99.000000] [Firmware Bug]: Page fault caused by firmware at PA: 0x6543f7f0\n"
