@@ -180,6 +180,8 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
                 if boots.oopses and (not before or boots.oopses[-1] is not before[0]):
                     boots.lists.faults.append(boots.oopses[-1])
             read_line(line, boots)
+            if told.leaves_out(line):
+                boots.lists.booting.add("cut")
         except MapError as error:
             raise MapError(f"{boots.lists.line}: {error}") from None
     return "", boots

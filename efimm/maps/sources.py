@@ -322,6 +322,7 @@ _CSI = re.compile(
     r"(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|[()][0-9AB]|[=>78])|(?:\(B)?\[[0-9]{1,3}(?:;[0-9]{1,3}){0,8}m(?!\])|\(B\[m"
 )
 _CODE = re.compile(r"\x1b|\[[0-9;]{0,40}[mKJ](?!em )|\^\[|\(B")  # begun by single characters, it is quick
+_UNCLEAN = re.compile(rf"<|&|{_CODE.pattern}")  # begun by single characters, too
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,200}>", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:a|b|blockquote|code|div|em|font|html|i|li|p|pre|small|span|strong|td|tr|tt|u)\b[^<>]{0,400}>", re.IGNORECASE
@@ -358,34 +359,36 @@ def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
     """
     read, lines, number, rest = 0, 0, 1, ""
     while line := rest + text.readline(LONGEST_LINE + 1 - len(rest)):
-        read, lines, rest = read + len(line) - len(rest), lines + 1, ""
-        if len(line) > LONGEST_LINE:
-            line, _, rest = line.rpartition("\r")
-            if not line:
-                limit = f"a line of more than {LONGEST_LINE} characters"
-                raise MapError(f"{number}: {limit}; expected a log, or a data file")
-        ended, line = line.endswith("\n") and not rest, line.rstrip("\r\n")
-        if "\r" in line:
-            lines += line.count("\r")
-            yield from ((number, piece) for piece in line.split("\r"))
+        read, lines = read + len(line) - len(rest), lines + 1
+        if read > LARGEST_LOG:
+            raise MapError(f"{number}: more than {LARGEST_LOG >> 20} MiB by here; expected the log of one boot")
+        if lines > MOST_LINES:
+            raise MapError(f"{number}: more than {MOST_LINES} lines by here; expected the log of one boot")
+        if "\r" not in line and len(line) <= LONGEST_LINE:  # as nearly always
+            yield number, line.rstrip("\n")
+            number, rest = number + 1, ""
         else:
-            yield number, line
-        _check_size(number, read, lines)
-        number += ended
+            pieces, rest = _returned(line, number)
+            lines += len(pieces) - 1
+            yield from ((number, piece) for piece in pieces)
+            number += line.endswith("\n") and not rest
 
 
-def _check_size(number: int, read: int, lines: int) -> None:
-    """Nothing, or MapError for a log that is too long to be one."""
-    if read > LARGEST_LOG:
-        raise MapError(f"{number}: more than {LARGEST_LOG >> 20} MiB by here; expected the log of one boot")
-    if lines > MOST_LINES:
-        raise MapError(f"{number}: more than {MOST_LINES} lines by here; expected the log of one boot")
+def _returned(line: str, number: int) -> tuple[list[str], str]:
+    """The lines that carriage returns end in one, and what was read of the last one where it is not whole."""
+    rest = ""
+    if len(line) > LONGEST_LINE:
+        line, _, rest = line.rpartition("\r")
+        if not line:
+            limit = f"a line of more than {LONGEST_LINE} characters"
+            raise MapError(f"{number}: {limit}; expected a log, or a data file")
+    return line.rstrip("\r\n").split("\r"), rest
 
 
 def cleaned(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """The lines of a log as the kernel printed them: one of HTML may hold several."""
     for number, line in lines:
-        if line.isascii() and "<" not in line and "&" not in line and not _CODE.search(line):
+        if line.isascii() and not _UNCLEAN.search(line):
             yield number, line
         else:
             yield from ((number, piece) for piece in _cleaned(line))

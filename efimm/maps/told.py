@@ -7,9 +7,8 @@ import re
 from .boots import Boots
 from .errors import printable
 from .lists import Lists
-from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI_MARKS, architecture, marked, uefi
+from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI_MARKS, architecture, uefi
 
-CUTS = ("...", "\u2026", "8<", "snip", "cut", "skip", "omit")  # of a line that says that others are left out
 MARKS = (
     *("Linux version ", "DMI: ", "Hardware name: ", "last_pfn = ", "ommand line: ", "RSDP"),
     *(
@@ -18,7 +17,6 @@ MARKS = (
         "No EFI runtime due to",
         "machdep.bootmethod",
         "grep ",
-        *CUTS,
     ),
     *("BSD", "SunOS", "Darwin", "Microsoft", "DragonFly", "root on", "illumos"),
     *UEFI_MARKS,
@@ -26,6 +24,7 @@ MARKS = (
 )
 
 MOST_LAST_PFNS = 16
+SHORT = 60
 
 _VERSION = re.compile(r"Linux version ([0-9][\w.+~-]{0,79})(?= \(|\s{0,9}$)")  # and who built it; in prose it is none
 _MACHINE = re.compile(r"(?:DMI|Hardware name): (?!Memory slots)(?P<name>\S.{0,199})")
@@ -62,6 +61,11 @@ def read(line: str, boots: Boots) -> bool:
     return False
 
 
+def leaves_out(line: str) -> bool:
+    """Whether a line says that others are left out: `[...]`, `<snip>` and the like; no kernel prints one as short."""
+    return len(line) < SHORT and bool(_CUT.search(line))
+
+
 def _read_starter(line: str, lists: Lists) -> None:
     """What tells UEFI from a BIOS.
 
@@ -76,7 +80,7 @@ def _read_starter(line: str, lists: Lists) -> None:
         lists.booted_by = "Xen"
     if "EFI runtime" in line and (found := _NO_RUNTIME.search(line)):
         lists.no_runtime = found[0]
-    if "grep " in line or (len(line) < 100 and marked(line, CUTS) and _CUT.search(line)):
+    if "grep " in line:
         lists.booting.add("cut")
     if "DMI: " in line or "last_pfn = " in line:
         lists.booting.add("after")
