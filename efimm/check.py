@@ -107,8 +107,8 @@ class Check:
     @cached_property
     def faults(self) -> tuple[Diagnosis, ...]:
         """What each page fault in the log says."""
-        beside = {True: (self.reading.map, self.reading.command_line), False: (None, "")}
-        return tuple(diagnose(one, *beside[bool(self.machine) and one.of_the_map]) for one in self.reading.oopses)
+        boot = (self.reading.map, self.reading.command_line) if self.machine else ()
+        return tuple(diagnose(one, *(boot if one.of_the_map else ())) for one in self.reading.oopses)
 
     @cached_property
     def contradictions(self) -> tuple[Contradiction, ...]:

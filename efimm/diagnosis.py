@@ -123,9 +123,10 @@ class Scene:
     @property
     def by_firmware(self) -> bool:
         """Whether the instruction was the firmware's: in its code segment or mapping, or during an EFI call."""
-        if "firmware" in self.oops.kind or not self.unnamed:  # without a number a range would be searched one by one
-            return "firmware" in self.oops.kind
-        return self.in_efi or self.oops.ip in EFI_VA or (self.oops.wide and self.oops.selector == _KERNEL32_CS)
+        if "firmware" in self.oops.kind:
+            return True
+        placed = self.oops.wide and self.oops.selector == _KERNEL32_CS
+        return self.unnamed and (placed or self.in_efi or self.oops.ip in EFI_VA)
 
     @property
     def absent(self) -> bool:

@@ -130,8 +130,9 @@ def generated_map(ram: int) -> MemoryMap:
 def efi_from_e820(given: MemoryMap) -> MemoryMap:
     """`given` with EFI descriptors: its own where it has some, else inferred from its e820 list, and a note saying so.
 
-    The runtime regions, which an e820 list does not tell apart, are put at the start of a reserved range of at least
-    2 MiB that follows other memory below 4 GiB; without such a range, at the end of the RAM below 4 GiB.
+    Where its own have no room for a firmware, 2 MiB of runtime services are assumed, with a note as well.  The regions
+    that an e820 list does not tell apart are put at the start of a reserved range of at least 2 MiB that follows other
+    memory below 4 GiB; without such a range, at the end of the RAM below 4 GiB.
     """
     if given.descriptors:
         given = given if given.e820 else replace(given, e820=e820_from_efi(given.descriptors))
@@ -140,10 +141,9 @@ def efi_from_e820(given: MemoryMap) -> MemoryMap:
     runtime = _reserved_range(e820)
     if runtime is None:
         e820, runtime = _carved_from_ram(e820)
-    middle = runtime.start + MIB
     regions = _runtime_services(runtime.start)
     for entry in e820:
-        start = middle + MIB if entry is runtime else entry.start
+        start = runtime.start + 2 * MIB if entry is runtime else entry.start
         kind, attribute = _EFI_OF_E820.get(entry.type, (_T.EfiReservedMemoryType, EFI_MEMORY_UC))
         if start < entry.end:
             regions.append(_descriptor(kind, start, entry.end, attribute))

@@ -65,7 +65,8 @@ def _in_processes(successes: Sequence[Outcome]) -> Iterator[tuple[int, Reliance]
             jobs[place] = pickle.dumps(partial(_plain, each.linux.machine, kernel.name, _slot(each)))
     if len(jobs) < 2 or not workers.available() or workers.processors() < 2:
         return
-    places = list(jobs)  # no time limit: these kernels are ours, and end
+    places = list(jobs)
+    # No time limit: these kernels are ours, and end.
     for number, answer in workers.answers(list(jobs.values()), needs=__name__, timeout=inf, memory=None):
         if not answer.trouble:
             kernel, slot, fails = answer.value

@@ -90,12 +90,6 @@ class Printed:
         return few <= many or bool(self.damage or other.damage)
 
 
-def _one_begins(*words: str) -> bool:
-    """Whether one of two is the beginning of the other, which a mailer may have cut."""
-    short, long = sorted(words, key=len)
-    return long.startswith(short)
-
-
 @dataclass
 class Lists:
     """What one boot, or one listing, has told so far.  `section` is the heading that the line being read stands under.
@@ -187,10 +181,11 @@ class Lists:
 
     def agrees(self, other: Lists) -> bool:
         """Whether no list of the two contradicts the same list of the other, nor its machine or its options."""
-        if self.own_title and other.own_title and not _one_begins(self.title, other.title):
+        short, long = sorted((self.title, other.title), key=len)  # a mailer may have cut one of them
+        if self.own_title and other.own_title and not long.startswith(short):
             return False
         told = self.command_line, other.command_line
-        if not _one_begins(*told) and efi_options(told[0]).keys() != efi_options(told[1]).keys():
+        if all(told) and efi_options(told[0]).keys() != efi_options(told[1]).keys():
             return False
         both = self.printed.keys() & other.printed.keys()
         return all(self.printed[key][0].agrees(other.printed[key][0]) for key in both)

@@ -23,23 +23,13 @@ MOST_LINES = 400  # behind its first line, an oops has ended by then
 
 MARKS = (
     *("nable to handle", "NULL pointer deref", "caused by firmware", "user-memory-access", "at addr ", "IP:"),
-    *("IP is at", "IP  [", "PGD", "P4D", "PUD", "PMD", "PTE", "Oops: ", "#PF: ", "CR2:", "AX:", "BX:"),
-    *("CX:", "DX:", "SI:", "DI:", "SP:", "CR3:", "CR4:", "BP:", "R08:"),
-    *("R09:", "R10:", "R11:", "R12:", "R13:", "R14:", "R15:", "Call Trace", "+0x", "tainted", "Tainted", "*pd"),
-    *("Hardware name: ", "end trace", "Code: ", "</TASK>", "eax: ", "esi: ", "Bad pagetable: "),
-    *(
-        "NIP",
-        "Faulting instr",
-        "abort info",
-        "ESR = ",
-        "pc ",
-        "psr : ",
-        "epc ",
-        "era ",
-        "TPC: ",
-        "PSW : ",
-        "Internal err",
-    ),
+    *("IP is at", "IP  [", "PGD", "P4D", "PUD", "PMD", "PTE", "*pd", "Oops: ", "#PF: ", "Bad pagetable: "),
+    *("AX:", "BX:", "CX:", "DX:", "SI:", "DI:", "SP:", "BP:", "CR2:", "CR3:", "CR4:", "eax: ", "esi: "),
+    *("R08:", "R09:", "R10:", "R11:", "R12:", "R13:", "R14:", "R15:", "Call Trace", "+0x", "tainted", "Tainted"),
+    *("Hardware name: ", "end trace", "Code: ", "</TASK>"),
+    # what other architectures print
+    *("NIP", "Faulting instr", "abort info", "ESR = ", "pc ", "psr : ", "epc ", "era ", "TPC: ", "PSW : "),
+    "Internal err",
 )
 
 BEGINNINGS = ("nable to handle", "NULL pointer deref", "caused by firmware", "BUG: ", "Bug]: Page", "Corrupted page")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import MapError, printable
-from .sources import cleaned, decoded, numbered_lines
+from .sources import QUOTE_MARKS, cleaned, decoded, numbered_lines
 
 _UUID = re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b")
 _MAC = re.compile(
@@ -47,7 +47,7 @@ _TIME = (
 )
 _PROGRAM = r"[\w./@()-]{1,64}(?:\[\d{1,10}\])?:"
 _SYSLOG = re.compile(
-    rf"^(?P<before>\s{{0,8}}(?:(?:[A-Za-z]{{1,8}})?[>|] ?){{0,16}}(?:\d{{1,5}} )?(?:<\d{{1,3}}>)?"
+    rf"^(?P<before>{QUOTE_MARKS}(?:\d{{1,5}} )?(?:<\d{{1,3}}>)?"
     rf"(?:{_TIME} (?=[\w.-]{{1,253}} {_PROGRAM})"
     # RFC 5424: a version in front, and no colon behind the program.
     rf"|1 (?:{_TIME}|-) (?=[\w.-]{{1,253}} \S{{1,48}} \S{{1,128}} \S{{1,32}} )"

@@ -333,7 +333,8 @@ _LOOKALIKES = dict.fromkeys((0xA0, 0x2007, 0x202F, 0xDCA0), " ") | dict.fromkeys
 _LOOKALIKES |= dict.fromkeys((0x200B, 0x200E, 0xFEFF), "")
 _LOOKALIKES |= {0xDC00 + byte: "\ufffd" for byte in range(0x80, 0x100) if byte != 0xA0}
 # Marks of a quotation, with the initials of who is quoted; a bar may be one, or a column of an entry.
-_MARKS = re.compile(r"\s{0,8}(?:(?:[A-Za-z]{1,8})?>\s?|\|\s?){0,16}")
+QUOTE_MARKS = r"\s{0,8}(?:(?:[A-Za-z]{1,8})?>\s?|\|\s?){0,16}"
+_MARKS = re.compile(QUOTE_MARKS)
 _QUOTE = re.compile(r"^\s{0,8}(?:(?:[A-Za-z]{1,8})?>\s?){1,16}")
 _STAMP = re.compile(r"^(?:<[0-9]{1,3}>)?\[ *[0-9]+\.[0-9]+\]")
 _STAMP_WITHIN = re.compile(r"\[ {1,8}[0-9]{1,6}\.[0-9]{6}\](?=[ \[])")

@@ -11,20 +11,14 @@ from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI_MARKS, architecture, uefi
 
 MARKS = (
     *("Linux version ", "DMI: ", "Hardware name: ", "last_pfn = ", "ommand line: ", "RSDP"),
-    *(
-        "Xen PVH",
-        "EFI runtime services will be disabled",
-        "No EFI runtime due to",
-        "machdep.bootmethod",
-        "grep ",
-    ),
+    *("Xen PVH", "EFI runtime services will be", "No EFI runtime due", "machdep.bootmethod", "grep "),
     *("BSD", "SunOS", "Darwin", "Microsoft", "DragonFly", "root on", "illumos"),
     *UEFI_MARKS,
     *ARCHITECTURE_MARKS,
 )
 
 MOST_LAST_PFNS = 16
-SHORT = 60
+SHORT = 60  # characters; a line that says what was left out has fewer
 
 _VERSION = re.compile(r"Linux version ([0-9][\w.+~-]{0,79})(?= \(|\s{0,9}$)")  # and who built it; in prose it is none
 _MACHINE = re.compile(r"(?:DMI|Hardware name): (?!Memory slots)(?P<name>\S.{0,199})")
