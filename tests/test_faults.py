@@ -294,6 +294,17 @@ def test_the_instruction_is_the_firmwares_and_not_the_one_that_warns_of_it():
     assert one.trace == ["exc_page_fault", "efi_call_rts"]
 
 
+def test_a_32_bit_kernels_own_address_is_not_the_firmwares():
+    """Without a symbol, and during an EFI call: the kernel begins at 3 GiB, firmware is called below."""
+    for ip, said in (("c0456ad0", False), ("bfe56ad0", True)):
+        (one,) = faults(
+            "BUG: unable to handle kernel paging request at 7bd41a10\n"
+            f"EIP: [<{ip}>]\n*pde = 00000000\nOops: 0000 [#1]\nCall Trace:\n [<c10430c8>] efi_call_phys+0x48/0x80\n"
+        )
+        assert (one.wide, one.ip) == (False, int(ip, 16))
+        assert any("where firmware is mapped" in each.says for each in diagnose(one).findings) is said
+
+
 def test_an_oops_of_i386_has_no_slot_and_keeps_its_symbol():
     for log in (I386, I386.replace("BUG: unable", "Unable"), I386.replace("virtual address ", "")):
         (one,) = faults(log)

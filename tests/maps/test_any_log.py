@@ -572,8 +572,12 @@ def test_a_sentence_with_a_version_begins_no_boot():
     assert (read_map(log).booted_by, read_map(log).kernel) == ("UEFI", "4.12.0-test")
 
 
-def test_an_efi_list_without_room_for_a_firmware_is_answered_all_the_same(tmp_path):
-    regions = [(7, 0xF, 0, 0xA0000), (7, 0xF, 0x100000, 0x70000000), (6, 1 << 63 | 0xF, 0x70000000, 0x70004000)]
+@pytest.mark.parametrize("code_pages", [0, 7, 8])
+def test_an_efi_list_without_room_for_a_firmware_is_answered_all_the_same(code_pages, tmp_path):
+    """Seven pages of code are too few for the drivers of the model's firmware, a page each and two; eight do."""
+    runtime, data = 1 << 63 | 0xF, 0x70100000
+    regions = [(7, 0xF, 0, 0xA0000), (7, 0xF, 0x100000, 0x70000000), (6, runtime, data, data + 0x8000)]
+    regions += [(5, runtime, data + 0x8000, data + 0x8000 + code_pages * 0x1000)] if code_pages else []
     lines = [
         f"efi: mem{number:02}: type={kind}, attr={attribute:#x}, range=[{start:#018x}-{end:#018x}) (0MB)\n"
         for number, (kind, attribute, start, end) in enumerate([*regions, (7, 0xF, 4 * GIB, 0xD080000000)])
@@ -582,5 +586,8 @@ def test_an_efi_list_without_room_for_a_firmware_is_answered_all_the_same(tmp_pa
     log.write_text(LOG + "".join(lines))
     found = check(log)
     assert found.hit == HIT
-    assert any(note.startswith("inferred: the EFI list has no room") for note in found.machine.map.notes)
     assert found.machine.map.ram == read_map(LOG).ram
+    noted = [note.rpartition(" ")[2] for note in found.machine.map.notes if "no room for a firmware" in note]
+    assert noted == ([] if code_pages == 8 else ["0x70000000"])  # all of the reserved range, which has 2 MiB
+    last = max(md.end for md in found.machine.map.descriptors if md.type in (5, 6))
+    assert last == (data + 0x10000 if code_pages == 8 else 0x70200000)
