@@ -176,6 +176,14 @@ def test_lists_that_agree_have_no_contradiction():
     assert not check(io.BytesIO((agreeing + EFI).encode())).contradictions
 
 
+def test_memory_that_a_guest_has_to_accept_is_no_contradiction_whatever_the_kernel_was_built_with():
+    """setup_e820 (x86-stub.c, 6.5) gives it out as RAM, or leaves it out without CONFIG_UNACCEPTED_MEMORY."""
+    waiting = EFI.replace("type=6, attr=0x8", "type=15, attr=0x0")
+
+    assert not check(io.BytesIO((BIG + waiting).encode())).contradictions
+    assert not check(io.BytesIO((BIG.replace("3fffffff", "3effffff") + waiting).encode())).contradictions
+
+
 def test_a_machine_started_by_a_bios_makes_no_efi_call():
     log = f"Linux version 3.5.0\n{BIG}DMI: Somebody Board/X, BIOS 1\n"
     found = command("check", "-", stdin=log.encode()).stdout.decode()

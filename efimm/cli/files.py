@@ -32,9 +32,9 @@ BOOT = click.option("--boot", type=int, metavar="N", help="Of a log with several
 def check_command(log: str, kernel: Kernel | None, explain: bool, as_json: bool, redact: bool, **options: Any) -> None:
     """Say whether the machine of LOG would have met the bug, with every kernel.
 
-    LOG is what `dmesg` printed, /proc/iomem, the UEFI shell's memmap, GRUB's lsefimmap, /sys/firmware or a copy of it,
-    a log of Xen or FreeBSD, packed or in a mail, the name of a machine in data/, or - for standard input.  A page fault
-    in it is explained, with or without a map.
+    LOG is what `dmesg` printed, /proc/iomem, the UEFI shell's memmap, GRUB's lsefimmap or lsmmap, /sys/firmware or a
+    copy of it, a log of Xen or FreeBSD, packed or in a mail, the name of a machine in data/, or - for standard input.
+    A page fault in it is explained, with or without a map.
     """
     if redact:
         from ..maps.redact import redacted  # noqa: PLC0415 - its many expressions take some of the time of a short check

@@ -77,7 +77,13 @@ def _over(ranges: Iterable[tuple[int, int, _Entry]], bounds: Sequence[int]) -> I
 
 
 def _differ(entry: E820Entry | None, region: EfiMemoryDescriptor | None) -> bool:
-    """Whether only one of the two is RAM for the kernel, or the services' own memory is in no entry of e820."""
+    """Whether only one of the two is RAM for the kernel, or the services' own memory is in no entry of e820.
+
+    Memory that a guest has to accept first is RAM for one kernel and left out by another, as it was built (setup_e820,
+    drivers/firmware/efi/libstub/x86-stub.c, 6.5).
+    """
+    if region is not None and region.type == EfiMemoryType.EfiUnacceptedMemoryType:
+        return False
     if (entry is not None and entry.type == E820Type.RAM) != (region is not None and _is_ram(region)):
         # Special-purpose memory is RAM that either the boot loader or the kernel sets aside.
         return region is None or not region.attribute & EFI_MEMORY_SP

@@ -92,10 +92,10 @@ def read_map(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None)
 
     A str with a newline is the text itself, any other str a path; a binary file is read to its end.  Read are: boot
     logs of x86 Linux (the EFI list and its reprints, the e820 list of the firmware and the user-defined one), of Xen
-    and of FreeBSD; /proc/iomem; the UEFI shell's memmap, GRUB's lsefimmap; /sys/firmware, or one of the two lists in
-    it; each of them packed, in a mail or as JSON, too (`sources.py`).  Where there are several lists, `lists.py` says
-    which counts; of several boots, `boot` is the number of one.  Ends are exclusive in the result, whatever the text
-    had; virtual addresses are 0.  The name is that of the file without its endings.
+    and of FreeBSD; /proc/iomem; the UEFI shell's memmap, GRUB's lsefimmap and lsmmap; /sys/firmware, or one of the two
+    lists in it; each of them packed, in a mail or as JSON, too (`sources.py`).  Where there are several lists,
+    `lists.py` says which counts; of several boots, `boot` is the number of one.  Ends are exclusive in the result,
+    whatever the text had; virtual addresses are 0.  The name is that of the file without its endings.
 
     MapError when the source cannot be read, holds no map or more than one boot, or no list without damage.  Does not
     check that ranges are sorted or apart: EFI lists need not be.

@@ -29,7 +29,7 @@ KERNEL_EFI, HOST_EFI, FREEBSD_EFI, SHELL, RUNTIME_MAP = (
     "memmap",
     "runtime-map",
 )
-GRUB = "lsefimmap"
+GRUB, GRUB_E820 = "lsefimmap", "lsmmap"
 X86_ONLY = {BIOS, USER, HOST, GUEST, OLD_EFI, SMAP, SYSFS}  # lists that only x86 has
 
 # What each is called, and what has to be said of a map made from it; the first one that is there is believed.
@@ -38,6 +38,7 @@ E820_SOURCES = {
     HOST: ("e820 list of Xen", "this is Xen's list"),
     SMAP: ("e820 list of FreeBSD (SMAP)", ""),
     SYSFS: ("list in /sys/firmware/memmap", ""),
+    GRUB_E820: ("lsmmap of GRUB", ""),
     OLD_EFI: (
         "e820 list made from the EFI map (BIOS-EFI)",
         "the e820 list was made by the kernel, without what its boot loader and the firmware took",

@@ -1,25 +1,27 @@
-"""The lists that a machine shows before any kernel runs: the UEFI shell's `memmap`, GRUB's `lsefimmap`.
+"""The lists that a machine shows before any kernel runs: the UEFI shell's `memmap`, GRUB's `lsefimmap` and `lsmmap`.
 
-The shell's `memmap`: a type, `start-last`, pages and attribute, all in upper-case hex without 0x.
+The shell's `memmap`: a type, `start-last`, pages and attribute, all in upper-case hex without 0x; with `-sfo` the same
+in quotation marks, with commas between and the types' full names.
 
 Names: ShellPkg's MemMap.c (edk2), and those of Apple's and older shells ("MemMapIO", "available"), which differ in case
 too.  A type of an OEM is its number in eight digits.
 
 GRUB's `lsefimmap`: a type, `start-last`, pages, a size in words, and words for the attribute; names as in
-grub-core/commands/efi/lsefimmap.c (recalled, but for those in the lists that were read).
+grub-core/commands/efi/lsefimmap.c (recalled, but for those in the lists that were read).  `lsmmap`, that of a BIOS,
+too: base, length and a name, or a number where it has none (grub-core/commands/lsmmap.c).
 """
 
 from __future__ import annotations
 
 import re
 
-from ..uefi.memmap import EfiMemoryDescriptor
+from ..uefi.memmap import E820Entry, E820Type, EfiMemoryDescriptor
 from .boots import Boots
-from .entries import attribute_from_grub, efi_descriptor
+from .entries import attribute_from_grub, check_range, efi_descriptor
 from .errors import MapError, shortened
-from .lists import GRUB, SHELL
+from .lists import GRUB, GRUB_E820, SHELL
 
-MARKS = (" 000", "# Pages", "#Pages", "iB ")
+MARKS = (" 000", "# Pages", "#Pages", "iB ", "base_addr = 0x", 'MemoryMap,"', 'ShellCommand,"memmap"')
 
 _NAMES = (
     "Reserved,LoaderCode,LoaderData,BS_Code,BS_Data,RT_Code,RT_Data,Available,"
@@ -27,6 +29,11 @@ _NAMES = (
 )
 _TYPES = {name.lower(): number for number, name in enumerate(_NAMES.split(","))}
 _TYPES |= {"memmapio": _TYPES["mmio"], "memportio": _TYPES["mmio_port"], "pal_code": _TYPES["palcode"]}
+_FULL_NAMES = (
+    "Reserved,LoaderCode,LoaderData,BootServiceCode,BootServiceData,RuntimeCode,RuntimeData,Available,UnusableMemory,"
+    "ACPIReclaimMemory,ACPIMemoryNVS,MemoryMappedIO,MemoryMappedIOPortSpace,PalCode"
+)
+_TYPES |= {name.lower(): number for number, name in enumerate(_FULL_NAMES.split(","))}
 
 _HEADING = re.compile(r"Type\s+Start\s+End\s+# Pages\s+Attributes")
 _TYPE = "|".join(_TYPES)
@@ -38,6 +45,12 @@ _LINE = re.compile(
 )
 _CUT = re.compile(rf"(?<![\w:])(?:{_TYPE})\s+[0-9A-F]{{16}}-.{{0,200}}$", re.IGNORECASE)
 _CUT_BELOW = re.compile(rf"(?<![\w:])(?:{_TYPE}|[0-9A-F]{{8}})\s+000[0-9A-F]{{0,13}}(?:-.*)?$", re.IGNORECASE)
+_SFO_HEADING, _SFO_START = 'ShellCommand,"memmap"', 'MemoryMap,"'
+_SFO = re.compile(
+    rf'{_SFO_START}(?P<type>{_TYPE})","(?P<first>[0-9A-F]{{1,16}})","(?P<last>[0-9A-F]{{1,16}})",'
+    r'"(?P<pages>[0-9A-F]{1,16})","(?P<attribute>[0-9A-F]{1,16})"',
+    re.IGNORECASE,
+)
 _RANGE = re.compile(r"-(?<=[0-9A-F]{16}-)", re.IGNORECASE)  # that of any descriptor; found by its dash, it is quick
 _BELOW = "below the heading of memmap"
 
@@ -47,8 +60,12 @@ def read(line: str, boots: Boots) -> bool:
     lists = boots.lists
     if _read_grub(line, boots):
         return True
-    if "# Pages" in line and _HEADING.search(line):
+    if ("# Pages" in line and _HEADING.search(line)) or _SFO_HEADING in line:
         lists.section = SHELL
+        return True
+    if _SFO_START in line:
+        lists.read(SHELL, _sfo_descriptor, line, anew=lists.section == SHELL)
+        lists.section = _BELOW if lists.section == SHELL else lists.section
         return True
     ranged = _RANGE.search(line)
     found = ranged and _LINE.search(line)
@@ -66,6 +83,13 @@ def read(line: str, boots: Boots) -> bool:
 def unfinished(line: str) -> bool:
     """Whether the line starts like a descriptor and lacks the rest of it."""
     return bool(" 000" in line and _RANGE.search(line) and _CUT.search(line) and not _LINE.search(line))
+
+
+def _sfo_descriptor(line: str) -> EfiMemoryDescriptor:
+    found = _SFO.search(line)
+    if not found:
+        raise MapError(_damaged(line))
+    return _descriptor(found)
 
 
 def _descriptor(found: re.Match[str]) -> EfiMemoryDescriptor:
@@ -92,8 +116,39 @@ _GRUB_LINE = re.compile(
 )
 
 
+_LSMMAP_NAMES = {
+    "available RAM": E820Type.RAM,
+    "reserved RAM": E820Type.RESERVED,
+    "ACPI reclaimable RAM": E820Type.ACPI,
+    "ACPI non-volatile storage RAM": E820Type.NVS,
+    "faulty RAM (BadRAM)": E820Type.UNUSABLE,
+    "persistent RAM (legacy)": E820Type.PRAM,
+    "persistent RAM": E820Type.PMEM,
+    "RAM holding coreboot tables": 16,
+    "RAM holding firmware code": 20,
+}
+_LSMMAP = re.compile(
+    r"base_addr = 0x(?P<base>[0-9a-f]{1,16}), length = 0x(?P<length>[0-9a-f]{1,16}), "
+    rf"(?:type = 0x(?P<type>[0-9a-f]{{1,8}})|(?P<name>{'|'.join(map(re.escape, _LSMMAP_NAMES))}))"
+)
+
+
+def _lsmmap_entry(line: str) -> E820Entry:
+    found = _LSMMAP.search(line)
+    if not found:
+        expected = "expected 'base_addr = 0x..., length = 0x..., available RAM'"
+        raise MapError(f"damaged line of lsmmap; {expected}, found {shortened(line)}")
+    start = int(found["base"], 16)
+    end = start + int(found["length"], 16)
+    check_range(start, end)
+    return E820Entry(start, end, int(found["type"], 16) if found["type"] else _LSMMAP_NAMES[found["name"]])
+
+
 def _read_grub(line: str, boots: Boots) -> bool:
-    """One descriptor, or the heading of a list."""
+    """One entry, or the heading of a list."""
+    if "base_addr = 0x" in line:
+        boots.lists.read(GRUB_E820, _lsmmap_entry, line)
+        return True
     if _GRUB_HEADING.search(line):
         boots.lists.section = GRUB
         return True

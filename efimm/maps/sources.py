@@ -216,11 +216,16 @@ def _parts(mail: Message, depth: int) -> Iterator[str]:
     alternative = mail.get_content_type() == "multipart/alternative"
     if mail.is_multipart():
         payload: list[Message] = [part for part in mail.get_payload() if not isinstance(part, str)]
-        plain = [part for part in payload if part.get_content_type() == "text/plain"] if alternative else payload
+        plain = [part for part in payload if not alternative or _is_plain(part)]
         for part in plain or payload:
             yield from _parts(part, depth)
     elif mail.get_content_maintype() in ("text", "application"):
         yield _text_of_part(mail, depth)
+
+
+def _is_plain(part: Message) -> bool:
+    """Whether a part is plain text, and not the empty one of a mailer that writes HTML alone."""
+    return part.get_content_type() == "text/plain" and bool(str(part.get_payload()).strip())
 
 
 def _text_of_part(part: Message, depth: int) -> str:

@@ -436,6 +436,15 @@ def test_a_mail_of_too_much_is_refused_by_name():
         read_bytes(b"To: b@example.org\nSubject: x\n\n" + bytes(LARGEST_ENCODED))
 
 
+def test_the_log_is_in_the_page_where_a_mailer_left_the_plain_text_empty():
+    part = "--b\nContent-Type: text/{}\n\n{}\n"
+    page = "<pre>" + LOG.replace("\n", "<br>\n") + "</pre>"
+    for plain in ("", " \n"):
+        parts = part.format("plain", plain) + part.format("html", page) + "--b--\n"
+        mail = f"From: a@example.org\nSubject: x\nContent-Type: multipart/alternative; boundary=b\n\n{parts}"
+        assert read_bytes(mail.encode()).map.e820 == ENTRIES
+
+
 # formats by their heading
 
 

@@ -140,6 +140,43 @@ def test_a_second_memmap_of_the_shell_is_a_reprint():
     assert (found.descriptors, found.reprints) == (SHELL_LIST, (SHELL_LIST,))
 
 
+SFO = """\
+ShellCommand,"memmap"
+MemoryMap,"Available","0","9FFFF","A0","F"
+MemoryMap,"RuntimeData","7E4C0000","7E53FFFF","80","800000000000000F"
+MemoryMap,"MemoryMappedIO","FFE00000","FFFFFFFF","200","8000000000000001"
+MemoryMapSummary,"0","0"
+"""
+
+
+def test_the_shells_standard_format_output_is_the_same_list():
+    found = read_map(SFO + SFO)
+    assert (found.descriptors, found.reprints) == (SHELL_LIST[:3], (SHELL_LIST[:3],))
+    with pytest.raises(MapError, match="<text>:3: damaged line of the shell's memmap"):
+        read_map(SFO.replace('"80"', '"81"'))
+
+
+LSMMAP = """\
+base_addr = 0x0, length = 0x9f000, available RAM
+base_addr = 0x9f000, length = 0x1000, type = 0x2
+base_addr = 0x100000, length = 0x100000, persistent RAM (legacy)
+base_addr = 0x8000000000, length = 0x40000000, available RAM
+"""
+
+
+def test_grubs_lsmmap_is_an_e820_list():
+    found = read_map(LSMMAP)
+    assert found.e820 == (
+        E820Entry(0, 0x9F000, RAM),
+        E820Entry(0x9F000, 0xA0000, RESERVED),
+        E820Entry(0x100000, 0x200000, PRAM),
+        E820Entry(0x80_0000_0000, 0x80_4000_0000, RAM),
+    )
+    assert found.booted_by == ""
+    with pytest.raises(MapError, match="<text>:1: damaged line of lsmmap"):
+        read_map(LSMMAP.replace("0x9f000, avail", "0x9fx00, avail"))
+
+
 FREEBSD = """\
 FreeBSD 12.1-RELEASE
 SMAP type=01 base=0000000000000000 len=000000000009fc00
