@@ -17,7 +17,7 @@ _MOST = 2048  # GiB of the largest machine of the search
 @asks("13.1")
 def first_size_that_fails(random: Random) -> Question:
     """The smallest RAM with which 3.5 fails, for an array so many GiB below the end of the RAM."""
-    below = random.randrange(16, 480)  # nearer to the end the kernel keeps its tables
+    below = random.randrange(100, 480)  # nearer to the end the kernel keeps its tables and its struct pages
 
     def fails(ram: int) -> bool:
         start = machine(ram * GIB).highest_ram - below * GIB
