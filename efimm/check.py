@@ -107,7 +107,7 @@ class Check:
     @cached_property
     def faults(self) -> tuple[Diagnosis, ...]:
         """What each page fault in the log says."""
-        boot = (self.reading.map, self.reading.command_line) if self.machine else ()
+        boot = (self.reading.map if self.machine else None, self.reading.command_line)
         return tuple(diagnose(one, *(boot if one.of_the_map else ())) for one in self.reading.oopses)
 
     @cached_property
@@ -128,7 +128,7 @@ class Check:
         """
         found, faults = self.reading.map, [each.summary() for each in self.faults]
         if self.machine is None:
-            return {"name": found.name, "faults": faults}
+            return {"name": found.name, "faults": faults, "notes": list(found.notes)}
         return {
             "name": found.name,
             "title": found.title,
@@ -169,7 +169,9 @@ def check(
     except NoMapError as error:
         if not error.oopses:
             raise
-        return Check(Reading(MemoryMap("no map"), oopses=error.oopses), None, ())
+        notes = (f"a damaged list is not used: line {error.damage}",) if error.damage else ()
+        nothing = Reading(MemoryMap("no map", notes=notes), (), error.command_line, error.oopses)
+        return Check(nothing, None, ())
     made = machine(map=reading.map, **options)
     if len(made.map.ram) > MOST_RANGES:
         raise MachineError(f"{len(made.map.ram)} ranges of RAM; expected one machine's, {MOST_RANGES} at most")
@@ -253,7 +255,8 @@ def checked(found: Check, log: str) -> str:
     """
     faults = [words for each in found.faults for words in (_fault(each), _fault_shown(each))]
     if found.machine is None:
-        return "\n\n".join("\n".join(part) for part in [*faults, ["No memory map is in it."]] if part)
+        without = notes(found.reading.map) or ["No memory map is in it."]
+        return "\n\n".join("\n".join(part) for part in [*faults, without] if part)
     parts = [_what_was_read(found, found.machine), *_contradictions(found), _ram(found.machine, found.above), *faults]
     if found.no_efi_call:
         none_fails = "" if found.booted_by == "kexec" else " No kernel could fail in one."

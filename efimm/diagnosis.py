@@ -6,6 +6,7 @@ the causes apart stands in `_CAUSES`, one function each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from .maps.entries import E820_WORDS
 from .maps.oops import Oops
 from .uefi.memmap import EfiMemoryType, MemoryMap
 from .x86.cpu import CR4_LA57
-from .x86.modes import LONG4, LONG5, NX, P, PagingMode
+from .x86.modes import LEGACY, LONG4, LONG5, NX, PAE, RW, US, P, PagingMode
 from .x86.paging import Entry
 
 LINE = 512 << 30
@@ -24,11 +25,14 @@ RAM_SIZES = (1, 2, 4, 8, 16, 32, 64)  # in TiB; 64 is the largest machine that t
 ATTRIBUTE_OFFSET = 0x20  # of EFI_MEMORY_DESCRIPTOR: the first field of the array that firmware looks at
 # Where Linux maps the runtime services since 3.14: EFI_VA_END to EFI_VA_START (arch/x86/platform/efi/efi_64.c).
 EFI_VA = range(0xFFFF_FFEF_0000_0000, 0xFFFF_FFFF_0000_0000)
-_PROTECTION, _WRITE, _USER, _RESERVED, _FETCH = (1 << bit for bit in range(5))
+# Where the kernel's map of all RAM lies until memory KASLR moves it (Documentation/x86/x86_64/mm.txt, v3.5 and v4.7).
+DIRECT_MAP = range(0xFFFF_8800_0000_0000, 0xFFFF_C800_0000_0000)
+_PROTECTION, _WRITE, _USER, _RESERVED, _FETCH, _KEY = (1 << bit for bit in range(6))
 _RMP = 1 << 31  # AMD's APM, volume 2, 8.4.2: the table of SEV-SNP says that the page is another's
 _KERNEL32_CS = 0x08  # of a 64-bit kernel: it calls 32-bit firmware with it (arch/x86/include/asm/segment.h)
 _SWITCH = ("set_virtual_address_map", "efi_enter_virtual_mode")
-_EFI_WORDS = ("efi_call", "virt_efi", "efi_thunk", "efi_rts", "efi_crash_gracefully", "efi_mm", *_SWITCH)
+_SERVICES = ("virt_efi", "efi_thunk", "efi_call_rts", "uv_bios_")  # calls of the firmware other than the switch
+_EFI_WORDS = ("efi_call", *_SERVICES, "efi_rts", "efi_crash_gracefully", "efi_mm", *_SWITCH)
 
 
 @dataclass(frozen=True)
@@ -96,16 +100,43 @@ class Scene:
 
     @property
     def mode(self) -> PagingMode | None:
-        """Four levels, or five where CR4 says so; None for a 32-bit kernel."""
+        """Four levels, or five where CR4, the entries or the address say so; of a 32-bit kernel what its words tell."""
+        told = dict(self.oops.entries)
         if not self.oops.wide:
-            return None
-        return LONG5 if self.oops.registers.get("CR4", 0) & CR4_LA57 else LONG4
+            return PAE if "pdpt" in told else LEGACY if told else None
+        beyond = ((self.oops.address or 0) + LOWER_HALF) % (1 << 64) >= 2 * LOWER_HALF  # no address of four levels
+        differ = "p4d" in told and told["p4d"] != told.get("pgd")  # with four it is printed twice
+        return LONG5 if beyond or differ or self.oops.registers.get("CR4", 0) & CR4_LA57 else LONG4
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The kernel's version as numbers, () where none was told."""
+        found = re.match(r"([0-9]+)\.([0-9]+)", self.oops.kernel)
+        return (int(found[1]), int(found[2])) if found else ()
 
     @property
     def in_efi(self) -> bool:
-        """Whether an EFI call was under way, by the trace, the message or the function that was running."""
-        names = (*self.oops.trace, self.oops.symbol)
-        return "firmware" in self.oops.kind or any(word in name for name in names for word in _EFI_WORDS)
+        """Whether an EFI call was under way, by the message, the function that was running, the trace, or the work.
+
+        What runs under a name of the kernel is the kernel's own.  A frame that may be left over on the stack tells
+        nothing where another function stands above it for sure.
+        """
+        one, sure = self.oops, True
+        if "firmware" in one.kind or _has(one.symbol, _EFI_WORDS):
+            return True
+        if one.symbol and one.kind != "KASAN report":
+            return False
+        for place, name in enumerate(one.trace):
+            left_over = place in one.left_over
+            if _has(name, _EFI_WORDS) and (sure or not left_over):
+                return True
+            sure = sure and left_over
+        return (one.ip or 0) in EFI_VA or _has(one.workqueue, _EFI_WORDS)
+
+    @property
+    def in_service(self) -> bool:
+        """Whether the call was one of another service than SetVirtualAddressMap."""
+        return not self.in_switch and any(_has(name, _SERVICES) for name in (*self.oops.trace, self.oops.workqueue))
 
     @property
     def in_switch(self) -> bool:
@@ -118,6 +149,8 @@ class Scene:
         ip = self.oops.ip
         if ip is None or self.oops.symbol or self.oops.by_user:
             return False
+        if ip in DIRECT_MAP and self.in_efi and self.version < (4, 8):
+            return True  # where the services ran until 3.13, and with old_map later
         return 0xFFF < ip < (LOWER_HALF if self.oops.wide else KERNEL_OF_I386) or ip in EFI_VA
 
     @property
@@ -127,6 +160,12 @@ class Scene:
             return True
         placed = self.oops.wide and self.oops.selector == _KERNEL32_CS
         return self.unnamed and (placed or self.in_efi or self.oops.ip in EFI_VA)
+
+    @property
+    def may_be_ram(self) -> bool:
+        """Whether the address may be RAM, where an array can lie: the map, if any, does not call it something else."""
+        regions = _regions(self.map, self.oops.address or 0) if self.map else []
+        return not regions or any(map(_is_given_back, regions))
 
     @property
     def absent(self) -> bool:
@@ -148,6 +187,15 @@ class Scene:
     def trace_lines(self, words: tuple[str, ...]) -> tuple[int, ...]:
         """The lines of the call trace with one of `words`."""
         return self.lines(*(f"trace {name}" for name in self.oops.trace if any(word in name for word in words)))
+
+    @property
+    def call_lines(self) -> tuple[int, ...]:
+        """The lines that say that an EFI call was under way."""
+        return self.trace_lines(_EFI_WORDS) or self.lines("workqueue") or self.lines("ip") or (self.oops.line,)
+
+
+def _has(name: str, words: tuple[str, ...]) -> bool:
+    return any(word in name for word in words)
 
 
 def diagnose(oops: Oops, found: MemoryMap | None = None, command_line: str = "") -> Diagnosis:
@@ -174,7 +222,12 @@ def _walk_end(scene: Scene) -> tuple[int | None, str | None, int | None]:
         return None, None, None
     slot = mode.levels[0].index(address)
     name = scene.oops.entries[-1][0] if scene.oops.entries else None
-    level = next((each for each in mode.levels if each.name == name), mode.levels[0] if name == "p4d" else None)
+    as_the_model_says = {
+        "pdpt": "pgd",
+        "pde": "pmd" if mode is PAE else "pgd",
+        "p4d": "p4d" if mode is LONG5 else "pgd",
+    }
+    level = next((each for each in mode.levels if each.name == as_the_model_says.get(name or "", name)), None)
     return slot, name, level.index(address) if level else None
 
 
@@ -203,9 +256,25 @@ def _how(scene: Scene) -> Iterator[Finding]:
         return
     who = "user code" if code & _USER else "the kernel or firmware"
     why = "that the entries forbid" if code & _PROTECTION else "of a page that is not mapped"
+    why = f"that the entries allow to user code: {_smap(code)} forbids it" if _allowed_to_user(scene.oops) else why
+    why = "that a protection key forbids" if code & _KEY else why
     why = "through an entry with a reserved bit set" if code & _RESERVED else why
     why = "of a page that is another's in the table of SEV-SNP (RMP)" if code & _RMP else why
     yield Finding(f"error code {code:#06x}: a {access(scene.oops)} by {who} {why}", scene.lines("error_code"))
+
+
+def _allowed_to_user(oops: Oops) -> bool:
+    """Whether each entry down to a page was printed, and together they allow user code what the kernel was refused."""
+    code, names, entries = oops.error_code or 0, [name for name, _ in oops.entries], [e for _, e in oops.entries]
+    if not code & _PROTECTION or code & _USER or "pte" not in names[-1:]:
+        return False
+    wanted = P | US | (RW if code & _WRITE else 0)
+    forbidden = any(entry & NX for entry in entries) and code & _FETCH
+    return not forbidden and all(entry & wanted == wanted for entry in entries)
+
+
+def _smap(code: int) -> str:
+    return "SMEP" if code & _FETCH else "SMAP"
 
 
 def _walked(scene: Scene) -> Iterator[Finding]:
@@ -221,9 +290,11 @@ def _walked(scene: Scene) -> Iterator[Finding]:
         yield Finding(f"{name} = {entry:#x}: {_bits(entry)}", lines)
     name, entry = one.entries[-1]
     if not entry & P:
-        state = "empty" if not entry else "not present, though other bits are set: something hid the page"
+        may_be_swapped = (one.address or 0) < LOWER_HALF and not scene.by_firmware
+        hid = "" if may_be_swapped else ": something hid the page"
+        state = "empty" if not entry else f"not present, though other bits are set{hid}"
         yield Finding(f"the walk ended at {name}[{index}], which is {state}", lines)
-    elif scene.absent and mode is LONG4 and name != "pte" and not Entry(entry).flags.count("PS"):
+    elif scene.absent and name != "pte" and not Entry(entry).flags.count("PS"):
         yield Finding(f"the walk was printed down to {name}; what lay below is not told", lines)
     else:
         yield Finding(f"the walk went through to {name}[{index}]", lines)
@@ -239,6 +310,11 @@ def _bits(entry: int) -> str:
 def _where(scene: Scene) -> Iterator[Finding]:
     """The region of the log's map that the address lies in, where it can be a physical one."""
     address = scene.oops.address
+    if address and address in DIRECT_MAP and scene.map is not None and () < scene.version < (4, 8):
+        pa = address - DIRECT_MAP.start
+        told = " and ".join(_regions(scene.map, pa)) or "in no region of the map"
+        words = f"in Linux {scene.oops.kernel} it is the physical address {pa:#x} in the direct map, {told}"
+        yield Finding(words, scene.lines("address", "kernel"))
     if address is None or address >= LOWER_HALF:
         return
     if address < 0x1000:
@@ -272,7 +348,7 @@ def _cause(scene: Scene) -> _Answer:
         if answer:
             return answer
     because = []
-    if scene.array and scene.by_firmware:
+    if scene.array and scene.by_firmware and not scene.in_service:
         register = f"{scene.array[0]} + {ATTRIBUTE_OFFSET:#x}"
         words = f"{register} is the address, as where firmware reads an array's first Attribute"
         slot = (
@@ -281,11 +357,15 @@ def _cause(scene: Scene) -> _Answer:
             else ""
         )
         because.append(Finding(words + slot, scene.lines(scene.array[0], "address", "entries")))
+    names = (scene.oops.symbol, *scene.oops.trace)
     if scene.in_efi:
-        lines = scene.trace_lines(_EFI_WORDS) or (scene.oops.line,)
+        lines = scene.call_lines
         because.append(
             Finding("an EFI call was under way, and it is none of the faults that are explained here", lines)
         )
+    elif any("efi" in name for name in names):
+        words = "the kernel's own code for EFI is named, but no call of the firmware was under way by what is told"
+        because.append(Finding(words, scene.trace_lines(("efi",)) or scene.lines("symbol") or (scene.oops.line,)))
     else:
         words = "nothing in it names EFI: it is none of the faults that are explained here"
         because.append(Finding(words, (scene.oops.line,)))
@@ -296,9 +376,11 @@ def _bug_of_2012(scene: Scene) -> _Answer | None:
     """Firmware reads the array in a slot that the kernel did not lend: the top-level entry is empty."""
     one, array = scene.oops, scene.array
     slot, _, _ = _walk_end(scene)
-    empty = bool(one.entries) and one.entries[0] == ("pgd", 0)
+    empty = one.entries[0] == ("pgd", 0) if one.entries else bool(scene.in_switch and array)
     reads = access(one) == "read" and scene.absent
-    if not (slot and slot < 256 and empty and reads and scene.unnamed and (scene.in_switch or array)):
+    if not (slot and slot < 256 and empty and reads and scene.unnamed):
+        return None
+    if not (scene.in_switch and (array or scene.may_be_ram)) and not (array and not scene.in_service):
         return None
     because = []
     if scene.in_switch:
@@ -309,9 +391,10 @@ def _bug_of_2012(scene: Scene) -> _Answer | None:
     sure = (
         "this is the bug of 2012" if scene.in_switch else "the numbers are those of the bug of 2012; no trace says so"
     )
-    words = f"{sure}: firmware reads the array in slot {slot}, and the kernel had lent it the slots below only"
+    lent = "the kernel had lent it the slots below only" if scene.version < (3, 14) else "nothing is mapped there"
+    words = f"{sure}: firmware reads the array in slot {slot}, and {lent}"
     because.append(Finding(words, scene.lines("entries", "error_code", "ip")))
-    place = array[1] if array else (one.address or 0) - ATTRIBUTE_OFFSET
+    place = (array[1] if array else (one.address or 0) - ATTRIBUTE_OFFSET) & ~7  # as kmalloc gives
     ram = next((size for size in RAM_SIZES if place + LINE // 2 < size << 40), None)
     command = f"efimm run --kernel 3.5 --ram {ram}T --buffer {place:#x} --explain" if ram else ""
     return "bug of 2012", tuple(because), "notebook 04, Which slot does the pointer need?", command
@@ -320,12 +403,16 @@ def _bug_of_2012(scene: Scene) -> _Answer | None:
 def _kpti_with_old_map(scene: Scene) -> _Answer | None:
     """A fetch through a top-level entry with NX: isolation sets it in the user half, which old_map borrows."""
     one = scene.oops
-    fetch = scene.in_efi and _forbidden_fetch(scene)
+    fetch = scene.in_efi and _forbidden_fetch(scene) and "NOPTI" not in one.flags and scene.version < (5, 9)
     if not (fetch and one.entries and one.entries[0][1] & NX and (one.address or 0) < LOWER_HALF):
         return None
+    told = "and it is on" if "PTI" in one.flags.split() else "inferred from that bit"
     because = (
         Finding("NX is set in the top-level entry, so nothing under it may be executed", scene.lines("entries")),
-        Finding("page-table isolation (KPTI) sets it there, and the old mapping borrows that half", scene.lines("ip")),
+        Finding(
+            f"page-table isolation (KPTI) sets it there, {told}; the old mapping borrows that half",
+            scene.lines("flags") if told == "and it is on" else scene.lines("entries"),
+        ),
     )
     return "KPTI with old_map", because, "notebook 10, Who is helped by what", "efimm compare --ram 1T --kpti"
 
@@ -333,14 +420,17 @@ def _kpti_with_old_map(scene: Scene) -> _Answer | None:
 def _nx_on_runtime_code(scene: Scene) -> _Answer | None:
     """A fetch of firmware code that a lower entry forbids."""
     one = scene.oops
-    if not (_forbidden_fetch(scene) and scene.in_efi and any(entry & NX for _, entry in one.entries[1:])):
+    below = [entry for name, entry in one.entries[1:] if name != "p4d" or scene.mode is LONG5]
+    if not (_forbidden_fetch(scene) and scene.in_efi and any(entry & NX for entry in below)):
+        return None
+    regions = _regions(scene.map, one.address) if scene.map and one.address is not None else []
+    if any(_is_given_back(words) for words in regions):
         return None
     name = next(name for name, entry in one.entries if entry & NX)
+    of = "firmware code" if not regions or any("Code" in words for words in regions) else "what is fetched"
     because = (
-        Finding(
-            f"NX is set in the {name} entry of firmware code, and the fetch goes there", scene.lines("entries", "ip")
-        ),
-        Finding("an EFI call was under way", scene.trace_lines(_EFI_WORDS)),
+        Finding(f"NX is set in the {name} entry of {of}, and the fetch goes there", scene.lines("entries", "ip")),
+        Finding("an EFI call was under way", scene.call_lines),
     )
     return "NX on runtime code", because, "notebook 02, Rights: every level has a say", ""
 
@@ -354,13 +444,19 @@ def _kaslr_with_old_map(scene: Scene) -> _Answer | None:
     """The old mapping on a kernel that moves its direct map: the slots that are borrowed are those of other memory."""
     words = scene.command_line.split()
     old_map = any(word.startswith("efi=") and "old_map" in word for word in words)
-    version = scene.oops.kernel.split(".")
-    moved = "nokaslr" not in words and len(version) > 1 and version[0].isdigit() and int(version[0]) >= 5
+    # Memory KASLR came with 4.8; 94133e46a0f5 (v4.12, recalled) made the old mapping follow it, GiB by GiB.
+    moved = "nokaslr" not in words and (4, 8) <= scene.version < (4, 12)
     if not (scene.in_efi and scene.absent and old_map and moved and (scene.oops.address or 0) < LOWER_HALF):
         return None
     says = "efi=old_map is on the command line and nokaslr is not: the slots that are borrowed may be of other memory"
-    command = "efimm compare --ram 1T --kaslr 0xffff8c7000000000"
-    return "KASLR with old_map", (Finding(says, scene.lines("kernel")),), "notebook 10, Who is helped by what", command
+    command = "efimm run --kernel old-map --ram 1T --kaslr 0xffff8c7000000000 --explain"
+    because = (Finding(says, scene.lines("command line")), Finding(_MOVED, scene.lines("kernel")))
+    return "KASLR with old_map", because, "notebook 10, Who is helped by what", command
+
+
+_MOVED = (
+    "this kernel moves its direct map (memory KASLR, 4.8), and its old mapping does not follow (until 4.12, recalled)"
+)
 
 
 def _after_kexec(scene: Scene) -> _Answer | None:
@@ -368,10 +464,16 @@ def _after_kexec(scene: Scene) -> _Answer | None:
     booted = scene.map.booted_by if scene.map else ""
     options = [w for w in scene.command_line.split() if w.startswith(("elfcorehdr=", "acpi_rsdp=", "kexec_jump"))]
     second = booted == "kexec" or bool(options)
-    if not (second and scene.in_efi and scene.absent and 0xFFF < (scene.oops.address or 0) < LOWER_HALF):
+    absent = scene.absent or "firmware" in scene.oops.kind
+    if not (
+        second and scene.in_efi and scene.by_firmware and absent and 0xFFF < (scene.oops.address or 0) < LOWER_HALF
+    ):
+        return None
+    regions = _regions(scene.map, scene.oops.address or 0) if scene.map else []
+    if scene.map and not any(_is_the_services(words) for words in regions):
         return None
     words = "a kernel that kexec started calls the firmware, and the address it uses is not mapped 1:1"
-    because = (Finding(words, scene.lines("address", "error_code")),)
+    because = (Finding(words, scene.lines("command line", "address", "error_code")),)
     return "no identity map after kexec", because, "notebook 09, What the second kernel has to know", ""
 
 
@@ -380,15 +482,29 @@ def _boot_services_late(scene: Scene) -> _Answer | None:
     address = scene.oops.address
     if not (scene.by_firmware and scene.map and address is not None and 0xFFF < address < LOWER_HALF):
         return None
-    if scene.in_switch:
+    hidden = bool(
+        scene.array and scene.oops.entries and not scene.oops.entries[-1][1] & P and scene.oops.entries[-1][1]
+    )
+    if scene.in_switch or hidden:  # the array itself, in a page that the kernel hid
         return None
-    given_back = [words for words in _regions(scene.map, address) if "usable" in words or "BootServices" in words]
-    given_back += [words for words in _regions(scene.map, address) if "ConventionalMemory" in words]
+    regions = _regions(scene.map, address)
+    told_by_efi = [words for words in regions if "EFI" in words]  # who knows better than e820 whose it is
+    given_back = [words for words in told_by_efi or regions if _is_given_back(words)]
     if not given_back:
         return None
     words = f"the firmware touched memory {given_back[0]}, which it had given to the kernel with ExitBootServices"
     because = (Finding(words, (scene.oops.line,)), Finding("this is not the bug of 2012", (scene.oops.line,)))
     return "boot-services memory touched late", because, "notebook 10, Who is helped by what", ""
+
+
+def _is_given_back(words: str) -> bool:
+    """Whether a region's words are those of memory that the firmware gives to the kernel."""
+    return any(each in words for each in ("usable", "BootServices", "ConventionalMemory"))
+
+
+def _is_the_services(words: str) -> bool:
+    """Whether a region's words are those of memory that the runtime services may keep."""
+    return "reserved" in words.lower() or "RuntimeServices" in words
 
 
 _CAUSES: tuple[Callable[[Scene], _Answer | None], ...] = (

@@ -22,6 +22,7 @@ from .lists import (
     X86_ONLY,
     Lists,
     Printed,
+    may_be_same,
 )
 from .oops import Oops
 from .signs import help_for
@@ -34,9 +35,14 @@ UNTOLD_ARCH = "nothing here says which architecture: the answer is that of an x8
 
 
 class NoMapError(MapError):
-    """A text without any list; `oopses` are the faults that it tells of all the same."""
+    """A text without any list, or `damage` says what is wrong with the first of them.
+
+    `oopses` are the faults that it tells of all the same, `command_line` is that of their boot.
+    """
 
     oopses: tuple[Oops, ...] = ()
+    command_line: str = ""
+    damage: str = ""
 
 
 @dataclass
@@ -82,7 +88,7 @@ class Boots:
         """Boot `number`, counted from 1, or the only one that there is; MapError where that is not so."""
         boots = self._merged()
         if not boots:
-            raise NoMapError(help_for(self.systems))
+            raise self._without_map(help_for(self.systems))
         good = [each for each in boots if any(map(each.good, each.printed))]
         if number is not None:
             if not 1 <= number <= len(boots):
@@ -90,7 +96,7 @@ class Boots:
             good = [boots[number - 1]] if boots[number - 1] in good else []
             boots = [boots[number - 1]]
         if not good:
-            raise MapError(boots[0].damages()[0])
+            raise self._damaged(boots[0].damages()[0])
         if len(good) > 1:
             begins = f"{good[1].lines[0]}: a second boot begins here"
             raise MapError(f"{begins}; expected the log of one boot, or --boot N: {_told(boots)}")
@@ -101,8 +107,26 @@ class Boots:
         others = [one for boot in self._merged() if boot is not chosen for one in boot.faults]
         others = [one for one in others if one not in chosen.faults]
         for one in self.oopses:
-            one.of_the_map = one in chosen.faults or bool(one.machine and one.machine == chosen.title)
-        return [one for one in self.oopses if one not in others]
+            one.of_the_map = _of_the_boot(one, chosen)
+            if one.of_the_map and chosen.command_line:
+                one.note("command line", chosen.command_line_at)
+        return [one for one in self.oopses if one.told and one not in others]
+
+    def _without_map(self, why: str) -> NoMapError:
+        """The error that says `why` no list was chosen, with the faults and the command line of their boot."""
+        found = NoMapError(why)
+        boot = next((each for each in self._all if each.faults and each.command_line), Lists())
+        for one in self.oopses:
+            one.of_the_map = one in boot.faults
+            if one.of_the_map:
+                one.note("command line", boot.command_line_at)
+        found.oopses, found.command_line = tuple(one for one in self.oopses if one.told), boot.command_line
+        return found
+
+    def _damaged(self, why: str) -> NoMapError:
+        found = self._without_map(why)
+        found.damage = why
+        return found
 
     def _merged(self) -> list[Lists]:
         """The boots that have lists, those that do not contradict each other made one."""
@@ -131,6 +155,15 @@ class Boots:
         return lists
 
 
+def _of_the_boot(one: Oops, boot: Lists) -> bool:
+    """Whether a fault is of this boot or its machine: where it stands, unless it names another machine or kernel."""
+    if one.machine and boot.own_title:
+        return may_be_same(one.machine, boot.title)
+    if one.kernel and boot.kernel and not may_be_same(one.kernel, boot.kernel):
+        return False
+    return one in boot.faults or bool(one.machine and one.machine == boot.title)
+
+
 def _joined(first: Lists, second: Lists) -> Lists:
     """Two printings of one boot as one: what the first did not tell is the second's, and the longer lists count."""
     main, other = (second, first) if _weight(second) > _weight(first) else (first, second)
@@ -147,8 +180,8 @@ def _joined(first: Lists, second: Lists) -> Lists:
 
 
 _FACTS = (
-    *("kernel", "title", "own_title", "no_runtime", "booted_by", "command_line", "arch", "own_arch", "arch_line"),
-    *("rsdp", "last_pfns", "memattr", "memattr_table"),
+    *("kernel", "title", "own_title", "no_runtime", "booted_by", "command_line", "command_line_at"),
+    *("arch", "own_arch", "arch_line", "rsdp", "last_pfns", "memattr", "memattr_table"),
 )
 
 

@@ -150,7 +150,7 @@ def _read_text(text: TextIO, where: str, boot: int | None) -> Reading:
         lists = boots.chosen(boot)
     except NoMapError as error:
         nothing = NoMapError(_at(shown, error))
-        nothing.oopses = tuple(boots.oopses)
+        nothing.oopses, nothing.command_line, nothing.damage = error.oopses, error.command_line, error.damage
         raise nothing from None
     except MapError as error:
         raise MapError(_at(shown, error)) from None

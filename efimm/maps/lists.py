@@ -91,6 +91,12 @@ class Printed:
         return few <= many or bool(self.damage or other.damage)
 
 
+def may_be_same(one: str, other: str) -> bool:
+    """Whether two names, of a machine or a kernel, may be the same: a mailer, or a kernel, may have cut one of them."""
+    short, long = sorted((one, other), key=len)
+    return long.startswith(short)
+
+
 @dataclass
 class Lists:
     """What one boot, or one listing, has told so far.  `section` is the heading that the line being read stands under.
@@ -111,6 +117,7 @@ class Lists:
     no_runtime: str = ""
     booted_by: str = ""
     command_line: str = ""
+    command_line_at: int = 0
     arch: str = ""
     own_arch: bool = False
     named: set[str] = field(default_factory=set)
@@ -182,8 +189,7 @@ class Lists:
 
     def agrees(self, other: Lists) -> bool:
         """Whether no list of the two contradicts the same list of the other, nor its machine or its options."""
-        short, long = sorted((self.title, other.title), key=len)  # a mailer may have cut one of them
-        if self.own_title and other.own_title and not long.startswith(short):
+        if self.own_title and other.own_title and not may_be_same(self.title, other.title):
             return False
         told = self.command_line, other.command_line
         if all(told) and efi_options(told[0]).keys() != efi_options(told[1]).keys():

@@ -23,22 +23,42 @@ MOST_LINES = 400  # behind its first line, an oops has ended by then
 
 MARKS = (
     *("nable to handle", "NULL pointer deref", "caused by firmware", "user-memory-access", "at addr ", "IP:"),
-    *("IP is at", "IP  [", "PGD", "P4D", "PUD", "PMD", "PTE", "*pd", "Oops: ", "#PF: ", "Bad pagetable: "),
+    *(
+        "IP is at",
+        "IP  [",
+        "IP 0",
+        "PGD",
+        "P4D",
+        "PUD",
+        "PMD",
+        "PTE",
+        "*pd",
+        "*pte",
+        "Oops: ",
+        "#PF: ",
+        "Bad pagetable: ",
+    ),
     *("AX:", "BX:", "CX:", "DX:", "SI:", "DI:", "SP:", "BP:", "CR2:", "CR3:", "CR4:", "eax: ", "esi: "),
     *("R08:", "R09:", "R10:", "R11:", "R12:", "R13:", "R14:", "R15:", "Call Trace", "+0x", "tainted", "Tainted"),
-    *("Hardware name: ", "end trace", "Code: ", "</TASK>"),
+    *("Hardware name: ", "end trace", "Code: ", "</TASK>", ">{", "Workqueue: "),
+    # what begins another report, without an end of this one
+    *("general prot", "soft lockup", "hard LOCKUP", "WARNING: ", "kernel BUG at", "invalid opcode", "double fault"),
+    *("rcu: INFO", "cut here", "blocked for more"),
     # what other architectures print
     *("NIP", "Faulting instr", "abort info", "ESR = ", "pc ", "psr : ", "epc ", "era ", "TPC: ", "PSW : "),
     "Internal err",
 )
 
-BEGINNINGS = ("nable to handle", "NULL pointer deref", "caused by firmware", "BUG: ", "Bug]: Page", "Corrupted page")
+BEGINNINGS = (
+    *("nable to handle", "NULL pointer deref", "caused by firmware", "BUG: ", "Bug]: Page", "Corrupted page"),
+    *("Oops: ", "#PF: ", "Bad pagetable: "),  # where the first lines have scrolled off the screen
+)
 
 _HEX = r"(?:0x)?([0-9a-f]{1,16}|\(null\))(?!\w)"
 _PAGE_FAULT = re.compile(
     r"(?:unable to handle (?:kernel )?(?:paging request|page fault|NULL pointer dereference)|"
     r"kernel NULL pointer dereference|Corrupted page table)"
-    r"(?:[ ,]{0,4}(?:at virtual address|at address|at|for address:|address:))?(?: {1,40}" + _HEX + r")?",
+    r"(?:[ ,]{0,4}(?:at virtual address|at address|at|for address:?|address:))?(?: {1,40}" + _HEX + r")?",
     re.IGNORECASE,
 )
 # The first words of a fault, of which a mailer has put the rest on the next line.
@@ -52,7 +72,7 @@ _FOREIGN = re.compile(
     r"\bNIP(?::| \[)|Faulting instruction address|Mem abort info|\bESR = 0x|\b(?:pc|psr|epc|era) {1,3}[:=] |\bTPC: |"
     r"\bPSW : |Internal error: "
 )
-_FIRMWARE = re.compile(r"Page fault caused by firmware at PA: ?(?:0x([0-9a-f]{1,16}))?$")
+_FIRMWARE = re.compile(r"Page fault caused by firmware at PA: ?(?:0x([0-9a-f]{1,16}))?[\"'.,)]{0,4}$")
 _KASAN = re.compile(r"BUG: KASAN: (user-memory-access|null-ptr-deref|wild-memory-access)[^\n]{0,20} in (\S{1,80})")
 _KASAN_AT = re.compile(r"(Read|Write) of size [0-9]{1,6} at addr (?:0x)?([0-9a-f]{1,16})\b")
 _ADDRESS_ALONE = re.compile(
@@ -65,7 +85,8 @@ _IP = re.compile(
     r"(\S{0,100})"
 )
 _ENTRIES = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE) ([0-9a-f]{1,16})\b(?!:)")
-_BELOW_PGD = ("p4d", "pud", "pmd", "pte")
+# 4.9 to 4.13, and i386 before 2.6.24 (recalled), print the levels one by one; a mailer wraps those on one line.
+_NEXT_LEVEL = re.compile(r"(?:^[\W_]{0,80}|\] {1,8}|\bkernel: {1,8})(P4D|PUD|PMD|PTE|\*pde|\*pte) ")
 _LABEL_ALONE = re.compile(
     r"\b(PGD|P4D|PUD|PMD|PTE|(?:[RE][A-Z]{2}|R[01][0-9]|CR[0-4]|IP):|[Tt]ainted|"
     r"R?IP: {1,4}(?:[0-9a-f]{4}:)?\[<[0-9a-f]{8,16}>\](?: {1,4}\[<[0-9a-f]{8,16}>\])?)\s*$"
@@ -73,12 +94,22 @@ _LABEL_ALONE = re.compile(
 _I386_ENTRIES = re.compile(r"\*(pdpt|pde|pte) = ([0-9a-f]{1,16})")
 _OOPS = re.compile(r"(?:Oops: (?:Oops: )?|Bad pagetable: )([0-9a-f]{4,8}) \[#?[0-9]{1,4}\](.{0,80})")
 _PF_CODE = re.compile(r"#PF: error_code\(0x([0-9a-f]{1,8})\)")
+_PF_WORDS = re.compile(r"#PF: (?:supervisor|user) (?:(read|write) access|instruction (fetch))")
 _REGISTERS = re.compile(
     r"\b([RE][A-D]X|[RE][SD]I|[RE][SB]P|R[01][0-9]|CR[0-4]|e[a-d]x|e[sd]i|e[sb]p): ([0-9a-f]{8,16})\b"
 )
 _FRAME = re.compile(r"(?:\[<[0-9a-f]{8,16}>\] *)?(\? +)?([A-Za-z_][\w.]{1,100})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
+_FRAME_BY_HAND = re.compile(r"^[^\w?]{0,20}(\? +)?([a-z]\w{0,60}_\w{1,60})(?:\(\))?\s*$")
+_BRACES = re.compile(r"<([0-9a-f]{16})>\{(?::\w{1,60}:)?(\w[\w.]{0,99})\+([0-9]{1,8})\}")  # x86_64 until 2.6.17
+_ANOTHER = re.compile(
+    r"general protection fault|(?:soft lockup|hard LOCKUP) |WARNING: |kernel BUG at|invalid opcode: |double fault: |"
+    r"rcu: INFO|\[ cut here \]|blocked for more than"
+)
 _KERNEL = re.compile(r"(?:[Tt]ainted:? )(?:[A-Z ]{0,40} )?#?([0-9]{1,2}\.[0-9]{1,3}[\w.+~-]{0,60})")
 _MACHINE = re.compile(r"Hardware name: (\S.{0,199})")
+_WORKQUEUE = re.compile(r"Workqueue: (\S.{0,100})")
+# Until 3.8 the board stands behind the version: __show_regs, arch/x86/kernel/process.c, v3.5.
+_BOARD = re.compile(r"[Tt]ainted:? (?:[A-Z ]{0,40} )?[0-9]{1,2}\.[0-9]{1,3}[\w.+~-]{0,60} #\S{1,40} (\S.{0,199})")
 _HANDLERS = ("efi_crash_gracefully_on_page_fault", "efi_recover_from_page_fault")  # they print the warning
 
 
@@ -87,9 +118,10 @@ class Oops:
     """One fault as it was printed; `lines` has the number of the line that each thing was read from.
 
     `kind` is "page fault", "firmware page fault" or "KASAN report"; `address` is what was accessed; `entries` are the
-    levels and entries of the walk as printed, from the top; `trace` the functions, `?` ones (which may be left over on
-    the stack) included; `symbol` what the instruction pointer was called, "" for an address that has no symbol;
-    `access` is KASAN's word for it, who prints no error code.
+    levels and entries of the walk as printed, from the top; `trace` the functions, those included that are printed with
+    `?` as they may be left over on the stack, whose places are in `left_over`; `symbol` what the instruction pointer
+    was called, "" for an address that has no symbol;
+    `access` is the word for it of KASAN, who prints no error code, or of a `#PF:` line.
     """
 
     kind: str
@@ -102,8 +134,10 @@ class Oops:
     entries: list[tuple[str, int]] = field(default_factory=list)
     registers: dict[str, int] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)
+    left_over: set[int] = field(default_factory=set)
     kernel: str = ""
     machine: str = ""
+    workqueue: str = ""
     flags: str = ""
     lines: dict[str, int] = field(default_factory=dict)
     ended: bool = False
@@ -124,6 +158,12 @@ class Oops:
         """Whether user code was running, as the error code or the privilege in CS says."""
         return bool((self.error_code or 0) & 4) or self.selector & 3 == 3
 
+    @property
+    def told(self) -> bool:
+        """Whether there is more than words about a fault, as prose has them, too."""
+        of_a_kernel = self.kind != "page fault" or self.entries or self.registers or self.error_code is not None
+        return bool(of_a_kernel or self.head) or self.address is not None or self.ip is not None
+
     def note(self, what: str, line: int) -> bool:
         """Whether `what` is told for the first time; its line is kept."""
         return self.lines.setdefault(what, line) == line
@@ -132,8 +172,8 @@ class Oops:
 def concerns(line: str, oopses: list[Oops]) -> bool:
     """Whether `line` can begin a fault, or belong to the one that is being read: the question asked of every line."""
     goes_on = bool(oopses) and not oopses[-1].ended
-    # For what a mailer has put on the next line, where no word says what it is.
-    if goes_on and (oopses[-1].waiting or oopses[-1].head):
+    # For what a mailer has put on the next line, and names typed by hand, where no word says what it is.
+    if goes_on and (oopses[-1].waiting or oopses[-1].head or oopses[-1].in_trace):
         return True
     return marked(line, MARKS if goes_on else BEGINNINGS)
 
@@ -145,9 +185,11 @@ def read(line: str, oopses: list[Oops], number: int) -> None:
     one = oopses[-1] if oopses and not oopses[-1].ended else None
     if one is None:
         return
-    if number > one.line + MOST_LINES or "---[ end trace" in line:
+    if number > one.line + MOST_LINES or "---[ end trace" in line or _another(line, one):
         one.ended = True
         return
+    if ">{" in line:
+        line = _BRACES.sub(lambda found: f"[<{found[1]}>] {found[2]}+{int(found[3]):#x}/0x0", line)
     if one.waiting and not line.strip(" >|"):
         return
     if _foreign(line) and not (one.registers or one.entries):
@@ -180,6 +222,10 @@ def _begins(line: str, oopses: list[Oops], first: int, number: int) -> bool:
     kinds = (("page fault", _PAGE_FAULT), ("firmware page fault", _FIRMWARE), ("KASAN report", _KASAN))
     kind, found = next(((kind, found) for kind, pattern in kinds if (found := pattern.search(line))), ("", None))
     cut = _CUT.search(line)
+    if found is None and not cut and _code_of_another(line, oopses):
+        begun = Oops("page fault", first)
+        oopses.append(begun)
+        return False  # the line is read as one of the fault's own
     if cut and (found is None or "Unable" in found[0] or "virtual" in found[0] or line.endswith("virtual")):
         begun = Oops("firmware page fault" if "Bug]" in cut[0] else "page fault", first, head=cut[0])
     elif found is None:
@@ -192,6 +238,21 @@ def _begins(line: str, oopses: list[Oops], first: int, number: int) -> bool:
     if len(oopses) < MOST_OOPSES:
         oopses.append(begun)
     return True
+
+
+def _code_of_another(line: str, oopses: list[Oops]) -> bool:
+    """Whether `line` has the error code of a fault of which no line was read: those before it are lost."""
+    if len(oopses) >= MOST_OOPSES or "Internal error: " in line:  # which is ARM's
+        return False
+    open_one = oopses[-1] if oopses and not oopses[-1].ended else None
+    if _OOPS.search(line):
+        return open_one is None or bool(open_one.flags)
+    return open_one is None and bool(_PF_CODE.search(line) or _PF_WORDS.search(line))
+
+
+def _another(line: str, one: Oops) -> bool:
+    """Whether another report begins, such as a lockup's: what follows is no longer of this fault."""
+    return one.kind != "firmware page fault" and bool(_ANOTHER.search(line))
 
 
 def _of_x86(found: re.Match[str]) -> bool:
@@ -254,6 +315,9 @@ def _read_walk(line: str, one: Oops, number: int) -> None:
     if one.error_code is None and (found := _PF_CODE.search(line) or _OOPS.search(line)):
         one.error_code = int(found[1], 16)
         one.note("error_code", number)
+    if not one.access and (found := _PF_WORDS.search(line)):
+        one.access = found[1] or found[2]
+        one.note("access", number)
     if (found := _OOPS.search(line)) and not one.flags:
         one.flags = found[2].strip()
         one.note("flags", number)
@@ -262,16 +326,16 @@ def _read_walk(line: str, one: Oops, number: int) -> None:
 
 
 def _goes_on(line: str, one: Oops) -> bool:
-    """Whether the line is the rest of a walk: Linux prints all levels on one line, and a mailer wraps it."""
-    name = line.lstrip(" >|")[:4].rstrip().lower()
-    return name in _BELOW_PGD and name not in dict(one.entries)
+    """Whether the line is the rest of a walk, with a level that was not told yet."""
+    found = _NEXT_LEVEL.search(line)
+    return found is not None and found[1].lower().lstrip("*") not in dict(one.entries)
 
 
 def _take_ip(found: re.Match[str], one: Oops, number: int) -> None:
     """The instruction pointer: a number, a symbol, or both; i386 prints the symbol on a line of its own."""
     selector, place, word = found.groups()
     name = word.partition("+")[0] if "+0x" in word else ""
-    bare = re.fullmatch(r"0x[0-9a-f]{1,16}|\(null\)", word)
+    bare = re.fullmatch(r"0x[0-9a-f]{1,16}|[0-9a-f]{16}|\(null\)", word)
     if name in _HANDLERS or not (place or bare or name):
         return
     ip = int(place, 16) if place else _number(word) if bare else None
@@ -291,12 +355,19 @@ def _read_registers(line: str, one: Oops, number: int) -> None:
     for name, value in _REGISTERS.findall(line):
         if (name.startswith("CR") or not others) and one.note(name.upper(), number):
             one.registers[name.upper()] = int(value, 16)
+    if one.address is None and not one.waiting and "CR2" in one.registers:  # its first line is lost
+        one.address = one.registers["CR2"]
+        one.lines["address"] = one.lines["CR2"]
     if not one.kernel and (found := _KERNEL.search(line)):
         one.kernel = found[1]
         one.note("kernel", number)
-    if not one.machine and (found := _MACHINE.search(line)):
+    if not one.machine and (found := _MACHINE.search(line) or ("ainted" in line and _BOARD.search(line)) or None):
         one.machine = printable(found[1].rstrip())
         one.note("machine", number)
+
+    if not one.workqueue and (found := _WORKQUEUE.search(line)):
+        one.workqueue = printable(found[1].rstrip())
+        one.note("workqueue", number)
 
 
 def _read_trace(line: str, one: Oops, number: int) -> None:
@@ -305,7 +376,11 @@ def _read_trace(line: str, one: Oops, number: int) -> None:
         one.note("trace", number)
     elif one.in_trace and (_ends_trace(line) and one.kind != "firmware page fault"):
         one.in_trace = False
-    elif one.in_trace and len(one.trace) < MOST_FRAMES and "RIP: " not in line and (found := _FRAME.search(line)):
+    if not one.in_trace or "RIP: " in line:
+        return
+    for found in (*_FRAME.finditer(line), *_FRAME_BY_HAND.finditer(line))[: MOST_FRAMES - len(one.trace)]:
+        if found[1]:
+            one.left_over.add(len(one.trace))
         one.trace.append(found[2])
         one.note(f"trace {found[2]}", number)
 

@@ -45,7 +45,7 @@ def read(line: str, boots: Boots) -> bool:
         name = found["name"].partition("\\n")[0].rstrip(' \t",')  # without what a quoted string has behind it
         lists.title, lists.own_title = printable(name), own
     if "ommand line: " in line and not lists.command_line and (found := _COMMAND_LINE.search(line)):
-        lists.command_line = printable(found["words"])
+        lists.command_line, lists.command_line_at = printable(found["words"]), lists.line
     _read_starter(line, lists)
     if not lists.own_arch:
         lists.name_architecture(*architecture(line))
