@@ -24,8 +24,9 @@ from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
 from .lists import CHUNKS, FREEBSD_EFI, FoundList
 from .oops import Oops
-from .sources import cleaned, decoded, numbered_lines, whole_entries
+from .sources import cleaned, decoded, numbered_lines
 from .sysfs import read_sysfs
+from .wrapped import whole_entries
 
 __all__ = ["MapError", "Reading", "read", "read_map", "write_map"]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import MapError, printable
-from .sources import QUOTE_MARKS, cleaned, decoded, numbered_lines
+from .sources import cleaned, decoded, numbered_lines
+from .wrapped import QUOTE_MARKS
 
 _UUID = re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b")
 _MAC = re.compile(
