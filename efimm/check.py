@@ -113,12 +113,12 @@ class Check:
     @cached_property
     def contradictions(self) -> tuple[Contradiction, ...]:
         """Where the firmware's two lists differ."""
-        return contradictions(self.reading.map)
+        return contradictions(self.reading.map) if self.reading.both_the_firmwares else ()
 
     @property
     def above(self) -> int:
         """How much RAM lies above the first 512 GiB, in bytes."""
-        ram = self.machine.map.ram if self.machine else ()
+        ram = self.reading.map.ram
         return sum(end - max(start, PART) for start, end in ram if end > PART)
 
     def summary(self) -> dict[str, Any]:
@@ -139,9 +139,9 @@ class Check:
                 | {"used": each.used}
                 for each in self.reading.lists
             ],
-            "ram": [list(piece) for piece in self.machine.map.ram],
-            "ram_bytes": self.machine.map.ram_bytes,
-            "highest_ram": self.machine.highest_ram,
+            "ram": [list(piece) for piece in found.ram],
+            "ram_bytes": found.ram_bytes,
+            "highest_ram": found.highest_ram,
             "above_512_gib": self.above,
             "notes": list(self.machine.map.notes),
             "contradictions": [[each.start, each.end, each.e820, each.efi] for each in self.contradictions],
@@ -257,7 +257,12 @@ def checked(found: Check, log: str) -> str:
     if found.machine is None:
         without = notes(found.reading.map) or ["No memory map is in it."]
         return "\n\n".join("\n".join(part) for part in [*faults, without] if part)
-    parts = [_what_was_read(found, found.machine), *_contradictions(found), _ram(found.machine, found.above), *faults]
+    parts = [
+        _what_was_read(found, found.machine),
+        *_contradictions(found),
+        _ram(found.reading.map, found.above),
+        *faults,
+    ]
     if found.no_efi_call:
         none_fails = "" if found.booted_by == "kexec" else " No kernel could fail in one."
         parts += [wrap(found.no_efi_call + none_fails, COLUMNS)]
@@ -309,11 +314,11 @@ def _contradictions(found: Check) -> list[list[str]]:
     return [[*lines, f"  and {left} more"] if left > 0 else lines]
 
 
-def _ram(made: Machine, most: int) -> list[str]:
+def _ram(told: MemoryMap, most: int) -> list[str]:
     """The ranges of RAM, the small ones only counted where there are many; `most` bytes lie above 512 GiB."""
-    ram = made.map.ram
+    ram = told.ram
     shown = sorted(sorted(ram, key=lambda piece: piece[0] - piece[1])[:_MOST_RANGES])
-    highest, total = made.highest_ram, made.map.ram_bytes
+    highest, total = told.highest_ram, told.ram_bytes
     above = gib(most) if most else "none"
     words = f"RAM: {gib(total)}, up to {highest:#x} ({gib(highest)}); {above} of it above 512 GiB"
     lines = wrap(words, COLUMNS)

@@ -133,6 +133,7 @@ class Boots:
         boots: list[Lists] = []
         for each in self._all:
             if not each.printed:
+                _lend(each, boots)
                 continue
             shared = [one for one in boots if one.printed.keys() & each.printed.keys()]
             alike = next((one for one in shared if one.agrees(each)), None)
@@ -153,6 +154,20 @@ class Boots:
             where = f"line {named[0].arch_line} is of {named[0].arch}"
             raise MapError(f"{named[0].arch_line}: {where}; expected the log of an x86 machine, which the model is of")
         return lists
+
+
+def _lend(told: Lists, boots: list[Lists]) -> None:
+    """Give what lines without a list tell to the boot before them, if they are of the same kernel and machine.
+
+    `cat /proc/version` looks as a boot's first line does.
+    """
+    boot = boots[-1] if boots else None
+    if boot is None or not boot.kernel or told.kernel != boot.kernel or not may_be_same(told.title, boot.title):
+        return
+    boot.booted_by = boot.booted_by or told.booted_by
+    boot.title, boot.own_title = max(
+        (boot.title, boot.own_title), (told.title, told.own_title), key=lambda one: len(one[0])
+    )
 
 
 def _of_the_boot(one: Oops, boot: Lists) -> bool:
@@ -201,7 +216,7 @@ def _told(boots: list[Lists]) -> str:
 
 def memory_map(lists: Lists, name: str) -> MemoryMap:
     """The map of one boot."""
-    e820, efi = lists.believed(E820_SOURCES), lists.believed(EFI_SOURCES)
+    e820, efi = lists.e820_source, lists.believed(EFI_SOURCES)
     printed = lists.efi(efi) or ((),)
     note = E820_SOURCES[e820][1] if e820 else ""
     notes = [*([note] if note else []), *_notes(lists)]
@@ -229,7 +244,7 @@ def booted_by(lists: Lists, e820: str, efi: tuple[EfiMemoryDescriptor, ...]) -> 
     """
     if e820 in (HOST, GUEST):
         return "Xen"
-    whole = lists.booting == {"before", "after"} and e820 == BIOS
+    whole = lists.booting - {"stub"} == {"before", "after"} and e820 == BIOS
     options = lists.command_line.split()
     only_runtime = (
         bool(efi)
@@ -249,7 +264,11 @@ def _notes(lists: Lists) -> list[str]:
     """What has to be said of a boot besides its map."""
     notes = [f"a damaged list is not used: line {words}" for words in lists.damages()]
     if any(one.twin for printed in lists.printed.values() for one in printed):
-        notes.append("the same boot is printed twice here")
+        notes.append("the same list is printed twice here")
+    if "elfcorehdr=" in lists.command_line:
+        notes.append(
+            "this kernel has what was kept for a crash (elfcorehdr=); the first kernel had the machine's memory"
+        )
     if not lists.arch and not X86_ONLY & set(lists.printed):
         notes.append(UNTOLD_ARCH)
     return notes

@@ -47,6 +47,8 @@ def with_command_line(found: MemoryMap, command_line: str, last_pfns: list[int])
         if options and entries and not (_other_end(changed, last_pfns) and last_pfns):
             found = changed
             notes.append(f"worked out: the list as {' '.join(options)[:200]} on the command line changes it")
+    left = [word for word in command_line.split() if word.startswith("memmap=") and "%" in word]
+    notes += [f"not worked out: {' '.join(left)[:200]} on the command line"] if left and not found.user_e820 else []
     notes += _other_end(found, last_pfns)
     return replace(found, notes=(*found.notes, *notes))
 
@@ -128,10 +130,6 @@ def _other_end(found: MemoryMap, last_pfns: list[int]) -> list[str]:
     """
     end = max((end >> _PAGE_SHIFT for _, end in ram_ranges(found.kernel_e820)), default=0)
     told = max(last_pfns, default=end)
-    if end in last_pfns or (told <= 1 << 20 < end):
+    if told == end or told <= 1 << 20 < end:
         return []
-    return (
-        []
-        if told == end
-        else [f"the kernel's own last_pfn = {told:#x} contradicts the list, whose RAM ends with page {end:#x}"]
-    )
+    return [f"the kernel's own last_pfn = {told:#x} contradicts the list, whose RAM ends with page {end:#x}"]

@@ -22,6 +22,7 @@ from ..uefi.memmap import (
     e820_type_of,
 )
 from .entries import E820_WORDS
+from .lists import is_whole
 
 _Entry = TypeVar("_Entry")
 
@@ -42,12 +43,12 @@ class Contradiction:
 
 
 def contradictions(found: MemoryMap) -> tuple[Contradiction, ...]:
-    """Every range of which the firmware's two lists differ, ascending; none where there is only one list.
+    """Every range of which the firmware's two lists differ, ascending; none where there is only one list, or a part.
 
     Where entries of one list overlap, the one that begins last counts.  Not told: differences between kinds of memory
     that the kernel leaves alone, and what `memmap=` options changed.
     """
-    if not (found.e820 and found.descriptors):
+    if not (found.e820 and is_whole(found.descriptors)):
         return ()
     e820 = [(entry.start, entry.end, entry) for entry in found.e820]
     efi = [(region.physical_start, region.end, region) for region in found.descriptors]

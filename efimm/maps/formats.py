@@ -22,7 +22,7 @@ from . import freebsd, iomem, linux, memattr, oops, shell, told, xen
 from .boots import Boots, NoMapError, memory_map
 from .datafiles import read_data_file, write_map
 from .errors import MapError, printable, shortened
-from .lists import CHUNKS, FREEBSD_EFI, FoundList
+from .lists import CHUNKS, FREEBSD_EFI, NOT_THE_FIRMWARES, FoundList
 from .oops import Oops
 from .sources import cleaned, decoded, numbered_lines
 from .sysfs import read_sysfs
@@ -59,7 +59,7 @@ def read_line(line: str, boots: Boots) -> None:
 
 def unfinished(line: str) -> bool:
     """Whether `line` starts like an entry of a list that a mailer may have wrapped, and is none as it stands."""
-    return linux.unfinished(line) or shell.unfinished(line)
+    return linux.unfinished(line) or shell.unfinished(line) or freebsd.unfinished(line)
 
 
 # tomllib's time grows with the square of a line's length, and ours are short.
@@ -78,7 +78,7 @@ class Reading:
 
     `command_line` is that of the kernel which printed the map, "" where it was not told; `oopses` are the page faults
     that the text tells of, but those of other boots with a list; `no_runtime` is the kernel's word that it makes no EFI
-    call.
+    call; `both_the_firmwares` is False where one of two lists is not the firmware's own.
     """
 
     map: MemoryMap
@@ -86,6 +86,7 @@ class Reading:
     command_line: str = ""
     oopses: tuple[Oops, ...] = ()
     no_runtime: str = ""
+    both_the_firmwares: bool = True
 
 
 def read_map(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> MemoryMap:
@@ -157,7 +158,8 @@ def _read_text(text: TextIO, where: str, boot: int | None) -> Reading:
         raise MapError(_at(shown, error)) from None
     name = _ENDINGS.sub("", Path(where).name)
     faults = tuple(boots.faults_beside(lists))
-    return Reading(memory_map(lists, name), lists.found(), lists.command_line, faults, lists.no_runtime)
+    told = memory_map(lists, name), lists.found(), lists.command_line, faults, lists.no_runtime
+    return Reading(*told, lists.e820_source not in NOT_THE_FIRMWARES)
 
 
 def _at(shown: str, error: MapError) -> str:
@@ -181,6 +183,8 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
                 if boots.oopses and (not before or boots.oopses[-1] is not before[0]):
                     boots.lists.faults.append(boots.oopses[-1])
             read_line(line, boots)
+            if not boots.systems and "] " in line:
+                told.read_system(line, boots)
             if told.leaves_out(line):
                 boots.lists.booting.add("cut")
         except MapError as error:

@@ -20,9 +20,11 @@ from .lists import CHUNKS, FREEBSD_EFI, SMAP
 MARKS = ("SMAP type=", "hunk(s):", "#Pages")
 
 _SMAP = re.compile(
-    r"SMAP type=([0-9a-f]{2,8}),?(?: xattr=[0-9a-f]{1,8},?)? base=([0-9a-f]{16}),? len=([0-9a-f]{16})\s*$"
+    r"SMAP type=([0-9a-f]{2,8}),?(?: xattr=[0-9a-f]{1,8},?)? base=([0-9a-f]{16}),? len=([0-9a-f]{16})"
+    r"(?: attr=[0-9a-f]{2})?\s*$"  # of the loader's `smap`
 )
 _CHUNK = re.compile(r"0x([0-9a-f]{8,16}) - 0x([0-9a-f]{8,16}), ([0-9]{1,20}) bytes \(([0-9]{1,20}) pages\)\s*$")
+_CHUNK_CUT = re.compile(r"0x[0-9a-f]{16} - 0x[0-9a-f]{16},(?: [0-9]{1,20}(?: bytes(?: \([0-9]{1,20})?)?)?\s*$")
 # Behind marks of a quotation, a time, or what syslog puts in front; elsewhere such numbers are a device's.
 _CHUNK_START = re.compile(
     r"(?:^(?:[A-Za-z]{1,8}(?=>))?\W*(?:\[ *[0-9.]{1,20}\] )?|\bkernel: (?:<[0-9]{1,3}>|\[ *[0-9.]{1,20}\] ){0,2})"
@@ -34,6 +36,13 @@ _EFI = re.compile(
     r"(?P<pages>[0-9a-f]{8,16})\s(?P<words>[A-Z_ ]*)$"
 )
 _TYPES = {kind.name.removeprefix("Efi").removesuffix("MemoryType"): kind for kind in EfiMemoryType}
+
+
+def unfinished(line: str) -> bool:
+    """Whether the line starts like an entry and lacks the rest of it, as a mailer leaves it."""
+    if "SMAP type=" in line:
+        return not _SMAP.search(line)
+    return " - 0x" in line and bool(_CHUNK_CUT.search(line))
 
 
 def read(line: str, boots: Boots) -> bool:

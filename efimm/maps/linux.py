@@ -5,7 +5,8 @@ EFI   print_efi_memmap, arch/x86/platform/efi/efi.c: `type=, attr=` with an excl
       Columns were added over time, at any place: NV in 4.9, SP in 5.9, CC and HP in 6.1 (with shorter names).
       Mails of 2006 (2.6.17) have the same line without `EFI: ` in front.
 e820  e820_print_map, arch/x86/kernel/e820.c: exclusive, word in brackets up to 3.4; `[mem first-last]` from 3.5.
-      Who made the list stands in front: `BIOS-e820`, `user` after memmap= options, `Xen` in a guest of Xen, and in
+      Who made the list stands in front: `BIOS-e820`, `user` after memmap= options, `modified` where RAM is not
+      cached (mtrr_trim_uncached_memory), `Xen` in a guest of Xen, and in
       kernels before 2.6.26 (recalled) `BIOS-EFI` for a list that the kernel itself made of the EFI map.
 """
 
@@ -17,9 +18,19 @@ from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
 from .boots import Boots
 from .entries import E820_WORD, attribute_from_columns, e820_entry, efi_descriptor
 from .errors import MapError, shortened
-from .lists import BIOS, GUEST, KERNEL_EFI
+from .lists import BIOS, GUEST, KERNEL_EFI, USER
 
-MARKS = ("BIOS-e820", "efi: mem", "EFI: mem", ": type=", "user: ", "Xen: ", "BIOS-EFI", "BIOS-provided physical")
+MARKS = (
+    "BIOS-e820",
+    "efi: mem",
+    "EFI: mem",
+    ": type=",
+    "user: ",
+    "modified: ",
+    "Xen: ",
+    "BIOS-EFI",
+    "BIOS-provided physical",
+)
 
 # memory_type_name[] of drivers/firmware/efi/efi.c, in the order of the numbers: 4.4 and 4.9, then 6.1.
 _LONG_NAMES = (
@@ -34,7 +45,9 @@ _TYPES = {name: number for names in (_LONG_NAMES, _SHORT_NAMES) for number, name
 
 # These find what starts like an entry.  They search, since anything may stand in front: time stamps, a host name, quote
 # marks of a mail.
-_E820_START = re.compile(r"(?P<list>BIOS-e820(?=:|\s*$)|(?:user|BIOS-EFI|\bXen)(?=: (?:\[m|000))):?(?P<body>.*)")
+_E820_START = re.compile(
+    r"(?P<list>BIOS-e820(?=:|\s*$)|(?:user|modified|BIOS-EFI|\bXen)(?=: (?:\[m|000))):?(?P<body>.*)"
+)
 _EFI_START = re.compile(r"(?:(?:EFI|efi): mem(?=[0-9]|\s*$)|(?<![\w.])mem(?=[0-9]{2,}: type=))(?P<body>.*)")
 _BOOT_START = "BIOS-provided physical RAM map:"
 _GAP = " [gap 0x"  # what lies between entries, printed since 7.0
@@ -72,7 +85,7 @@ def read(line: str, boots: Boots) -> bool:
 
 def unfinished(line: str) -> bool:
     """Whether the line starts like an entry and lacks the rest of it."""
-    if "e820" in line or "user: " in line or "Xen: " in line or "BIOS-EFI" in line:
+    if "e820" in line or "user: " in line or "modified: " in line or "Xen: " in line or "BIOS-EFI" in line:
         found = _E820_START.search(line)
         if found and not found["body"].startswith(_GAP):
             body = _E820_BODY.fullmatch(found["body"].rstrip())
@@ -88,7 +101,7 @@ def _read_e820(source: str, body: str, boots: Boots) -> None:
     found, last = _E820_BODY.fullmatch(body.rstrip()), boots.lists.last(source)
     if found and last and source in (BIOS, GUEST) and int(found["first"] or found["start"], 16) <= last.start:
         boots.begin()
-    boots.lists.read(source, _e820_entry, body)
+    boots.lists.read(USER if source == "modified" else source, _e820_entry, body)
 
 
 def _read_efi(body: str, boots: Boots) -> None:

@@ -6,11 +6,11 @@ that Xen gave to its first guest.  `E820_SOURCES` and `EFI_SOURCES` say which of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
+from ..uefi.memmap import E820Entry, EfiMemoryDescriptor, EfiMemoryType
 from .cmdline import efi_options
 from .errors import MapError
 from .oops import Oops
@@ -29,7 +29,7 @@ KERNEL_EFI, HOST_EFI, FREEBSD_EFI, SHELL, RUNTIME_MAP = (
     "memmap",
     "runtime-map",
 )
-GRUB, GRUB_E820 = "lsefimmap", "lsmmap"
+GRUB, GRUB_E820, OPENBSD = "lsefimmap", "lsmmap", "machine memory"
 X86_ONLY = {BIOS, USER, HOST, GUEST, OLD_EFI, SMAP, SYSFS}  # lists that only x86 has
 
 # What each is called, and what has to be said of a map made from it; the first one that is there is believed.
@@ -39,6 +39,7 @@ E820_SOURCES = {
     SMAP: ("e820 list of FreeBSD (SMAP)", ""),
     SYSFS: ("list in /sys/firmware/memmap", ""),
     GRUB_E820: ("lsmmap of GRUB", ""),
+    OPENBSD: ("machine memory of OpenBSD's boot loader", ""),
     OLD_EFI: (
         "e820 list made from the EFI map (BIOS-EFI)",
         "the e820 list was made by the kernel, without what its boot loader and the firmware took",
@@ -58,6 +59,7 @@ EFI_SOURCES = {
     GRUB: "lsefimmap of GRUB",
     RUNTIME_MAP: "runtime-map (only runtime regions)",
 }
+NOT_THE_FIRMWARES = {GUEST, IOMEM, CHUNKS}  # what says otherwise than the EFI list does not contradict the firmware
 _WORDS = {USER: "user-defined e820 list"} | {key: words for key, (words, _) in E820_SOURCES.items()} | EFI_SOURCES
 
 
@@ -97,6 +99,11 @@ def may_be_same(one: str, other: str) -> bool:
     return long.startswith(short)
 
 
+def is_whole(efi: Iterable[EfiMemoryDescriptor]) -> bool:
+    """Whether an EFI list has RAM: what is kept of one after a kexec, or in sysfs, has the services' regions alone."""
+    return any(each.type == EfiMemoryType.EfiConventionalMemory for each in efi)
+
+
 @dataclass
 class Lists:
     """What one boot, or one listing, has told so far.  `section` is the heading that the line being read stands under.
@@ -104,9 +111,9 @@ class Lists:
     `kernel`, `title`, `booted_by`, `memattr` and `memattr_table` are as in MemoryMap, as far as they were told;
     `own_title` says that the title is the boot's own, `no_runtime` is the kernel's word that it makes no EFI call.
     `booting` counts which of the lines were seen that every boot prints, the first ones before and the others after the
-    firmware is looked at, and whether some were cut out.  `arch` is the architecture that something named, with that
-    line: the machine itself (`own_arch`), or prose that names one and no other.  `rsdp` is where the first table of
-    ACPI lies.
+    firmware is looked at; whether some were cut out; whether the kernel's EFI stub was heard before them.  `arch` is
+    the architecture that something named, with that line: the machine itself (`own_arch`), or prose that names one and
+    no other.  `rsdp` is where the first table of ACPI lies.
     """
 
     line: int = 0
@@ -130,6 +137,13 @@ class Lists:
     printed: dict[str, list[Printed]] = field(default_factory=dict)
     damaged: int = 0
     faults: list[Oops] = field(default_factory=list)
+
+    @property
+    def tells_of_a_boot(self) -> bool:
+        """Whether the first line of a kernel begins another boot: what its EFI stub says stands before that line."""
+        told = self.kernel or self.printed or self.arch or self.title or self.command_line or self.rsdp
+        by_others = self.booted_by and "stub" not in self.booting
+        return bool(told or by_others or self.no_runtime or self.last_pfns)
 
     def name_architecture(self, name: str, own: bool) -> None:
         """Take note of an architecture that the line names; what prose says counts where it names one alone."""
@@ -206,13 +220,20 @@ class Lists:
         found = [one.damage for printed in self.printed.values() for one in printed if one.damage]
         return sorted(found, key=lambda words: int(words.partition(":")[0]))
 
+    @property
+    def e820_source(self) -> str:
+        """The e820 list that is believed; FreeBSD's chunks only where its EFI list is not there, or in part."""
+        source = self.believed(E820_SOURCES)
+        efi = self.efi(self.believed(EFI_SOURCES))
+        return "" if source == CHUNKS and efi and is_whole(efi[0]) else source
+
     def believed(self, sources: dict[str, Any]) -> str:
         """The first of `sources` that has an undamaged list; "" where none has."""
         return next((key for key in sources if self.good(key)), "")
 
     def found(self) -> tuple[FoundList, ...]:
         """Every list, in the order of their first lines."""
-        used = [self.good(key)[:1] for key in (USER, self.believed(E820_SOURCES), self.believed(EFI_SOURCES))]
+        used = [self.good(key)[:1] for key in (USER, self.e820_source, self.believed(EFI_SOURCES))]
         lists = [
             FoundList(
                 f"{_WORDS[key]}{', printed again' if number else ''}{', damaged' if one.damage else ''}",

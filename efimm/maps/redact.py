@@ -20,23 +20,35 @@ from .wrapped import QUOTE_MARKS
 
 _UUID = re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b")
 _MAC = re.compile(
+    r"(?<![0-9a-fA-F:])(?:[0-9a-fA-F]{2}-){6}[0-9a-fA-F]{2}(?![0-9a-fA-F-])|"  # BOOTIF=01-..., of a network's boot
     r"(?<![0-9a-fA-F:])(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}(?:(?::[0-9a-fA-F]{2}){2,14})?(?![0-9a-fA-F:])"
 )
 _MAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\b")
 _IPV4 = re.compile(r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.])")
-_IPV6 = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){3,7}(?::[0-9a-fA-F]{1,4}|[0-9a-fA-F]{1,4})(?:%\w{1,16})?(?![\w:])")
-_SERIAL = re.compile(
-    r"(?i)(?P<before>\b(?:serial(?: ?number| no\.?)?|S/N|sn|wwn|wwid|asset tag|LUN id|IMEI)\s{0,8}[:=#]\s{0,8})"
-    r"(?P<value>[\w.+/-]{3,64})"
+_IPV6 = re.compile(
+    r"(?<![\w:])(?:(?:[0-9a-fA-F]{1,4}:){3,7}(?::[0-9a-fA-F]{1,4}|[0-9a-fA-F]{1,4})"
+    r"|(?:f[cde][0-9a-f]{2}|2[0-9a-f]{3})(?::[0-9a-fA-F]{1,4}){0,5}::(?:[0-9a-fA-F]{1,4}:){0,5}[0-9a-fA-F]{1,4})"
+    r"(?:%\w{1,16})?(?![\w:])"
 )
+_SERIAL = re.compile(
+    r"(?i)(?P<before>(?<![a-z])(?:serial(?:[ _]?number| no\.?|_short)?|S/N|sn|wwn|wwid|asset[ _]tag|service tag|LUN id"
+    r"|IMEI)\s{0,8}[:=#]\s{0,8})(?P<value>[\w.+/-]{3,64})(?! driver)(?![\w.+/-])"
+)
+_NQN = re.compile(r"\bnqn\.[0-9]{4}[.-][0-9]{2}\.\S{3,200}")
+_PARTUUID = re.compile(r"(?<=PARTUUID=)[0-9a-fA-F]{8}-[0-9a-fA-F]{2}\b")
 _WWN = re.compile(r"\b(?:naa\.|eui\.|wwn-0x)[0-9a-fA-F]{16,32}\b")
 _USER_WORDS = re.compile(
-    r"(?P<before>\b(?:user(?:name)?|USER|LOGNAME|ruser|for user|of user)[ =:]{1,3}|/home/|\\Users\\|/Users/)"
-    r"(?P<value>[\w.-]{1,64})"
+    r"(?P<before>\b(?:(?:user(?:name)?|USER|LOGNAME|ruser)(?:=|: ?)|(?:for|of) user |publickey for |password for "
+    r"|acct=)\"?|/home/|\\Users\\|/Users/)(?P<value>[A-Za-z_][\w.-]{0,62}\w|[A-Za-z_])"
 )
+_PROMPT = re.compile(
+    r"(?P<before>^[^\w\[]{0,20}\[?)(?P<user>[a-z_][\w.-]{0,31})@(?P<host>[A-Za-z0-9][\w-]{0,62})"
+    r"(?P<after>[: ][^\n]{0,200}[#$%](?: |$))"
+)
+_UNAME = re.compile(r"(?P<before>\bLinux )(?P<value>[A-Za-z0-9][\w.-]{0,253})(?= \d{1,2}\.\d{1,3}[\w.+~-]{0,60} #\d)")
 _HOST_WORDS = re.compile(
-    r"(?P<before>(?:[Hh]ostname|HOSTNAME|Set hostname to|nodename|systemd\.hostname)[ =:]{1,3}<?)"
-    r"(?P<value>[\w.-]{1,253})"
+    r"(?P<before>(?:[Hh]ostname set to|Set hostname to|(?:[Hh]ostname|HOSTNAME|nodename|systemd\.hostname)(?! set\b))"
+    r"[ =:]{1,3}<?)(?P<value>[\w-](?:[\w.-]{0,251}[\w-])?)"
 )
 _BUILDER = re.compile(
     r"(?P<before>Linux version \S{1,80} \()(?P<user>[^@()\s]{1,64})@(?P<host>[^()\s]{1,253})(?P<after>\))"
@@ -57,7 +69,15 @@ _SYSLOG = re.compile(
 )
 _MACHINE_ID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
 _ALWAYS = (
-    *(("uuid", _UUID), ("id", _MACHINE_ID), ("wwn", _WWN), ("mac", _MAC), ("mail", _MAIL)),
+    *(
+        ("uuid", _UUID),
+        ("uuid", _PARTUUID),
+        ("id", _MACHINE_ID),
+        ("wwn", _WWN),
+        ("nqn", _NQN),
+        ("mac", _MAC),
+        ("mail", _MAIL),
+    ),
     *(("ip", _IPV4), ("ip", _IPV6)),
 )
 _NO_NAMES = {
@@ -73,6 +93,8 @@ _NO_NAMES = {
     "name",
     "namespace",
     "mode",
+    # words of what is read here, and of kernels
+    *("user", "data", "space", "memory", "usable", "reserved", "mem", "set", "efi", "type", "server", "Linux"),
 }
 
 
@@ -88,6 +110,8 @@ class Redactor:
         line = _BUILDER.sub(lambda m: f"{m['before']}user@host{m['after']}", line)
         line = _SYSLOG.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}", line)
         line = _HOST_WORDS.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}", line)
+        line = _PROMPT.sub(self._prompt, line)
+        line = _UNAME.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}", line)
         line = _USER_WORDS.sub(lambda m: f"{m['before']}{self._name('user', m['value'])}", line)
         line = _SERIAL.sub(lambda m: f"{m['before']}{self._stand_in('serial', m['value'])}", line)
         for kind, pattern in _ALWAYS:
@@ -96,6 +120,10 @@ class Redactor:
             if name in line:
                 line = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", stand_in, line)
         return line
+
+    def _prompt(self, found: re.Match[str]) -> str:
+        user, host = self._name("user", found["user"]), self._name("host", found["host"])
+        return f"{found['before']}{user}@{host}{found['after']}"
 
     def _name(self, kind: str, word: str) -> str:
         """The stand-in of a name, which is then looked for everywhere."""

@@ -9,6 +9,9 @@ too.  A type of an OEM is its number in eight digits.
 GRUB's `lsefimmap`: a type, `start-last`, pages, a size in words, and words for the attribute; names as in
 grub-core/commands/efi/lsefimmap.c (recalled, but for those in the lists that were read).  `lsmmap`, that of a BIOS,
 too: base, length and a name, or a number where it has none (grub-core/commands/lsmmap.c).
+
+`machine memory` at OpenBSD's boot> prompt: a type of e820's, a start, and a length in whole KiB (dump_biosmem,
+sys/arch/amd64/stand/libsa/memprobe.c; recalled).
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from ..uefi.memmap import E820Entry, E820Type, EfiMemoryDescriptor
 from .boots import Boots
 from .entries import attribute_from_grub, check_range, efi_descriptor
 from .errors import MapError, shortened
-from .lists import GRUB, GRUB_E820, SHELL
+from .lists import GRUB, GRUB_E820, OPENBSD, SHELL
 
-MARKS = (" 000", "# Pages", "#Pages", "iB ", "base_addr = 0x", 'MemoryMap,"', 'ShellCommand,"memmap"')
+MARKS = (" 000", "# Pages", "#Pages", "iB ", "base_addr = 0x", "Region ", 'MemoryMap,"', 'ShellCommand,"memmap"')
 
 _NAMES = (
     "Reserved,LoaderCode,LoaderData,BS_Code,BS_Data,RT_Code,RT_Data,Available,"
@@ -43,8 +46,9 @@ _LINE = re.compile(
     r"(?P<pages>[0-9A-F]{16})\s+(?P<attribute>[0-9A-F]{16})\s*$",
     re.IGNORECASE,
 )
-_CUT = re.compile(rf"(?<![\w:])(?:{_TYPE})\s+[0-9A-F]{{16}}-.{{0,200}}$", re.IGNORECASE)
-_CUT_BELOW = re.compile(rf"(?<![\w:])(?:{_TYPE}|[0-9A-F]{{8}})\s+000[0-9A-F]{{0,13}}(?:-.*)?$", re.IGNORECASE)
+_CUT = re.compile(rf"(?<![\w:])(?:{_TYPE})\s+[0-9A-F]{{16}}-.*$", re.IGNORECASE)
+_CUT_BELOW = re.compile(rf"^\W{{0,40}}(?P<row>(?:{_TYPE}|[0-9A-F]{{8}})\s+000[0-9A-F]{{0,13}}(?:-.*)?)$", re.IGNORECASE)
+_STAMPED = re.compile(r"^(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\] ")  # a kernel's line: the listing has ended
 _SFO_HEADING, _SFO_START = 'ShellCommand,"memmap"', 'MemoryMap,"'
 _SFO = re.compile(
     rf'{_SFO_START}(?P<type>{_TYPE})","(?P<first>[0-9A-F]{{1,16}})","(?P<last>[0-9A-F]{{1,16}})",'
@@ -67,6 +71,9 @@ def read(line: str, boots: Boots) -> bool:
         lists.read(SHELL, _sfo_descriptor, line, anew=lists.section == SHELL)
         lists.section = _BELOW if lists.section == SHELL else lists.section
         return True
+    stamped = _STAMPED.match(line)
+    if stamped and lists.section in (SHELL, _BELOW):
+        lists.section = ""
     ranged = _RANGE.search(line)
     found = ranged and _LINE.search(line)
     below = lists.section in (SHELL, _BELOW)
@@ -74,15 +81,17 @@ def read(line: str, boots: Boots) -> bool:
         lists.read(SHELL, _descriptor, found, anew=lists.section == SHELL)
         lists.section = _BELOW if below else lists.section
         return True
-    if (below or ranged) and (cut := (_CUT_BELOW if below else _CUT).search(line.rstrip())):
-        lists.damage(SHELL, _damaged(cut[0]), anew=lists.section == SHELL)
+    if (below or ranged) and not stamped and (cut := (_CUT_BELOW if below else _CUT).search(line.rstrip())):
+        lists.damage(SHELL, _damaged(cut["row"] if below else cut[0]), anew=lists.section == SHELL)
         return True
     return False
 
 
 def unfinished(line: str) -> bool:
     """Whether the line starts like a descriptor and lacks the rest of it."""
-    return bool(" 000" in line and _RANGE.search(line) and _CUT.search(line) and not _LINE.search(line))
+    if " 000" not in line or not _RANGE.search(line) or not _CUT.search(line):
+        return False
+    return not (_LINE.search(line) or _GRUB_LINE.search(line.rstrip()))  # rows of GRUB's begin alike
 
 
 def _sfo_descriptor(line: str) -> EfiMemoryDescriptor:
@@ -112,7 +121,7 @@ _GRUB_TYPES = {name: number for number, name in enumerate(_GRUB_NAMES.split(",")
 _GRUB_HEADING = re.compile(r"Type\s+Physical start\s+- end\s+#Pages\s+Size\s+Attributes")
 _GRUB_LINE = re.compile(
     rf"(?<![\w-])(?P<type>{'|'.join(_GRUB_TYPES)}|(?:Unk|type) [0-9a-f]{{1,8}})\s+(?P<start>[0-9a-f]{{12,16}})-"
-    r"(?P<last>[0-9a-f]{12,16})\s+(?P<pages>[0-9a-f]{8,16})\s+[0-9]{1,8}[KMGTP]iB\s(?P<words>[A-Z_ ]*)$"
+    r"(?P<last>[0-9a-f]{12,16})\s+(?P<pages>[0-9a-f]{8,16})\s+[0-9]{1,8}[KMGTP]iB(?P<words>(?:\s[A-Z_ ]*)?)$"
 )
 
 
@@ -144,8 +153,20 @@ def _lsmmap_entry(line: str) -> E820Entry:
     return E820Entry(start, end, int(found["type"], 16) if found["type"] else _LSMMAP_NAMES[found["name"]])
 
 
+_REGION = re.compile(r"\bRegion [0-9]{1,4}: type ([0-9]{1,10}) at 0x([0-9a-f]{1,16}) for ([0-9]{1,15})KB")
+
+
+def _region(found: re.Match[str]) -> E820Entry:
+    start, end = int(found[2], 16), int(found[2], 16) + (int(found[3]) << 10)
+    check_range(start, end)
+    return E820Entry(start, end, int(found[1]))
+
+
 def _read_grub(line: str, boots: Boots) -> bool:
-    """One entry, or the heading of a list."""
+    """One entry, or the heading of a list; also one of OpenBSD's boot loader."""
+    if "Region " in line and (region := _REGION.search(line)):
+        boots.lists.read(OPENBSD, _region, region)
+        return True
     if "base_addr = 0x" in line:
         boots.lists.read(GRUB_E820, _lsmmap_entry, line)
         return True

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 UEFI_MARKS = (
     *("EFI v", "efi: ", "esrt: R", "efivars op", "EFI VGA", "efifb: ", "ecure boot", "efi as pers", "efi_pstore"),
     *("VT(efifb)", "EFI runtime", "rtc-efi", "efi_call_", "efi_crash", "caused by firmware"),
+    *("EFI Secure", "UEFI:db", "EFI stub: ", "sys/firmware/efi", "File(\\EFI", "BootCurrent: ", "ACPI 2.0=0x"),
+    *("UEFI: ", "-V UEFI"),
 )
 _UEFI = re.compile(
     r"(?<!\w)EFI v[0-9]+(?:\.[0-9]+)+ by\b"
@@ -20,7 +22,9 @@ _UEFI = re.compile(
     r"|\befi: (?:Remove|Not removing) mem[0-9]|\besrt: Reserving|Registered efivars operations|EFI VGA frame buffer"
     r"|efifb: (?:probing|framebuffer at)|[Ss]ecure boot (?:enabled|disabled)|Registered efi as persistent store"
     r"|VT\(efifb\)|Registered efi_pstore|EFI runtime services|rtc-efi|efi_call_|efi_crash_gracefully"
-    r"|Page fault caused by firmware"
+    r"|Page fault caused by firmware|locked down from EFI Secure Boot|\bUEFI:db\b|EFI stub: \w"
+    r"|efivarfs on /sys/firmware/efi|File\(\\EFI|BootCurrent: [0-9A-F]{4}|ACPI 2\.0=0x[0-9a-f]{4}"
+    r"|\bUEFI: [\w .,()-]{2,60} v: |Hyper-V UEFI Release"
 )
 
 _ARCHITECTURES = {

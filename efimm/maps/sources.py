@@ -30,9 +30,11 @@ _HEAD = 1 << 16  # the first headers of a mail, signatures among them, may take 
 # Byte order mark and one ASCII character: the mark alone may be two stray bytes of a serial line.
 _UTF_16 = re.compile(rb"\xff\xfe[^\x00]\x00|\xfe\xff\x00[^\x00]")
 _UTF_16_LE, _UTF_16_BE = re.compile(rb"(?:[\t\r\n -~]\x00){8}"), re.compile(rb"(?:\x00[\t\r\n -~]){8}")
+_HEADER = rb"[\w-]{2,60}:[^\n]{0,998}\n|[ \t][^\n]{0,998}\n"
 _MAIL = re.compile(
-    rb"(?:From [^\n]{1,200}\n|[\w-]{2,40}:[ \t][^\n]{0,998}\n)(?:[\w-]{2,60}:[^\n]{0,998}\n|[ \t][^\n]{0,998}\n)*?"
-    rb"(?i:From|Subject|Message-ID|MIME-Version|Content-Type): "
+    rb"(?:\xef\xbb\xbf)?(?:[ \t\r]{0,80}\n){0,20}(?=[\w-])"
+    rb"(?:From [^\n]{1,200}\n|(?!Content-)[\w-]{2,40}:[ \t][^\n]{0,998}\n|(?=Content-T))(?:" + _HEADER + rb")*?"
+    rb"(?i:From|Subject|Message-ID|MIME-Version|Content-Type|Content-Transfer-Encoding): "
 )
 _MBOX = re.compile(rb"^(?=From \S{1,200} [^\n]{1,60}\d{4}[^\n]{0,20}\r?\n)", re.MULTILINE)
 _JSON = re.compile(rb"\s*(?:data: )?[\[{]\s*(?:[\[{]\s*)?(?:\"|\{)")
@@ -205,7 +207,7 @@ def _text_of_mail(data: bytes, depth: int) -> str:
     """The texts and the attached logs of a mail, or of the mails of a mailbox, one after the other."""
     import email  # noqa: PLC0415
 
-    mails = [mail for mail in _MBOX.split(data) if mail.strip()]
+    mails = [mail for mail in _MBOX.split(data.removeprefix(b"\xef\xbb\xbf").lstrip()) if mail.strip()]
     return "\n".join(text for mail in mails for text in _parts(email.message_from_bytes(mail), depth))
 
 
@@ -318,18 +320,21 @@ MOST_LINES = 2_000_000
 # as it came, as editors and rsyslog show it, or lost, which leaves colours alone to be told from text.
 _CSI = re.compile(
     r"(?:\x1b|\^\[|<ESC>|ESC(?=[\[(])|\u241b|#033|\\(?:e|E|033|x1[bB]|u001[bB]))"
-    r"(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|[()][0-9AB]|[=>78])|(?:\(B)?\[[0-9]{1,3}(?:;[0-9]{1,3}){0,8}m(?!\])|\(B\[m"
+    r"(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|[()][0-9AB]|[=>78])|#015$|(?:\(B)?\[[0-9]{1,3}(?:;[0-9]{1,3}){0,8}m(?!\])|\(B\[m"
 )
-_CODE = re.compile(r"\x1b|\[[0-9;]{0,40}[mKJ](?!em )|\^\[|\(B")  # begun by single characters, it is quick
+_CODE = re.compile(r"\x1b|\[[0-9;]{0,40}[mKJ](?!em )|\^\[|\(B|#015$")  # begun by single characters, it is quick
 _UNCLEAN = re.compile(rf"<|&|{_CODE.pattern}")  # begun by single characters, too
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]{0,200}>", re.IGNORECASE)
 _TAG = re.compile(
-    r"</?(?:a|b|blockquote|code|div|em|font|html|i|li|p|pre|small|span|strong|td|tr|tt|u)\b[^<>]{0,400}>", re.IGNORECASE
+    r"</?(?:a|b|blockquote|code|div|em|font|html|i|li|p|pre|small|span|strong|td|tr|tt|u|wbr)\b[^<>]{0,400}>",
+    re.IGNORECASE,
 )
-_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-fA-F]{1,6}|nbsp|lt|gt|amp|quot|apos|lbrack|rbrack|lsqb|rsqb);")
+_ENTITY = re.compile(
+    r"&(?:#[0-9]{1,7}|#x[0-9a-fA-F]{1,6}|nbsp|lt|gt|amp|quot|apos|lbrack|rbrack|lsqb|rsqb|vert|verbar);"
+)
 # No-break spaces and hyphens of a browser, marks without width, a lone byte 0xa0 of Latin-1; other bytes are no text.
 _LOOKALIKES = dict.fromkeys((0xA0, 0x2007, 0x202F, 0xDCA0), " ") | dict.fromkeys((0x2010, 0x2011, 0x2013), "-")
-_LOOKALIKES |= dict.fromkeys((0x200B, 0x200E, 0xFEFF), "")
+_LOOKALIKES |= dict.fromkeys((0xAD, 0x200B, 0x200E, 0xFEFF), "") | dict.fromkeys((0x2502, 0x2503), "|")
 _LOOKALIKES |= {0xDC00 + byte: "\ufffd" for byte in range(0x80, 0x100) if byte != 0xA0}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 
 MOST_PIECES = 4  # into which an entry may have been wrapped
 MOST_OPTION_LINES = 8  # into which a command line may have been
@@ -27,6 +27,7 @@ _OPTION = re.compile(
     r"|noefi|nomodeset|irqpoll|no(?:apic|lapic|smp|acpi|kaslr|pti|pcid|xsave|smep|smap|resume|mce|floppy|quiet|x2apic)"
     r"|pti|kaslr|earlyprintk|verbose|text|emergency|rescue|nousb|ima|audit|threadirqs|nohz|nohpet|mitigations|[1-6sS]"
 )
+_DATE = re.compile(r"[0-9]{2}/[0-9]{2}/[0-9]{2,4}\W{0,20}$")
 _ENTRY_STARTS = re.compile(r"BIOS-e820: \[|(?:efi|EFI): mem[0-9]")
 _RUN_TOGETHER = re.compile(r"(?<=\S)\s{0,8}(?:\[ *[0-9]+\.[0-9]+\]\s*)?(?=BIOS-e820: \[|(?:efi|EFI): mem[0-9]{2,4}: )")
 
@@ -51,6 +52,10 @@ def whole_entries(lines: Iterable[tuple[int, str]], unfinished: Callable[[str], 
             while len(waiting) < (MOST_PIECES if is_entry else MOST_OPTION_LINES) and (more := next(source, None)):
                 waiting.append(more)
             line = _joined(line, waiting, unfinished) if is_entry else _with_options(line, waiting)
+        elif "DMI: " in line or "Hardware name: " in line:
+            while len(waiting) < 2 and (more := next(source, None)):
+                waiting.append(more)
+            line = _with_rest(line, waiting)
         yield number, line
 
 
@@ -89,6 +94,17 @@ def _joined(line: str, following: deque[tuple[int, str]], unfinished: Callable[[
                     following.popleft()
                 return candidate
     return line
+
+
+def _with_rest(line: str, following: deque[tuple[int, str]]) -> str:
+    """A machine's name with the rest, up to the date: what stands alone between two lines with the time in front."""
+    if len(following) < 2 or _DATE.search(line) or not _STAMPED.match(_unquoted(line, "")):
+        return line
+    rest, after = (_unquoted(each, _marks(line)) for _, each in islice(following, 2))
+    if not rest or _STAMPED.match(rest) or not _STAMPED.match(after):
+        return line
+    following.popleft()
+    return f"{line.rstrip()} {rest}"
 
 
 def _marks(line: str) -> str:

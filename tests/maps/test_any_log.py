@@ -3,6 +3,7 @@
 The inputs of `CASES` lie beside the project, with the answers in words; these are the answers in numbers.
 """
 
+import base64
 import bz2
 import gzip
 import html
@@ -244,6 +245,124 @@ def test_last_pfn_decides_whether_the_options_were_heard():
     assert read_map(unheard).highest_ram == 0xD080000000
 
 
+STAMP = "[    0.000000] "
+BIOS_LOG = without("efi:")
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        "Kernel is locked down from EFI Secure Boot mode; see man kernel_lockdown.7",
+        "integrity: Loading X.509 certificate: UEFI:db",
+        "efivarfs on /sys/firmware/efi/efivars type efivarfs (rw,nosuid)",
+        "BootCurrent: 0001",
+        "  ACPI=0x70200000  ACPI 2.0=0x70200014  SMBIOS=0x70000000",
+        "Mobo: Example model: X v: 1 UEFI: American Megatrends v: 1.2 date: 01/01/2018",
+    ],
+)
+def test_signs_that_come_later_or_from_elsewhere_count_too(sign):
+    assert read_map(BIOS_LOG).booted_by == "BIOS"
+    assert read_map(f"{BIOS_LOG}[    9.000000] {sign}\n").booted_by == "UEFI"
+
+
+def test_the_efi_stub_speaks_before_the_kernel_does():
+    assert read_map("EFI stub: UEFI Secure Boot is enabled.\n" + BIOS_LOG).booted_by == "UEFI"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["[trimmed]", "[ lines removed ]", "---- some lines elided ----", "* * *", "<deleted>", "..", "[truncated]"],
+)
+def test_lines_that_were_cut_out_leave_open_who_started_it(words):
+    lines = BIOS_LOG.splitlines(keepends=True)
+    assert read_map("".join([*lines[:-2], f"{words}\n", *lines[-2:]])).booted_by == ""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "With the kernel command line: root=/dev/sda2 noefi it boots.  Without:\n",
+        "Command line: root=/dev/sdb1 noefi\n",
+        "[    0.000000] efi: EFI v2.50 by Another\n",
+        "ACPI: RSDP 0x00000000DDF11000 000024 (v02 OTHER )\n",
+        "EFI runtime services will be disabled\n",
+    ],
+)
+def test_what_stands_before_a_boot_is_not_of_it(before):
+    log = without("Command line", BIOS_LOG)
+    found, alone = read(before + log), read(log)
+    assert (found.map.booted_by, found.command_line, found.no_runtime) == ("BIOS", "", "")
+    assert found.map.e820 == alone.map.e820
+
+
+def test_prose_behind_a_log_is_not_its_command_line():
+    log = without("Command line")
+    assert read(log + "It boots with this Kernel command line: root=/dev/sda2 noefi\n").command_line == ""
+
+
+def test_the_version_shown_again_begins_no_boot():
+    first, rest = LOG.splitlines(keepends=True)[:8], LOG.splitlines(keepends=True)[8:]
+    version = LOG.partition("\n")[0].removeprefix(STAMP)
+    found = read("".join([*first, f"$ cat /proc/version\n{version}\n", *rest]))
+    assert (found.map.booted_by, found.map.title) == ("UEFI", "Example Corp. Model 1/Board, BIOS 1.0 01/01/2018")
+
+
+def test_a_lost_high_range_is_told_beside_both_last_pfns():
+    cut = without("0x000000d07fffffff") + STAMP + "e820: last_pfn = 0x70000 max_arch_pfn = 0x400000000\n"
+    assert any("last_pfn = 0xd080000 contradicts" in note for note in read_map(cut).notes)
+
+
+def test_ram_that_is_not_cached_is_not_the_kernels():
+    changed = LOG.replace("BIOS-e820:", "modified:").replace("0xd07fffffff", "0xcfffffffff").replace("d07fff", "cfffff")
+    found = read_map(LOG + "".join(line + "\n" for line in changed.splitlines() if "modified:" in line))
+    assert found.highest_ram == 0xD000000000
+
+
+def test_an_option_that_is_not_worked_out_is_named():
+    found = read_map(LOG.replace("efi=debug", "memmap=64G%512G-1+2"))
+    assert any(note.startswith("not worked out: memmap=64G%512G-1+2") for note in found.notes)
+
+
+def test_a_crash_kernels_memory_is_not_the_machines():
+    found = read_map(LOG.replace("efi=debug", "elfcorehdr=867700K"))
+    assert found.booted_by == "kexec"
+    assert any("the first kernel had the machine's memory" in note for note in found.notes)
+
+
+def test_a_machines_name_is_not_taken_from_another_kernels_oops():
+    oops = (
+        "BUG: unable to handle kernel paging request at 0000000000001000\nOops: 0000 [#1] SMP\n"
+        "CPU: 0 PID: 1 Comm: x Not tainted 4.4.0-21 #1\nHardware name: Other Inc. Box, BIOS 2 02/02/2016\n"
+    )
+    assert read_map(without("DMI") + oops).title == ""
+    assert read_map(without("DMI") + oops.replace("4.4.0-21", "4.12.0-test")).title.startswith("Other Inc.")
+
+
+def test_a_name_that_was_wrapped_is_whole():
+    found = read_map(LOG.replace("BIOS 1.0 01", "BIOS 1.0\n01"))
+    assert found.title == "Example Corp. Model 1/Board, BIOS 1.0 01/01/2018"
+
+
+def test_only_what_is_the_firmwares_and_whole_can_contradict_it():
+    part = STAMP + "efi: mem00: [Runtime Data|RUN|WB] range=[0x0000000070000000-0x00000000701fffff] (2MB)\n"
+    whole = part + STAMP + "efi: mem01: [Conventional|   |WB] range=[0x0000000000100000-0x000000006fffffff] (1791MB)\n"
+    iomem = "00001000-0009ffff : System RAM\n00100000-6fffffff : System RAM\n"
+    for text, some in ((LOG + part, False), (LOG + whole, True), (whole + iomem, False)):
+        assert bool(check(io.BytesIO(text.encode())).contradictions) is some
+
+
+@pytest.mark.parametrize("front", [b"\xef\xbb\xbf", b"\n\n", b""])
+def test_a_mail_may_lack_its_first_headers(front):
+    body = base64.encodebytes(LOG.encode())
+    head = b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\n"
+    assert read_bytes(front + head + body).map.e820 == ENTRIES
+
+
+def test_a_log_without_its_first_lines_says_where_they_may_be():
+    with pytest.raises(MapError, match="journalctl -k -b"):
+        read_map("[  812.500000] usb 1-1: new high-speed device\n" * 3)
+
+
 def test_a_contradiction_with_last_pfn_is_told():
     wrong = LOG.replace("0xd080000 max", "0xe080000 max")
     assert any("last_pfn = 0xe080000 contradicts" in note for note in read_map(wrong).notes)
@@ -480,6 +599,42 @@ def test_a_redacted_log_has_no_names_and_the_same_map():
     assert read_map(shown) == read_map(LOG)
 
 
+@pytest.mark.parametrize(
+    ("line", "secrets"),
+    [
+        ("systemd[1]: Hostname set to <bigiron>.", ["bigiron"]),
+        ("systemd-logind[1]: New session 1 of user alice.\nit was alice", ["alice"]),
+        ("[alice@bigiron ~]$ dmesg\nbigiron, alice", ["alice", "bigiron"]),
+        ("root@bigiron:~# uname -a\nLinux bigiron 5.10.0-8-amd64 #1 SMP Debian x86_64", ["bigiron"]),
+        ('audit: acct="alice"\nAccepted publickey for alice from 10.1.2.3', ["alice", "10.1.2.3"]),
+        ("board_serial: S3Z8NB0K\nID_SERIAL_SHORT=S3Z8NB0L\nService Tag: 7ABC123", ["S3Z8NB0", "7ABC123"]),
+        ("nvme nvme0: NQN nqn.2014.08.org.nvmexpress:144d144dS3EVNX0J123456", ["S3EVNX0J123456"]),
+        ("BOOTIF=01-52-54-00-12-34-56 root=PARTUUID=1234abcd-02", ["34-56", "1234abcd"]),
+        ("eth0: fe80::5054:ff:fe12:3456 and 2001:db8::1234", ["fe12:3456", "db8::1234"]),
+    ],
+)
+def test_names_and_numbers_are_redacted_wherever_they_stand(line, secrets):
+    shown = redacted_text(f"{LOG}{line}\n")
+    assert [word for word in secrets if word in shown] == []
+    assert read_map(shown) == read_map(LOG)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "No user data was lost",
+        "kernel/user space: user memory",
+        "ls /home/user",
+        "Serial: 8250/16550 driver, 4 ports",
+        "Hostname set to <server>.",
+    ],
+)
+def test_words_that_are_no_names_leave_the_map_as_it_is(line):
+    user = "[    0.000000] user: [mem 0x0000000000000000-0x000000000009ffff] usable\n"
+    log = f"{line}\n{LOG}{user}"
+    assert read_map(redacted_text(log)) == read_map(log)
+
+
 # what else a log says, and does not say
 
 DMI = "[    0.000000] DMI:"
@@ -534,7 +689,7 @@ def test_the_same_list_of_another_machine_or_with_other_options_is_another_boot(
         assert read_bytes((LOG + other).encode(), 2).map.e820 == ENTRIES
     assert read_bytes((machine + LOG).encode(), 2).map.title.startswith("Example Corp. Model 1")
     assert read_map(LOG + LOG.replace("4.12.0", "4.13.0")).e820 == ENTRIES
-    assert read_map(LOG + LOG.replace("/Board, BIOS 1.0", "\nBoard, BIOS 1.0")).e820 == ENTRIES
+    assert read_map(LOG + LOG.replace(" BIOS 1.0", "\nBIOS 1.0")).e820 == ENTRIES
     quoted = LOG.replace("\n", '\\n",\n')
     assert read_map(LOG + quoted).title == read_map(quoted).title == "Example Corp. Model 1/Board, BIOS 1.0 01/01/2018"
 

@@ -156,6 +156,34 @@ def test_the_shells_standard_format_output_is_the_same_list():
         read_map(SFO.replace('"80"', '"81"'))
 
 
+GRUB = """\
+Type      Physical start  - end             #Pages        Size Attributes
+conv-mem  0000000000000000-000000000009efff 0000009f    636KiB UC WC WT WB
+reserved  000000000009f000-00000000000fffff 00000061    388KiB
+MMIO      00000000fec00000-00000000fec00fff 00000001      4KiB RT UC
+RT-data   000000007e4c0000-000000007e53ffff 00000080    512KiB RT UC WC WT WB
+conv-mem  0000000100000000-000000bfffffffff 0bf00000    764GiB UC WC WT WB
+"""
+
+
+def test_each_row_of_grubs_list_is_one():
+    """`reserved` and `MMIO` are names of the shell's rows as well, of which a mailer may have wrapped the rest."""
+    found = read_map(GRUB)
+    assert [(each.type, each.physical_start) for each in found.descriptors] == [
+        *((CONVENTIONAL, 0), (0, 0x9F000), (MMIO, 0xFEC00000), (RT_DATA, 0x7E4C0000), (CONVENTIONAL, 0x100000000))
+    ]
+
+
+def test_what_a_kernel_prints_below_the_shells_list_does_not_damage_it():
+    found = read_map(SHELL + "[    1.000000] pcieport:   TLP Header: 60000008 000000ff 00000001 00000000\n")
+    assert found.descriptors == SHELL_LIST
+
+
+def test_what_openbsds_loader_lists_is_read():
+    found = read_map("Region 0: type 1 at 0x0 for 639KB\nRegion 1: type 1 at 0x100000 for 2096128KB\n")
+    assert found.e820 == (E820Entry(0, 0x9FC00, RAM), E820Entry(0x100000, 0x80000000, RAM))
+
+
 LSMMAP = """\
 base_addr = 0x0, length = 0x9f000, available RAM
 base_addr = 0x9f000, length = 0x1000, type = 0x2
@@ -198,6 +226,22 @@ def test_each_list_of_freebsd_is_read():
     assert [one.entries for one in found.lists] == [2, 2, 1]
     chunks = "".join(FREEBSD.splitlines(keepends=True)[-3:])
     assert read_map(chunks).e820 == (E820Entry(0x10000, 0x8E000, RAM),)
+
+
+def test_freebsds_lines_may_be_wrapped():
+    for line in FREEBSD.splitlines():
+        if "SMAP" in line or "0x00" in line:
+            at = line.rindex(" ")
+            assert read_map(FREEBSD.replace(line, f"{line[:at]}\n{line[at + 1 :]}")).e820 == read_map(FREEBSD).e820
+    assert read_map("SMAP type=01 base=0000000000000000 len=000000000009fc00 attr=01\n").e820 == (
+        E820Entry(0, 0x9FC00, RAM),
+    )
+
+
+def test_freebsds_own_chunks_count_only_without_its_efi_list():
+    found = read("".join(line for line in FREEBSD.splitlines(keepends=True) if "SMAP" not in line))
+    assert (found.map.e820, len(found.map.descriptors)) == ((), 2)
+    assert [one.used for one in found.lists] == [True, False]
 
 
 def test_a_large_piece_in_freebsds_efi_list_is_not_lost():
