@@ -6,33 +6,20 @@ the causes apart stands in `_CAUSES`, one function each.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .maps.entries import E820_WORDS
 from .maps.oops import Oops
-from .uefi.memmap import EfiMemoryType, MemoryMap
-from .x86.cpu import CR4_LA57
-from .x86.modes import LEGACY, LONG4, LONG5, NX, PAE, RW, US, P, PagingMode
+from .scene import ATTRIBUTE_OFFSET, DIRECT_MAP, LOWER_HALF, PROTECTION, SWITCH, Region, Scene, regions_of
+from .uefi.memmap import MemoryMap
+from .x86.modes import LONG5, NX, PAE, RW, US, P
 from .x86.paging import Entry
 
 LINE = 512 << 30
-LOWER_HALF = 1 << 47
-KERNEL_OF_I386 = 0xC000_0000  # where a 32-bit kernel begins
 RAM_SIZES = (1, 2, 4, 8, 16, 32, 64)  # in TiB; 64 is the largest machine that the model makes
-ATTRIBUTE_OFFSET = 0x20  # of EFI_MEMORY_DESCRIPTOR: the first field of the array that firmware looks at
-# Where Linux maps the runtime services since 3.14: EFI_VA_END to EFI_VA_START (arch/x86/platform/efi/efi_64.c).
-EFI_VA = range(0xFFFF_FFEF_0000_0000, 0xFFFF_FFFF_0000_0000)
-# Where the kernel's map of all RAM lies until memory KASLR moves it (Documentation/x86/x86_64/mm.txt, v3.5 and v4.7).
-DIRECT_MAP = range(0xFFFF_8800_0000_0000, 0xFFFF_C800_0000_0000)
-_PROTECTION, _WRITE, _USER, _RESERVED, _FETCH, _KEY = (1 << bit for bit in range(6))
+_WRITE, _USER, _RESERVED, _FETCH, _KEY = (1 << bit for bit in range(1, 6))
 _RMP = 1 << 31  # AMD's APM, volume 2, 8.4.2: the table of SEV-SNP says that the page is another's
-_KERNEL32_CS = 0x08  # of a 64-bit kernel: it calls 32-bit firmware with it (arch/x86/include/asm/segment.h)
-_SWITCH = ("set_virtual_address_map", "efi_enter_virtual_mode")
-_SERVICES = ("virt_efi", "efi_thunk", "efi_call_rts", "uv_bios_")  # calls of the firmware other than the switch
-_EFI_WORDS = ("efi_call", *_SERVICES, "efi_rts", "efi_crash_gracefully", "efi_mm", *_SWITCH)
 
 
 @dataclass(frozen=True)
@@ -88,114 +75,6 @@ class Diagnosis:
             "section": self.section,
             "command": self.command,
         }
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A fault, and what else the log tells: the map of its machine (if any), who started the kernel, its options."""
-
-    oops: Oops
-    map: MemoryMap | None = None
-    command_line: str = ""
-
-    @property
-    def mode(self) -> PagingMode | None:
-        """Four levels, or five where CR4, the entries or the address say so; of a 32-bit kernel what its words tell."""
-        told = dict(self.oops.entries)
-        if not self.oops.wide:
-            return PAE if "pdpt" in told else LEGACY if told else None
-        beyond = ((self.oops.address or 0) + LOWER_HALF) % (1 << 64) >= 2 * LOWER_HALF  # no address of four levels
-        differ = "p4d" in told and told["p4d"] != told.get("pgd")  # with four it is printed twice
-        return LONG5 if beyond or differ or self.oops.registers.get("CR4", 0) & CR4_LA57 else LONG4
-
-    @property
-    def version(self) -> tuple[int, ...]:
-        """The kernel's version as numbers, () where none was told."""
-        found = re.match(r"([0-9]+)\.([0-9]+)", self.oops.kernel)
-        return (int(found[1]), int(found[2])) if found else ()
-
-    @property
-    def in_efi(self) -> bool:
-        """Whether an EFI call was under way, by the message, the function that was running, the trace, or the work.
-
-        What runs under a name of the kernel is the kernel's own.  A frame that may be left over on the stack tells
-        nothing where another function stands above it for sure.
-        """
-        one, sure = self.oops, True
-        if "firmware" in one.kind or _has(one.symbol, _EFI_WORDS):
-            return True
-        if one.symbol and one.kind != "KASAN report":
-            return False
-        for place, name in enumerate(one.trace):
-            left_over = place in one.left_over
-            if _has(name, _EFI_WORDS) and (sure or not left_over):
-                return True
-            sure = sure and left_over
-        return (one.ip or 0) in EFI_VA or _has(one.workqueue, _EFI_WORDS)
-
-    @property
-    def in_service(self) -> bool:
-        """Whether the call was one of another service than SetVirtualAddressMap."""
-        return not self.in_switch and any(_has(name, _SERVICES) for name in (*self.oops.trace, self.oops.workqueue))
-
-    @property
-    def in_switch(self) -> bool:
-        """Whether that was the call of SetVirtualAddressMap."""
-        return any(word in name for name in self.oops.trace for word in _SWITCH)
-
-    @property
-    def unnamed(self) -> bool:
-        """Whether the instruction was neither user code nor the kernel's: no symbol, and not at a kernel's address."""
-        ip = self.oops.ip
-        if ip is None or self.oops.symbol or self.oops.by_user:
-            return False
-        if ip in DIRECT_MAP and self.in_efi and self.version < (4, 8):
-            return True  # where the services ran until 3.13, and with old_map later
-        return 0xFFF < ip < (LOWER_HALF if self.oops.wide else KERNEL_OF_I386) or ip in EFI_VA
-
-    @property
-    def by_firmware(self) -> bool:
-        """Whether the instruction was the firmware's: in its code segment or mapping, or during an EFI call."""
-        if "firmware" in self.oops.kind:
-            return True
-        placed = self.oops.wide and self.oops.selector == _KERNEL32_CS
-        return self.unnamed and (placed or self.in_efi or self.oops.ip in EFI_VA)
-
-    @property
-    def may_be_ram(self) -> bool:
-        """Whether the address may be RAM, where an array can lie: the map, if any, does not call it something else."""
-        regions = _regions(self.map, self.oops.address or 0) if self.map else []
-        return not regions or any(map(_is_given_back, regions))
-
-    @property
-    def absent(self) -> bool:
-        """Whether the page was not mapped, as the error code says."""
-        code = self.oops.error_code
-        return code is not None and not code & _PROTECTION
-
-    @property
-    def array(self) -> tuple[str, int] | None:
-        """A register whose value + 0x20 is the address: it holds the array whose first Attribute was read."""
-        wanted = (self.oops.address or 0) - ATTRIBUTE_OFFSET
-        found = (name for name, value in self.oops.registers.items() if value == wanted > 0 and name[:2] != "CR")
-        return next(((name, wanted) for name in found), None)
-
-    def lines(self, *what: str) -> tuple[int, ...]:
-        """The lines that told `what`, as far as they were there."""
-        return tuple(sorted({self.oops.lines[each] for each in what if each in self.oops.lines}))
-
-    def trace_lines(self, words: tuple[str, ...]) -> tuple[int, ...]:
-        """The lines of the call trace with one of `words`."""
-        return self.lines(*(f"trace {name}" for name in self.oops.trace if any(word in name for word in words)))
-
-    @property
-    def call_lines(self) -> tuple[int, ...]:
-        """The lines that say that an EFI call was under way."""
-        return self.trace_lines(_EFI_WORDS) or self.lines("workqueue") or self.lines("ip") or (self.oops.line,)
-
-
-def _has(name: str, words: tuple[str, ...]) -> bool:
-    return any(word in name for word in words)
 
 
 def diagnose(oops: Oops, found: MemoryMap | None = None, command_line: str = "") -> Diagnosis:
@@ -255,7 +134,7 @@ def _how(scene: Scene) -> Iterator[Finding]:
             yield Finding(f"a {scene.oops.access}, by the kernel's own bookkeeping of memory", scene.lines("access"))
         return
     who = "user code" if code & _USER else "the kernel or firmware"
-    why = "that the entries forbid" if code & _PROTECTION else "of a page that is not mapped"
+    why = "that the entries forbid" if code & PROTECTION else "of a page that is not mapped"
     why = f"that the entries allow to user code: {_smap(code)} forbids it" if _allowed_to_user(scene.oops) else why
     why = "that a protection key forbids" if code & _KEY else why
     why = "through an entry with a reserved bit set" if code & _RESERVED else why
@@ -266,7 +145,7 @@ def _how(scene: Scene) -> Iterator[Finding]:
 def _allowed_to_user(oops: Oops) -> bool:
     """Whether each entry down to a page was printed, and together they allow user code what the kernel was refused."""
     code, names, entries = oops.error_code or 0, [name for name, _ in oops.entries], [e for _, e in oops.entries]
-    if not code & _PROTECTION or code & _USER or "pte" not in names[-1:]:
+    if not code & PROTECTION or code & _USER or "pte" not in names[-1:]:
         return False
     wanted = P | US | (RW if code & _WRITE else 0)
     forbidden = any(entry & NX for entry in entries) and code & _FETCH
@@ -312,7 +191,7 @@ def _where(scene: Scene) -> Iterator[Finding]:
     address = scene.oops.address
     if address and address in DIRECT_MAP and scene.map is not None and () < scene.version < (4, 8):
         pa = address - DIRECT_MAP.start
-        told = " and ".join(_regions(scene.map, pa)) or "in no region of the map"
+        told = _told(regions_of(scene.map, pa))
         words = f"in Linux {scene.oops.kernel} it is the physical address {pa:#x} in the direct map, {told}"
         yield Finding(words, scene.lines("address", "kernel"))
     if address is None or address >= LOWER_HALF:
@@ -320,22 +199,11 @@ def _where(scene: Scene) -> Iterator[Finding]:
     if address < 0x1000:
         yield Finding("the address is that of a NULL pointer, or a few bytes behind it", scene.lines("address"))
     elif scene.map is not None:
-        told = " and ".join(_regions(scene.map, address)) or "in no region of the map"
-        yield Finding(f"taken as a physical address it lies {told}", scene.lines("address"))
+        yield Finding(f"taken as a physical address it lies {_told(scene.regions)}", scene.lines("address"))
 
 
-def _regions(found: MemoryMap, address: int) -> list[str]:
-    words = [
-        f"in what e820 calls {E820_WORDS.get(e.type, f'type {e.type}')} ({e.start:#x} to {e.end:#x})"
-        for e in found.kernel_e820
-        if e.start <= address < e.end
-    ]
-    for d in found.descriptors:
-        if d.physical_start <= address < d.end and "no EFI map was told" not in " ".join(found.notes):
-            known = d.type in set(EfiMemoryType)
-            kind = EfiMemoryType(d.type).name.removeprefix("Efi") if known else f"type {d.type:#x}"
-            words.append(f"in EFI's {kind} ({d.physical_start:#x} to {d.end:#x})")
-    return words
+def _told(regions: list[Region]) -> str:
+    return " and ".join(each.words for each in regions) or "in no region of the map"
 
 
 _Answer = tuple[str, tuple[Finding, ...], str, str]
@@ -347,44 +215,38 @@ def _cause(scene: Scene) -> _Answer:
         answer = asked(scene)
         if answer:
             return answer
-    because = []
+    return "none of these", (*_nearly(scene), _whose(scene)), "", ""
+
+
+def _nearly(scene: Scene) -> Iterator[Finding]:
+    """That the address is where an array's first Attribute would be, though the rest is not the bug of 2012."""
     if scene.array and scene.by_firmware and not scene.in_service:
+        lent = bool(scene.oops.entries) and scene.oops.entries[0][1]
         register = f"{scene.array[0]} + {ATTRIBUTE_OFFSET:#x}"
         words = f"{register} is the address, as where firmware reads an array's first Attribute"
-        slot = (
-            "; but the slot was lent: it is not the bug of 2012"
-            if scene.oops.entries and scene.oops.entries[0][1]
-            else ""
-        )
-        because.append(Finding(words + slot, scene.lines(scene.array[0], "address", "entries")))
-    names = (scene.oops.symbol, *scene.oops.trace)
+        but = "; but the slot was lent: it is not the bug of 2012" if lent else ""
+        yield Finding(words + but, scene.lines(scene.array[0], "address", "entries"))
+
+
+def _whose(scene: Scene) -> Finding:
+    """Whether the firmware was running, the kernel's own code for EFI, or neither."""
     if scene.in_efi:
-        lines = scene.call_lines
-        because.append(
-            Finding("an EFI call was under way, and it is none of the faults that are explained here", lines)
-        )
-    elif any("efi" in name for name in names):
+        words = "an EFI call was under way, and it is none of the faults that are explained here"
+        return Finding(words, scene.call_lines)
+    if any("efi" in name for name in (scene.oops.symbol, *scene.oops.trace)):
         words = "the kernel's own code for EFI is named, but no call of the firmware was under way by what is told"
-        because.append(Finding(words, scene.trace_lines(("efi",)) or scene.lines("symbol") or (scene.oops.line,)))
-    else:
-        words = "nothing in it names EFI: it is none of the faults that are explained here"
-        because.append(Finding(words, (scene.oops.line,)))
-    return "none of these", tuple(because), "", ""
+        return Finding(words, scene.trace_lines(("efi",)) or scene.lines("symbol") or (scene.oops.line,))
+    return Finding("nothing in it names EFI: it is none of the faults that are explained here", (scene.oops.line,))
 
 
 def _bug_of_2012(scene: Scene) -> _Answer | None:
     """Firmware reads the array in a slot that the kernel did not lend: the top-level entry is empty."""
-    one, array = scene.oops, scene.array
-    slot, _, _ = _walk_end(scene)
-    empty = one.entries[0] == ("pgd", 0) if one.entries else bool(scene.in_switch and array)
-    reads = access(one) == "read" and scene.absent
-    if not (slot and slot < 256 and empty and reads and scene.unnamed):
-        return None
-    if not (scene.in_switch and (array or scene.may_be_ram)) and not (array and not scene.in_service):
+    array, (slot, _, _) = scene.array, _walk_end(scene)
+    if not _reads_an_array_in_an_empty_slot(scene):
         return None
     because = []
     if scene.in_switch:
-        because.append(Finding("the call trace is that of SetVirtualAddressMap", scene.trace_lines(_SWITCH)))
+        because.append(Finding("the call trace is that of SetVirtualAddressMap", scene.trace_lines(SWITCH)))
     if array:
         words = f"{array[0]} + {ATTRIBUTE_OFFSET:#x} is the address: the first Attribute of an array at {array[1]:#x}"
         because.append(Finding(words, scene.lines(array[0], "address")))
@@ -394,10 +256,23 @@ def _bug_of_2012(scene: Scene) -> _Answer | None:
     lent = "the kernel had lent it the slots below only" if scene.version < (3, 14) else "nothing is mapped there"
     words = f"{sure}: firmware reads the array in slot {slot}, and {lent}"
     because.append(Finding(words, scene.lines("entries", "error_code", "ip")))
-    place = (array[1] if array else (one.address or 0) - ATTRIBUTE_OFFSET) & ~7  # as kmalloc gives
+    place = array[1] if array else (scene.oops.address or 0) - ATTRIBUTE_OFFSET
+    return "bug of 2012", tuple(because), "notebook 04, Which slot does the pointer need?", _shown_again(place & ~7)
+
+
+def _reads_an_array_in_an_empty_slot(scene: Scene) -> bool:
+    """Whether firmware read what may be the array, in the switch or where no other service is named."""
+    one, (slot, _, _) = scene.oops, _walk_end(scene)
+    empty = one.entries[0] == ("pgd", 0) if one.entries else bool(scene.in_switch and scene.array)
+    reads = access(one) == "read" and scene.absent and scene.unnamed
+    by_switch = scene.in_switch and (scene.array or scene.may_be_ram)
+    return bool(slot and slot < 256 and empty and reads and (by_switch or (scene.array and not scene.in_service)))
+
+
+def _shown_again(place: int) -> str:
+    """The command that has an array at `place`; "" where the model makes no machine so large."""
     ram = next((size for size in RAM_SIZES if place + LINE // 2 < size << 40), None)
-    command = f"efimm run --kernel 3.5 --ram {ram}T --buffer {place:#x} --explain" if ram else ""
-    return "bug of 2012", tuple(because), "notebook 04, Which slot does the pointer need?", command
+    return f"efimm run --kernel 3.5 --ram {ram}T --buffer {place:#x} --explain" if ram else ""
 
 
 def _kpti_with_old_map(scene: Scene) -> _Answer | None:
@@ -423,11 +298,11 @@ def _nx_on_runtime_code(scene: Scene) -> _Answer | None:
     below = [entry for name, entry in one.entries[1:] if name != "p4d" or scene.mode is LONG5]
     if not (_forbidden_fetch(scene) and scene.in_efi and any(entry & NX for entry in below)):
         return None
-    regions = _regions(scene.map, one.address) if scene.map and one.address is not None else []
-    if any(_is_given_back(words) for words in regions):
+    if any(each.given_back for each in scene.regions):
         return None
     name = next(name for name, entry in one.entries if entry & NX)
-    of = "firmware code" if not regions or any("Code" in words for words in regions) else "what is fetched"
+    is_code = not scene.regions or any("Code" in each.words for each in scene.regions)
+    of = "firmware code" if is_code else "what is fetched"
     because = (
         Finding(f"NX is set in the {name} entry of {of}, and the fetch goes there", scene.lines("entries", "ip")),
         Finding("an EFI call was under way", scene.call_lines),
@@ -437,7 +312,7 @@ def _nx_on_runtime_code(scene: Scene) -> _Answer | None:
 
 def _forbidden_fetch(scene: Scene) -> bool:
     code = scene.oops.error_code or 0
-    return bool(code & _FETCH and code & _PROTECTION)
+    return bool(code & _FETCH and code & PROTECTION)
 
 
 def _kaslr_with_old_map(scene: Scene) -> _Answer | None:
@@ -469,8 +344,7 @@ def _after_kexec(scene: Scene) -> _Answer | None:
         second and scene.in_efi and scene.by_firmware and absent and 0xFFF < (scene.oops.address or 0) < LOWER_HALF
     ):
         return None
-    regions = _regions(scene.map, scene.oops.address or 0) if scene.map else []
-    if scene.map and not any(_is_the_services(words) for words in regions):
+    if scene.map and not any(each.of_the_services for each in scene.regions):
         return None
     words = "a kernel that kexec started calls the firmware, and the address it uses is not mapped 1:1"
     because = (Finding(words, scene.lines("command line", "address", "error_code")),)
@@ -482,29 +356,16 @@ def _boot_services_late(scene: Scene) -> _Answer | None:
     address = scene.oops.address
     if not (scene.by_firmware and scene.map and address is not None and 0xFFF < address < LOWER_HALF):
         return None
-    hidden = bool(
-        scene.array and scene.oops.entries and not scene.oops.entries[-1][1] & P and scene.oops.entries[-1][1]
-    )
-    if scene.in_switch or hidden:  # the array itself, in a page that the kernel hid
+    last = scene.oops.entries[-1][1] if scene.oops.entries else 0
+    if scene.in_switch or (scene.array and last and not last & P):  # the array itself, in a page that the kernel hid
         return None
-    regions = _regions(scene.map, address)
-    told_by_efi = [words for words in regions if "EFI" in words]  # who knows better than e820 whose it is
-    given_back = [words for words in told_by_efi or regions if _is_given_back(words)]
+    by_efi = [each for each in scene.regions if each.by_efi]
+    given_back = [each.words for each in by_efi or scene.regions if each.given_back]
     if not given_back:
         return None
     words = f"the firmware touched memory {given_back[0]}, which it had given to the kernel with ExitBootServices"
     because = (Finding(words, (scene.oops.line,)), Finding("this is not the bug of 2012", (scene.oops.line,)))
     return "boot-services memory touched late", because, "notebook 10, Who is helped by what", ""
-
-
-def _is_given_back(words: str) -> bool:
-    """Whether a region's words are those of memory that the firmware gives to the kernel."""
-    return any(each in words for each in ("usable", "BootServices", "ConventionalMemory"))
-
-
-def _is_the_services(words: str) -> bool:
-    """Whether a region's words are those of memory that the runtime services may keep."""
-    return "reserved" in words.lower() or "RuntimeServices" in words
 
 
 _CAUSES: tuple[Callable[[Scene], _Answer | None], ...] = (

@@ -15,9 +15,10 @@ from click.testing import CliRunner
 import efimm
 from efimm.check import check, checked
 from efimm.cli import cli
-from efimm.diagnosis import Scene, diagnose
+from efimm.diagnosis import diagnose
 from efimm.maps.boots import NoMapError
 from efimm.maps.formats import MapError, read
+from efimm.scene import Scene
 
 PUBLIC = json.loads((Path(__file__).parent / "public-logs.json").read_text(encoding="utf-8"))["oopses"]
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "logs"
