@@ -58,8 +58,12 @@ def _told_again(lost: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(lost)
         return
 
-    def again(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise end
+    def again(_number: int, frame: FrameType | None) -> None:
+        while frame is not None and frame.f_code is not _told_again.__code__:
+            frame = frame.f_back
+        if frame is None:
+            raise end
+        signal.setitimer(signal.ITIMER_REAL, _MOMENT)  # a busy machine has not left this function yet
 
     signal.signal(signal.SIGALRM, again)
     signal.setitimer(signal.ITIMER_REAL, _MOMENT)

@@ -266,6 +266,27 @@ def test_an_end_that_python_drops_is_told_again(sent, status):
     assert found == status
 
 
+BUSY = """
+import signal, time
+
+set_timer = signal.setitimer
+
+def slowly(*arguments):
+    set_timer(*arguments)
+    signal.setitimer = set_timer
+    time.sleep(0.2)
+
+signal.setitimer = slowly
+"""
+
+
+def test_an_end_is_told_again_however_busy_the_machine_is():
+    """The moment was over before the one who waits for it had done so: the end was dropped for good."""
+    found, said = told_once_begun(BUSY + FINALISES, signal.SIGINT)
+    assert b"Exception ignored in" not in said
+    assert found == -signal.SIGINT
+
+
 NAMES = """
 from efimm import cli
 
