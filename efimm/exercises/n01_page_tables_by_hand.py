@@ -8,6 +8,7 @@ from random import Random
 from ..machines import machine
 from ..run import boot
 from ..x86 import LONG4, Entry, walk
+from ..x86.memory import GIB
 from ..x86.modes import NX, RW, US, A, D, G, P
 from .answers import Question
 from .catalog import asks, wants
@@ -89,7 +90,7 @@ def through_a_copied_slot(random: Random) -> Question:
     """The physical address behind a slot into which a slot of the direct map was copied."""
     linux = boot(machine("3T"), "3.5")
     source, target = random.sample(range(6), 2)
-    va = (target << 39) + random.randrange(1 << 38)
+    va = (target << 39) + random.randrange(4 * GIB, 1 << 38)  # below that is the hole of slot 0's RAM
     pgd = linux.swapper_pg_dir
     pgd[target] = pgd[272 + source]
     found = linux.cpu.walk(va).pa
