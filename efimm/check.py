@@ -267,6 +267,8 @@ def checked(found: Check, log: str) -> str:
         none_fails = "" if found.booted_by == "kexec" else " No kernel could fail in one."
         parts += [wrap(found.no_efi_call + none_fails, COLUMNS)]
         parts += [[f"The same memory {_WITH_A_CALL.get(found.booted_by, 'on a machine started by UEFI')}:"]]
+    if not found.booted_by and not found.no_efi_call:
+        parts += [["If it was started by UEFI:"]]
     parts += [_kernels(found.kernels), _why(found.kernels), _again(found.kernels, log)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 

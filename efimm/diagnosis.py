@@ -6,13 +6,15 @@ the causes apart stands in `_CAUSES`, one function each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .maps.oops import Oops
-from .scene import ATTRIBUTE_OFFSET, DIRECT_MAP, LOWER_HALF, PROTECTION, SWITCH, Region, Scene, regions_of
+from .scene import ATTRIBUTE_OFFSET, DIRECT_MAP, LOWER_HALF, PROTECTION, SWITCH, Region, Scene
 from .uefi.memmap import MemoryMap
+from .x86.cpu import CR4_SMAP, CR4_SMEP
 from .x86.modes import LONG5, NX, PAE, RW, US, P
 from .x86.paging import Entry
 
@@ -131,11 +133,14 @@ def _how(scene: Scene) -> Iterator[Finding]:
     code = scene.oops.error_code
     if code is None:
         if scene.oops.access:
-            yield Finding(f"a {scene.oops.access}, by the kernel's own bookkeeping of memory", scene.lines("access"))
+            kasan = scene.oops.kind == "KASAN report"
+            how = "by the kernel's own bookkeeping of memory" if kasan else "as the #PF line says"
+            yield Finding(f"a {scene.oops.access}, {how}", scene.lines("access"))
         return
     who = "user code" if code & _USER else "the kernel or firmware"
     why = "that the entries forbid" if code & PROTECTION else "of a page that is not mapped"
-    why = f"that the entries allow to user code: {_smap(code)} forbids it" if _allowed_to_user(scene.oops) else why
+    smap = "SMEP" if code & _FETCH else "SMAP"
+    why = f"that the entries allow to user code: {smap} forbids it" if _allowed_to_user(scene.oops) else why
     why = "that a protection key forbids" if code & _KEY else why
     why = "through an entry with a reserved bit set" if code & _RESERVED else why
     why = "of a page that is another's in the table of SEV-SNP (RMP)" if code & _RMP else why
@@ -143,17 +148,17 @@ def _how(scene: Scene) -> Iterator[Finding]:
 
 
 def _allowed_to_user(oops: Oops) -> bool:
-    """Whether each entry down to a page was printed, and together they allow user code what the kernel was refused."""
-    code, names, entries = oops.error_code or 0, [name for name, _ in oops.entries], [e for _, e in oops.entries]
-    if not code & PROTECTION or code & _USER or "pte" not in names[-1:]:
+    """Whether the entries down to a page allow user code what the kernel was refused, and CR4 does not deny it."""
+    code, entries = oops.error_code or 0, [entry for _, entry in oops.entries]
+    if not entries or not code & PROTECTION or code & _USER:
+        return False
+    if oops.entries[-1][0] != "pte" and "PS" not in Entry(entries[-1]).flags.split():
+        return False
+    if not oops.registers.get("CR4", CR4_SMAP | CR4_SMEP) & (CR4_SMEP if code & _FETCH else CR4_SMAP):
         return False
     wanted = P | US | (RW if code & _WRITE else 0)
     forbidden = any(entry & NX for entry in entries) and code & _FETCH
     return not forbidden and all(entry & wanted == wanted for entry in entries)
-
-
-def _smap(code: int) -> str:
-    return "SMEP" if code & _FETCH else "SMAP"
 
 
 def _walked(scene: Scene) -> Iterator[Finding]:
@@ -189,11 +194,11 @@ def _bits(entry: int) -> str:
 def _where(scene: Scene) -> Iterator[Finding]:
     """The region of the log's map that the address lies in, where it can be a physical one."""
     address = scene.oops.address
-    if address and address in DIRECT_MAP and scene.map is not None and () < scene.version < (4, 8):
+    regions = scene.direct_map_regions
+    if address and regions:
         pa = address - DIRECT_MAP.start
-        told = _told(regions_of(scene.map, pa))
-        words = f"in Linux {scene.oops.kernel} it is the physical address {pa:#x} in the direct map, {told}"
-        yield Finding(words, scene.lines("address", "kernel"))
+        words = f"where Linux {scene.oops.kernel} has its direct map it would be the physical address {pa:#x}"
+        yield Finding(f"{words}, {_told(regions)}", scene.lines("address", "kernel"))
     if address is None or address >= LOWER_HALF:
         return
     if address < 0x1000:
@@ -206,6 +211,7 @@ def _told(regions: list[Region]) -> str:
     return " and ".join(each.words for each in regions) or "in no region of the map"
 
 
+_OF_EFI = re.compile(r"(?:^|_)u?efi(?:[\d_]|var|fb|$)")
 _Answer = tuple[str, tuple[Finding, ...], str, str]
 
 
@@ -233,9 +239,10 @@ def _whose(scene: Scene) -> Finding:
     if scene.in_efi:
         words = "an EFI call was under way, and it is none of the faults that are explained here"
         return Finding(words, scene.call_lines)
-    if any("efi" in name for name in (scene.oops.symbol, *scene.oops.trace)):
+    names = [name for name in (scene.oops.symbol, *scene.oops.trace) if _OF_EFI.search(name)]
+    if names:
         words = "the kernel's own code for EFI is named, but no call of the firmware was under way by what is told"
-        return Finding(words, scene.trace_lines(("efi",)) or scene.lines("symbol") or (scene.oops.line,))
+        return Finding(words, scene.trace_lines(tuple(names)) or scene.lines("symbol") or (scene.oops.line,))
     return Finding("nothing in it names EFI: it is none of the faults that are explained here", (scene.oops.line,))
 
 
@@ -253,7 +260,7 @@ def _bug_of_2012(scene: Scene) -> _Answer | None:
     sure = (
         "this is the bug of 2012" if scene.in_switch else "the numbers are those of the bug of 2012; no trace says so"
     )
-    lent = "the kernel had lent it the slots below only" if scene.version < (3, 14) else "nothing is mapped there"
+    lent = "the kernel had lent it the slots below only" if () < scene.version < (3, 14) else "nothing is mapped there"
     words = f"{sure}: firmware reads the array in slot {slot}, and {lent}"
     because.append(Finding(words, scene.lines("entries", "error_code", "ip")))
     place = array[1] if array else (scene.oops.address or 0) - ATTRIBUTE_OFFSET
@@ -278,15 +285,17 @@ def _shown_again(place: int) -> str:
 def _kpti_with_old_map(scene: Scene) -> _Answer | None:
     """A fetch through a top-level entry with NX: isolation sets it in the user half, which old_map borrows."""
     one = scene.oops
+    # Both are gone from 5.9 on (3bcf25a40b01).
     fetch = scene.in_efi and _forbidden_fetch(scene) and "NOPTI" not in one.flags and scene.version < (5, 9)
     if not (fetch and one.entries and one.entries[0][1] & NX and (one.address or 0) < LOWER_HALF):
         return None
-    told = "and it is on" if "PTI" in one.flags.split() else "inferred from that bit"
+    is_on = "PTI" in one.flags.split()
+    told = "and it is on" if is_on else "inferred from that bit"
     because = (
         Finding("NX is set in the top-level entry, so nothing under it may be executed", scene.lines("entries")),
         Finding(
             f"page-table isolation (KPTI) sets it there, {told}; the old mapping borrows that half",
-            scene.lines("flags") if told == "and it is on" else scene.lines("entries"),
+            scene.lines("flags" if is_on else "entries"),
         ),
     )
     return "KPTI with old_map", because, "notebook 10, Who is helped by what", "efimm compare --ram 1T --kpti"
@@ -325,13 +334,9 @@ def _kaslr_with_old_map(scene: Scene) -> _Answer | None:
         return None
     says = "efi=old_map is on the command line and nokaslr is not: the slots that are borrowed may be of other memory"
     command = "efimm run --kernel old-map --ram 1T --kaslr 0xffff8c7000000000 --explain"
-    because = (Finding(says, scene.lines("command line")), Finding(_MOVED, scene.lines("kernel")))
+    moves = "this kernel moves its direct map (memory KASLR, 4.8), and its old mapping may not follow (4.12, recalled)"
+    because = (Finding(says, scene.lines("command line")), Finding(moves, scene.lines("kernel")))
     return "KASLR with old_map", because, "notebook 10, Who is helped by what", command
-
-
-_MOVED = (
-    "this kernel moves its direct map (memory KASLR, 4.8), and its old mapping does not follow (until 4.12, recalled)"
-)
 
 
 def _after_kexec(scene: Scene) -> _Answer | None:

@@ -202,13 +202,15 @@ def _reserved_range(e820: tuple[E820Entry, ...]) -> E820Entry | None:
 
 
 def _carved_from_ram(e820: tuple[E820Entry, ...]) -> tuple[tuple[E820Entry, ...], E820Entry]:
-    low_ram = [e for e in e820 if e.type == E820Type.RAM and e.end <= FOUR_GIB and e.end - e.start > 2 * MIB]
+    low_ram = [e for e in e820 if e.type == E820Type.RAM and min(e.end, FOUR_GIB) - e.start > 2 * MIB]
     if not low_ram:
         raise ValueError("the map has no RAM below 4 GiB to put a firmware in")
     ram = max(low_ram, key=lambda e: e.end)
-    cut = ram.end // EFI_PAGE_SIZE * EFI_PAGE_SIZE - 2 * MIB
-    runtime = E820Entry(cut, ram.end, E820Type.RESERVED)
-    pieces = [(replace(e, end=cut), runtime) if e is ram else (e,) for e in e820]
+    end = min(ram.end, FOUR_GIB)
+    cut = end // EFI_PAGE_SIZE * EFI_PAGE_SIZE - 2 * MIB
+    runtime = E820Entry(cut, end, E820Type.RESERVED)
+    above = [replace(ram, start=end)] if ram.end > end else []  # of a guest whose RAM has no hole
+    pieces = [(replace(e, end=cut), runtime, *above) if e is ram else (e,) for e in e820]
     return tuple(piece for group in pieces for piece in group), runtime
 
 

@@ -82,7 +82,10 @@ class Scene:
         told = dict(self.oops.entries)
         if not self.oops.wide:
             return PAE if "pdpt" in told else LEGACY if told else None
-        beyond = ((self.oops.address or 0) + LOWER_HALF) % (1 << 64) >= 2 * LOWER_HALF  # no address of four levels
+        address = self.oops.address or 0
+        if not _is_canonical(address, 57):
+            return None
+        beyond = not _is_canonical(address, 48)  # no address of four levels
         differ = "p4d" in told and told["p4d"] != told.get("pgd")  # with four it is printed twice
         return LONG5 if beyond or differ or self.oops.registers.get("CR4", 0) & CR4_LA57 else LONG4
 
@@ -93,33 +96,41 @@ class Scene:
         return (int(found[1]), int(found[2])) if found else ()
 
     @property
+    def frames(self) -> list[str]:
+        """The functions of the trace that count: one that may be left over does not below a stranger's that is sure.
+
+        Above the frames of what was running, a report has those of the function that makes it.
+        """
+        one, kept, sure = self.oops, [], True
+        for place, name in enumerate(one.trace):
+            left_over = place in one.left_over
+            if sure or not left_over or one.kind != "page fault":
+                kept.append(name)
+            sure = sure and (left_over or _has(name, _EFI_WORDS))
+        return kept
+
+    @property
     def in_efi(self) -> bool:
         """Whether an EFI call was under way, by the message, the function that was running, the trace, or the work.
 
-        What runs under a name of the kernel is the kernel's own.  A frame that may be left over on the stack tells
-        nothing where another function stands above it for sure.
+        What runs under a name of the kernel is the kernel's own.
         """
-        one, sure = self.oops, True
+        one = self.oops
         if "firmware" in one.kind or _has(one.symbol, _EFI_WORDS):
             return True
         if one.symbol and one.kind != "KASAN report":
             return False
-        for place, name in enumerate(one.trace):
-            left_over = place in one.left_over
-            if _has(name, _EFI_WORDS) and (sure or not left_over):
-                return True
-            sure = sure and left_over
-        return (one.ip or 0) in EFI_VA or _has(one.workqueue, _EFI_WORDS)
+        return (one.ip or 0) in EFI_VA or any(_has(name, _EFI_WORDS) for name in (*self.frames, one.workqueue))
 
     @property
     def in_service(self) -> bool:
         """Whether the call was one of another service than SetVirtualAddressMap."""
-        return not self.in_switch and any(_has(name, _SERVICES) for name in (*self.oops.trace, self.oops.workqueue))
+        return not self.in_switch and any(_has(name, _SERVICES) for name in (*self.frames, self.oops.workqueue))
 
     @property
     def in_switch(self) -> bool:
         """Whether that was the call of SetVirtualAddressMap."""
-        return any(_has(name, SWITCH) for name in self.oops.trace)
+        return any(_has(name, SWITCH) for name in self.frames)
 
     @property
     def unnamed(self) -> bool:
@@ -143,6 +154,18 @@ class Scene:
     def regions(self) -> list[Region]:
         """What the map's lists say of the address, taken as a physical one; none without a map."""
         return regions_of(self.map, self.oops.address) if self.map and self.oops.address is not None else []
+
+    @property
+    def direct_map_regions(self) -> list[Region]:
+        """What the map says of an address in the direct map, where nothing has moved that; none where it may be moved.
+
+        Memory KASLR came with 4.8, and to RHEL 7's 3.10; before 2.6.27 (recalled) the direct map was elsewhere.
+        """
+        address = self.oops.address or 0
+        moved = not (3, 0) <= self.version < (4, 8) or ".el7" in self.oops.kernel or ".vz7" in self.oops.kernel
+        if not self.map or moved or address not in DIRECT_MAP:
+            return []
+        return regions_of(self.map, address - DIRECT_MAP.start)
 
     @property
     def may_be_ram(self) -> bool:
@@ -174,6 +197,10 @@ class Scene:
     def call_lines(self) -> tuple[int, ...]:
         """The lines that say that an EFI call was under way."""
         return self.trace_lines(_EFI_WORDS) or self.lines("workqueue") or self.lines("ip") or (self.oops.line,)
+
+
+def _is_canonical(address: int, bits: int) -> bool:
+    return (address + (1 << bits - 1)) % (1 << 64) < 1 << bits
 
 
 def _has(name: str, words: tuple[str, ...]) -> bool:

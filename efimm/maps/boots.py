@@ -18,13 +18,13 @@ from .lists import (
     GUEST,
     HOST,
     KERNEL_EFI,
-    USER,
+    MODIFIED,
     X86_ONLY,
     Lists,
     Printed,
     may_be_same,
 )
-from .oops import Oops
+from .oops import Oops, distinct
 from .signs import help_for
 
 MOST_BOOTS = 256
@@ -88,6 +88,8 @@ class Boots:
         """Boot `number`, counted from 1, or the only one that there is; MapError where that is not so."""
         boots = self._merged()
         if not boots:
+            if not distinct(self.oopses):
+                self._refuse_others()
             raise self._without_map(help_for(self.systems))
         good = [each for each in boots if any(map(each.good, each.printed))]
         if number is not None:
@@ -96,7 +98,7 @@ class Boots:
             good = [boots[number - 1]] if boots[number - 1] in good else []
             boots = [boots[number - 1]]
         if not good:
-            raise self._damaged(boots[0].damages()[0])
+            raise self._damaged(boots[0])
         if len(good) > 1:
             begins = f"{good[1].lines[0]}: a second boot begins here"
             raise MapError(f"{begins}; expected the log of one boot, or --boot N: {_told(boots)}")
@@ -110,21 +112,23 @@ class Boots:
             one.of_the_map = _of_the_boot(one, chosen)
             if one.of_the_map and chosen.command_line:
                 one.note("command line", chosen.command_line_at)
-        return [one for one in self.oopses if one.told and one not in others]
+        return [one for one in distinct(self.oopses) if one not in others]
 
-    def _without_map(self, why: str) -> NoMapError:
-        """The error that says `why` no list was chosen, with the faults and the command line of their boot."""
+    def _without_map(self, why: str, boot: Lists | None = None) -> NoMapError:
+        """The error that says `why` no list was chosen, with the faults, of `boot` only, and their command line."""
         found = NoMapError(why)
-        boot = next((each for each in self._all if each.faults and each.command_line), Lists())
+        told = boot or next((each for each in self._all if each.faults and each.command_line), Lists())
         for one in self.oopses:
-            one.of_the_map = one in boot.faults
-            if one.of_the_map:
-                one.note("command line", boot.command_line_at)
-        found.oopses, found.command_line = tuple(one for one in self.oopses if one.told), boot.command_line
+            one.of_the_map = one in told.faults
+            if one.of_the_map and told.command_line:
+                one.note("command line", told.command_line_at)
+        found.oopses = tuple(one for one in distinct(self.oopses) if boot is None or one in boot.faults)
+        found.command_line = told.command_line
         return found
 
-    def _damaged(self, why: str) -> NoMapError:
-        found = self._without_map(why)
+    def _damaged(self, boot: Lists) -> NoMapError:
+        why = boot.damages()[0]
+        found = self._without_map(why, boot)
         found.damage = why
         return found
 
@@ -133,7 +137,6 @@ class Boots:
         boots: list[Lists] = []
         for each in self._all:
             if not each.printed:
-                _lend(each, boots)
                 continue
             shared = [one for one in boots if one.printed.keys() & each.printed.keys()]
             alike = next((one for one in shared if one.agrees(each)), None)
@@ -149,25 +152,22 @@ class Boots:
         """The boot, refused when it is another architecture's: only lists of x86 say so themselves."""
         if X86_ONLY & set(lists.printed):
             lists.arch = "x86"
-        named = [lists] if lists.arch else [each for each in self._all if each.arch not in ("", "x86")]
-        if named and named[0].arch != "x86":
-            where = f"line {named[0].arch_line} is of {named[0].arch}"
-            raise MapError(f"{named[0].arch_line}: {where}; expected the log of an x86 machine, which the model is of")
+        if not lists.arch:
+            self._refuse_others()
+        elif lists.arch != "x86":
+            raise _not_of_x86(lists)
         return lists
 
+    def _refuse_others(self) -> None:
+        """MapError where something in the text is another architecture's."""
+        for each in self._all:
+            if each.arch not in ("", "x86"):
+                raise _not_of_x86(each)
 
-def _lend(told: Lists, boots: list[Lists]) -> None:
-    """Give what lines without a list tell to the boot before them, if they are of the same kernel and machine.
 
-    `cat /proc/version` looks as a boot's first line does.
-    """
-    boot = boots[-1] if boots else None
-    if boot is None or not boot.kernel or told.kernel != boot.kernel or not may_be_same(told.title, boot.title):
-        return
-    boot.booted_by = boot.booted_by or told.booted_by
-    boot.title, boot.own_title = max(
-        (boot.title, boot.own_title), (told.title, told.own_title), key=lambda one: len(one[0])
-    )
+def _not_of_x86(lists: Lists) -> MapError:
+    where = f"line {lists.arch_line} is of {lists.arch}"
+    return MapError(f"{lists.arch_line}: {where}; expected the log of an x86 machine, which the model is of")
 
 
 def _of_the_boot(one: Oops, boot: Lists) -> bool:
@@ -225,7 +225,7 @@ def memory_map(lists: Lists, name: str) -> MemoryMap:
         descriptors=printed[0],
         reprints=printed[1:],
         e820=lists.e820(e820),
-        user_e820=lists.e820(USER),
+        user_e820=lists.e820(lists.changed),
         title=lists.title,
         kernel=lists.kernel,
         memattr=tuple(lists.memattr),
@@ -233,7 +233,8 @@ def memory_map(lists: Lists, name: str) -> MemoryMap:
         booted_by=booted_by(lists, e820, printed[0]),
         notes=tuple(notes),
     )
-    return with_command_line(found, lists.command_line, lists.last_pfns) if e820 == BIOS else found
+    trimmed = lists.changed == MODIFIED  # the kernel has printed its end before and after
+    return with_command_line(found, lists.command_line, [] if trimmed else lists.last_pfns) if e820 == BIOS else found
 
 
 def booted_by(lists: Lists, e820: str, efi: tuple[EfiMemoryDescriptor, ...]) -> str:

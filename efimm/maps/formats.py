@@ -183,7 +183,7 @@ def _data_or_boots(lines: Iterator[tuple[int, str]], is_data: bool) -> tuple[str
                 if boots.oopses and (not before or boots.oopses[-1] is not before[0]):
                     boots.lists.faults.append(boots.oopses[-1])
             read_line(line, boots)
-            if not boots.systems and "] " in line:
+            if not boots.systems and "] " in line:  # no mark tells a log that begins late from others
                 told.read_system(line, boots)
             if told.leaves_out(line):
                 boots.lists.booting.add("cut")

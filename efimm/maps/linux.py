@@ -18,7 +18,7 @@ from ..uefi.memmap import E820Entry, EfiMemoryDescriptor
 from .boots import Boots
 from .entries import E820_WORD, attribute_from_columns, e820_entry, efi_descriptor
 from .errors import MapError, shortened
-from .lists import BIOS, GUEST, KERNEL_EFI, USER
+from .lists import BIOS, GUEST, KERNEL_EFI
 
 MARKS = (
     "BIOS-e820",
@@ -46,7 +46,8 @@ _TYPES = {name: number for names in (_LONG_NAMES, _SHORT_NAMES) for number, name
 # These find what starts like an entry.  They search, since anything may stand in front: time stamps, a host name, quote
 # marks of a mail.
 _E820_START = re.compile(
-    r"(?P<list>BIOS-e820(?=:|\s*$)|(?:user|modified|BIOS-EFI|\bXen)(?=: (?:\[m|000))):?(?P<body>.*)"
+    r"(?P<list>BIOS-e820(?=:\s*(?:\[|[0-9a-f]{4}|$)|\s*$)|(?:user|modified|BIOS-EFI|\bXen)(?=: (?:\[m|000))):?"
+    r"(?P<body>.*)"
 )
 _EFI_START = re.compile(r"(?:(?:EFI|efi): mem(?=[0-9]|\s*$)|(?<![\w.])mem(?=[0-9]{2,}: type=))(?P<body>.*)")
 _BOOT_START = "BIOS-provided physical RAM map:"
@@ -74,13 +75,19 @@ def read(line: str, boots: Boots) -> bool:
             boots.begin()
         return True
     if found := _E820_START.search(line):
-        if not found["body"].startswith(_GAP):
+        if not found["body"].startswith(_GAP) and not _only_named(line):
             _read_e820(found["list"], found["body"], boots)
         return True
     if found := _EFI_START.search(line):
         _read_efi(found["body"], boots)
         return True
     return False
+
+
+def _only_named(line: str) -> bool:
+    """Whether a line ends with the name of the firmware's list behind other words, as a command that looks for it."""
+    before, _, after = line.rpartition("BIOS-e820")
+    return not after.strip() and before.strip() != "" and before.rstrip()[-1] not in "]:>|"
 
 
 def unfinished(line: str) -> bool:
@@ -101,7 +108,7 @@ def _read_e820(source: str, body: str, boots: Boots) -> None:
     found, last = _E820_BODY.fullmatch(body.rstrip()), boots.lists.last(source)
     if found and last and source in (BIOS, GUEST) and int(found["first"] or found["start"], 16) <= last.start:
         boots.begin()
-    boots.lists.read(USER if source == "modified" else source, _e820_entry, body)
+    boots.lists.read(source, _e820_entry, body)
 
 
 def _read_efi(body: str, boots: Boots) -> None:

@@ -20,7 +20,7 @@ Entry = E820Entry | EfiMemoryDescriptor
 MOST_ENTRIES = 1 << 13  # Linux knows at most 3200 entries of e820 (E820_MAX_ENTRIES, 1024 nodes)
 MOST_PRINTINGS = 1 << 8  # of a list in one boot
 
-BIOS, USER, HOST, GUEST, OLD_EFI = "BIOS-e820", "user", "Xen's own e820", "Xen", "BIOS-EFI"
+BIOS, USER, MODIFIED, HOST, GUEST, OLD_EFI = "BIOS-e820", "user", "modified", "Xen's own e820", "Xen", "BIOS-EFI"
 SMAP, CHUNKS, IOMEM, SYSFS = "SMAP", "FreeBSD's chunks", "/proc/iomem", "/sys/firmware/memmap"
 KERNEL_EFI, HOST_EFI, FREEBSD_EFI, SHELL, RUNTIME_MAP = (
     "efi: mem",
@@ -30,7 +30,7 @@ KERNEL_EFI, HOST_EFI, FREEBSD_EFI, SHELL, RUNTIME_MAP = (
     "runtime-map",
 )
 GRUB, GRUB_E820, OPENBSD = "lsefimmap", "lsmmap", "machine memory"
-X86_ONLY = {BIOS, USER, HOST, GUEST, OLD_EFI, SMAP, SYSFS}  # lists that only x86 has
+X86_ONLY = {BIOS, USER, MODIFIED, OPENBSD, HOST, GUEST, OLD_EFI, SMAP, SYSFS}  # lists that only x86 has
 
 # What each is called, and what has to be said of a map made from it; the first one that is there is believed.
 E820_SOURCES = {
@@ -60,7 +60,11 @@ EFI_SOURCES = {
     RUNTIME_MAP: "runtime-map (only runtime regions)",
 }
 NOT_THE_FIRMWARES = {GUEST, IOMEM, CHUNKS}  # what says otherwise than the EFI list does not contradict the firmware
-_WORDS = {USER: "user-defined e820 list"} | {key: words for key, (words, _) in E820_SOURCES.items()} | EFI_SOURCES
+_WORDS = (
+    {USER: "user-defined e820 list", MODIFIED: "e820 list without what the MTRRs leave out"}
+    | {key: words for key, (words, _) in E820_SOURCES.items()}
+    | EFI_SOURCES
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class Lists:
     kernel: str = ""
     title: str = ""
     own_title: bool = False
+    stamped: bool = False  # whether something stood before its first line
     no_runtime: str = ""
     booted_by: str = ""
     command_line: str = ""
@@ -227,13 +232,18 @@ class Lists:
         efi = self.efi(self.believed(EFI_SOURCES))
         return "" if source == CHUNKS and efi and is_whole(efi[0]) else source
 
+    @property
+    def changed(self) -> str:
+        """The list that the kernel works with instead of the firmware's, "" for none: what MTRRs trim comes last."""
+        return self.believed({MODIFIED: "", USER: ""})
+
     def believed(self, sources: dict[str, Any]) -> str:
         """The first of `sources` that has an undamaged list; "" where none has."""
         return next((key for key in sources if self.good(key)), "")
 
     def found(self) -> tuple[FoundList, ...]:
         """Every list, in the order of their first lines."""
-        used = [self.good(key)[:1] for key in (USER, self.e820_source, self.believed(EFI_SOURCES))]
+        used = [self.good(key)[:1] for key in (self.changed, self.e820_source, self.believed(EFI_SOURCES))]
         lists = [
             FoundList(
                 f"{_WORDS[key]}{', printed again' if number else ''}{', damaged' if one.damage else ''}",

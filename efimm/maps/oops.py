@@ -23,24 +23,10 @@ MOST_LINES = 400  # behind its first line, an oops has ended by then
 
 MARKS = (
     *("nable to handle", "NULL pointer deref", "caused by firmware", "user-memory-access", "at addr ", "IP:"),
-    *(
-        "IP is at",
-        "IP  [",
-        "IP 0",
-        "PGD",
-        "P4D",
-        "PUD",
-        "PMD",
-        "PTE",
-        "*pd",
-        "*pte",
-        "Oops: ",
-        "#PF: ",
-        "Bad pagetable: ",
-    ),
+    *("IP is at", "IP  [", "IP 0", "PML4", "PGD", "P4D", "PUD", "PMD", "PTE", "*pd", "*pte", "Oops: ", "#PF: "),
+    *("Bad pagetable: ", "Call Trace", "+0x", ">{", "tainted", "Tainted", "Hardware name: ", "end trace", "Code: "),
     *("AX:", "BX:", "CX:", "DX:", "SI:", "DI:", "SP:", "BP:", "CR2:", "CR3:", "CR4:", "eax: ", "esi: "),
-    *("R08:", "R09:", "R10:", "R11:", "R12:", "R13:", "R14:", "R15:", "Call Trace", "+0x", "tainted", "Tainted"),
-    *("Hardware name: ", "end trace", "Code: ", "</TASK>", ">{", "Workqueue: "),
+    *("R08:", "R09:", "R10:", "R11:", "R12:", "R13:", "R14:", "R15:", "</TASK>", "Workqueue: "),
     # what begins another report, without an end of this one
     *("general prot", "soft lockup", "hard LOCKUP", "WARNING: ", "kernel BUG at", "invalid opcode", "double fault"),
     *("rcu: INFO", "cut here", "blocked for more"),
@@ -51,7 +37,7 @@ MARKS = (
 
 BEGINNINGS = (
     *("nable to handle", "NULL pointer deref", "caused by firmware", "BUG: ", "Bug]: Page", "Corrupted page"),
-    *("Oops: ", "#PF: ", "Bad pagetable: "),  # where the first lines have scrolled off the screen
+    *("Oops: ", "#PF: ", "Bad pagetable: ", "early exception "),  # where the first lines have scrolled off the screen
 )
 
 _HEX = r"(?:0x)?([0-9a-f]{1,16}|\(null\))(?!\w)"
@@ -85,8 +71,10 @@ _IP = re.compile(
     r"(\S{0,100})"
 )
 _ENTRIES = re.compile(r"\b(PGD|P4D|PUD|PMD|PTE) ([0-9a-f]{1,16})\b(?!:)")
-# 4.9 to 4.13, and i386 before 2.6.24 (recalled), print the levels one by one; a mailer wraps those on one line.
+# Each level may be on a line of its own: 4.9 to 4.13 (public logs of 4.9 and 4.13; the ends recalled), i386 before
+# 2.6.24 (recalled), and where a mailer wrapped them.
 _NEXT_LEVEL = re.compile(r"(?:^[\W_]{0,80}|\] {1,8}|\bkernel: {1,8})(P4D|PUD|PMD|PTE|\*pde|\*pte) ")
+_FRONT = re.compile(r"^[\s>|]*(?:\[[ 0-9.]{1,20}\] )?\s*")  # of a line that goes on
 _LABEL_ALONE = re.compile(
     r"\b(PGD|P4D|PUD|PMD|PTE|(?:[RE][A-Z]{2}|R[01][0-9]|CR[0-4]|IP):|[Tt]ainted|"
     r"R?IP: {1,4}(?:[0-9a-f]{4}:)?\[<[0-9a-f]{8,16}>\](?: {1,4}\[<[0-9a-f]{8,16}>\])?)\s*$"
@@ -98,17 +86,25 @@ _PF_WORDS = re.compile(r"#PF: (?:supervisor|user) (?:(read|write) access|instruc
 _REGISTERS = re.compile(
     r"\b([RE][A-D]X|[RE][SD]I|[RE][SB]P|R[01][0-9]|CR[0-4]|e[a-d]x|e[sd]i|e[sb]p): ([0-9a-f]{8,16})\b"
 )
-_FRAME = re.compile(r"(?:\[<[0-9a-f]{8,16}>\] *)?(\? +)?([A-Za-z_][\w.]{1,100})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
+_FRAME = re.compile(
+    r"(?:\[<[0-9a-f]{8,16}>\] *)?(\? +)?(?<![\w.])([A-Za-z_][\w.]{1,100})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"
+)
 _FRAME_BY_HAND = re.compile(r"^[^\w?]{0,20}(\? +)?([a-z]\w{0,60}_\w{1,60})(?:\(\))?\s*$")
-_BRACES = re.compile(r"<([0-9a-f]{16})>\{(?::\w{1,60}:)?(\w[\w.]{0,99})\+([0-9]{1,8})\}")  # x86_64 until 2.6.17
+_EARLY = re.compile(
+    r"early exception (?:0x)?0?e (?:rip|IP) (?:[0-9a-f]{1,4}:)?([0-9a-f]{1,16}) error (?:0x)?([0-9a-f]{1,8}) "
+    r"cr2 (?:0x)?([0-9a-f]{1,16})"
+)
+_BRACES = re.compile(
+    r"<([0-9a-f]{16})>\{(?::\w{1,60}:)?(\w[\w.]{0,99})\+([0-9]{1,8})\}"
+)  # x86_64 until 2.6.17 (recalled)
 _ANOTHER = re.compile(
-    r"general protection fault|(?:soft lockup|hard LOCKUP) |WARNING: |kernel BUG at|invalid opcode: |double fault: |"
-    r"rcu: INFO|\[ cut here \]|blocked for more than"
+    r"general protection fault|(?:soft lockup|hard LOCKUP) |WARNING: (?:CPU: |at )|kernel BUG at|invalid opcode: "
+    r"|double fault: |rcu: INFO|\[ cut here \]|blocked for more than"
 )
 _KERNEL = re.compile(r"(?:[Tt]ainted:? )(?:[A-Z ]{0,40} )?#?([0-9]{1,2}\.[0-9]{1,3}[\w.+~-]{0,60})")
 _MACHINE = re.compile(r"Hardware name: (\S.{0,199})")
 _WORKQUEUE = re.compile(r"Workqueue: (\S.{0,100})")
-# Until 3.8 the board stands behind the version: __show_regs, arch/x86/kernel/process.c, v3.5.
+# Until 3.9 the board stands behind the version: show_regs_common, arch/x86/kernel/process.c, v3.5.
 _BOARD = re.compile(r"[Tt]ainted:? (?:[A-Z ]{0,40} )?[0-9]{1,2}\.[0-9]{1,3}[\w.+~-]{0,60} #\S{1,40} (\S.{0,199})")
 _HANDLERS = ("efi_crash_gracefully_on_page_fault", "efi_recover_from_page_fault")  # they print the warning
 
@@ -146,6 +142,7 @@ class Oops:
     selector: int = 0  # CS, as printed before the instruction pointer
     narrow: bool = False  # what only a 32-bit kernel prints was read
     in_trace: bool = False
+    typed: bool = False  # a frame or the head of the trace was the last line: a name typed by hand may follow
     of_the_map: bool = True  # whether the map beside it is of the same boot, or machine
 
     @property
@@ -164,16 +161,38 @@ class Oops:
         of_a_kernel = self.kind != "page fault" or self.entries or self.registers or self.error_code is not None
         return bool(of_a_kernel or self.head) or self.address is not None or self.ip is not None
 
+    @property
+    def bare(self) -> bool:
+        """Whether nothing but the first line was there, as in the title of a report."""
+        told = self.entries or self.registers or self.trace or self.error_code is not None or self.ip is not None
+        return self.kind == "page fault" and not told
+
+    @property
+    def printed(self) -> tuple[object, ...]:
+        """What tells one printing of a fault from another fault."""
+        return self.kind, self.address, self.ip, self.error_code, self.entries, self.registers
+
     def note(self, what: str, line: int) -> bool:
         """Whether `what` is told for the first time; its line is kept."""
         return self.lines.setdefault(what, line) == line
+
+
+def distinct(oopses: list[Oops]) -> list[Oops]:
+    """The faults of which more than words is told, each once: not again as a quotation, nor as a headline alone."""
+    kept: list[Oops] = []
+    for one in oopses:
+        others = [each for each in oopses if each is not one and each.address == one.address and not each.bare]
+        again = any(each.printed == one.printed for each in kept)
+        if one.told and not again and not (one.bare and others):
+            kept.append(one)
+    return kept
 
 
 def concerns(line: str, oopses: list[Oops]) -> bool:
     """Whether `line` can begin a fault, or belong to the one that is being read: the question asked of every line."""
     goes_on = bool(oopses) and not oopses[-1].ended
     # For what a mailer has put on the next line, and names typed by hand, where no word says what it is.
-    if goes_on and (oopses[-1].waiting or oopses[-1].head or oopses[-1].in_trace):
+    if goes_on and (oopses[-1].waiting or oopses[-1].head or oopses[-1].typed):
         return True
     return marked(line, MARKS if goes_on else BEGINNINGS)
 
@@ -197,7 +216,9 @@ def read(line: str, oopses: list[Oops], number: int) -> None:
         _end_last(oopses)
         return
     if one.waiting and one.waiting != "address":
-        line, one.waiting = f"{one.waiting} {line.lstrip(' >|')}", ""
+        line, one.waiting = f"{one.waiting} {_FRONT.sub('', line)}", ""
+    if "PML4 " in line:  # 2.6.9: the top level, and PGD the one below
+        line = line.replace("PGD ", "PUD ").replace("PML4 ", "PGD ")
     _read_address(line, one, number)
     _read_walk(line, one, number)
     _read_registers(line, one, number)
@@ -219,6 +240,9 @@ def _begins_wrapped(line: str, oopses: list[Oops], number: int) -> bool:
 def _begins(line: str, oopses: list[Oops], first: int, number: int) -> bool:
     """Whether a fault begins at line `first`, of which `line` is all up to line `number`."""
     line = line.rstrip()
+    if (early := _EARLY.search(line)) and len(oopses) < MOST_OOPSES:
+        oopses.append(_early(early, first))
+        return True
     kinds = (("page fault", _PAGE_FAULT), ("firmware page fault", _FIRMWARE), ("KASAN report", _KASAN))
     kind, found = next(((kind, found) for kind, pattern in kinds if (found := pattern.search(line))), ("", None))
     cut = _CUT.search(line)
@@ -253,6 +277,14 @@ def _code_of_another(line: str, oopses: list[Oops]) -> bool:
 def _another(line: str, one: Oops) -> bool:
     """Whether another report begins, such as a lockup's: what follows is no longer of this fault."""
     return one.kind != "firmware page fault" and bool(_ANOTHER.search(line))
+
+
+def _early(found: re.Match[str], number: int) -> Oops:
+    """A fault before there are handlers, all on one line (early_idt_handler, arch/x86/kernel/head_64.S, v3.5)."""
+    one = Oops("page fault", number, address=int(found[3], 16), ip=int(found[1], 16), error_code=int(found[2], 16))
+    for what in ("address", "ip", "error_code"):
+        one.note(what, number)
+    return one
 
 
 def _of_x86(found: re.Match[str]) -> bool:
@@ -377,8 +409,11 @@ def _read_trace(line: str, one: Oops, number: int) -> None:
     elif one.in_trace and (_ends_trace(line) and one.kind != "firmware page fault"):
         one.in_trace = False
     if not one.in_trace or "RIP: " in line:
+        one.typed = False
         return
-    for found in (*_FRAME.finditer(line), *_FRAME_BY_HAND.finditer(line))[: MOST_FRAMES - len(one.trace)]:
+    frames = [*_FRAME.finditer(line), *(_FRAME_BY_HAND.finditer(line) if one.typed else ())]
+    one.typed = bool(frames) or "Call Trace" in line
+    for found in frames[: MOST_FRAMES - len(one.trace)]:
         if found[1]:
             one.left_over.add(len(one.trace))
         one.trace.append(found[2])

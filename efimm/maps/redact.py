@@ -23,7 +23,8 @@ _MAC = re.compile(
     r"(?<![0-9a-fA-F:])(?:[0-9a-fA-F]{2}-){6}[0-9a-fA-F]{2}(?![0-9a-fA-F-])|"  # BOOTIF=01-..., of a network's boot
     r"(?<![0-9a-fA-F:])(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}(?:(?::[0-9a-fA-F]{2}){2,14})?(?![0-9a-fA-F:])"
 )
-_MAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\b")
+# But no size at an address, as in memmap=64G@512G: such options decide the map.
+_MAIL = re.compile(r"\b(?!\d{1,20}[KMGTPEkmgtpe]?@)[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\b")
 _IPV4 = re.compile(r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.])")
 _IPV6 = re.compile(
     r"(?<![\w:])(?:(?:[0-9a-fA-F]{1,4}:){3,7}(?::[0-9a-fA-F]{1,4}|[0-9a-fA-F]{1,4})"
@@ -32,14 +33,17 @@ _IPV6 = re.compile(
 )
 _SERIAL = re.compile(
     r"(?i)(?P<before>(?<![a-z])(?:serial(?:[ _]?number| no\.?|_short)?|S/N|sn|wwn|wwid|asset[ _]tag|service tag|LUN id"
-    r"|IMEI)\s{0,8}[:=#]\s{0,8})(?P<value>[\w.+/-]{3,64})(?! driver)(?![\w.+/-])"
+    r"|IMEI)\s{0,8}[:=#]\s{0,8})(?P<value>[\w.+/-]{3,200}+)(?! driver)"
 )
 _NQN = re.compile(r"\bnqn\.[0-9]{4}[.-][0-9]{2}\.\S{3,200}")
 _PARTUUID = re.compile(r"(?<=PARTUUID=)[0-9a-fA-F]{8}-[0-9a-fA-F]{2}\b")
+_IQN = re.compile(r"(?<=\biqn\.)[0-9]{4}-[0-9]{2}\.[\w.:-]{3,200}")
+_BARE_MAC = re.compile(r"(?<=MAC\()[0-9a-fA-F]{12}")  # of a boot entry's device path
+_EUI64 = re.compile(r"(?<![0-9a-fA-F-])(?:[0-9a-fA-F]{2}-){7}[0-9a-fA-F]{2}(?![0-9a-fA-F-])")
 _WWN = re.compile(r"\b(?:naa\.|eui\.|wwn-0x)[0-9a-fA-F]{16,32}\b")
 _USER_WORDS = re.compile(
-    r"(?P<before>\b(?:(?:user(?:name)?|USER|LOGNAME|ruser)(?:=|: ?)|(?:for|of) user |publickey for |password for "
-    r"|acct=)\"?|/home/|\\Users\\|/Users/)(?P<value>[A-Za-z_][\w.-]{0,62}\w|[A-Za-z_])"
+    r"(?P<before>\b(?:(?:user(?:name)?|USER|LOGNAME|ruser)\s?[=:]\s?|USER |(?:for|of|[Ii]nvalid) user |publickey for "
+    r"|password for (?:invalid user )?|acct=)\"?|/home/|\\Users\\|/Users/)(?P<value>[A-Za-z_][\w.-]{0,62}\w|[A-Za-z_])"
 )
 _PROMPT = re.compile(
     r"(?P<before>^[^\w\[]{0,20}\[?)(?P<user>[a-z_][\w.-]{0,31})@(?P<host>[A-Za-z0-9][\w-]{0,62})"
@@ -69,33 +73,16 @@ _SYSLOG = re.compile(
 )
 _MACHINE_ID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
 _ALWAYS = (
-    *(
-        ("uuid", _UUID),
-        ("uuid", _PARTUUID),
-        ("id", _MACHINE_ID),
-        ("wwn", _WWN),
-        ("nqn", _NQN),
-        ("mac", _MAC),
-        ("mail", _MAIL),
-    ),
-    *(("ip", _IPV4), ("ip", _IPV6)),
+    *(("uuid", _UUID), ("uuid", _PARTUUID), ("id", _MACHINE_ID), ("wwn", _WWN), ("wwn", _EUI64), ("nqn", _NQN)),
+    *(("iqn", _IQN), ("mac", _BARE_MAC), ("mac", _MAC), ("mail", _MAIL), ("ip", _IPV4), ("ip", _IPV6)),
 )
+# Words that stand where a name might, among them those of what is read here, and of kernels.
 _NO_NAMES = {
-    "root",
-    "kernel",
-    "localhost",
-    "ttyS0",
-    "systemd",
-    "session",
-    "the",
-    "none",
-    "and",
-    "name",
-    "namespace",
-    "mode",
-    # words of what is read here, and of kernels
+    *("root", "kernel", "localhost", "ttyS0", "systemd", "session", "the", "none", "and", "name", "namespace", "mode"),
     *("user", "data", "space", "memory", "usable", "reserved", "mem", "set", "efi", "type", "server", "Linux"),
+    *("invalid", "access", "version"),
 }
+SHORTEST_SERIAL = 6  # characters, above which it is looked for everywhere
 
 
 class Redactor:
@@ -113,13 +100,20 @@ class Redactor:
         line = _PROMPT.sub(self._prompt, line)
         line = _UNAME.sub(lambda m: f"{m['before']}{self._name('host', m['value'])}", line)
         line = _USER_WORDS.sub(lambda m: f"{m['before']}{self._name('user', m['value'])}", line)
-        line = _SERIAL.sub(lambda m: f"{m['before']}{self._stand_in('serial', m['value'])}", line)
+        line = _SERIAL.sub(lambda m: f"{m['before']}{self._serial(m['value'])}", line)
         for kind, pattern in _ALWAYS:
             line = pattern.sub(partial(self._stand_in_of, kind), line)
         for name, stand_in in self._names.items():
             if name in line:
-                line = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", stand_in, line)
+                line = re.sub(rf"(?<![A-Za-z0-9.-]){re.escape(name)}(?![\w-])", stand_in, line)
         return line
+
+    def _serial(self, word: str) -> str:
+        """The stand-in of a serial number, which has a place in the names of devices, too."""
+        stand_in = self._stand_in("serial", word)
+        if len(word) > SHORTEST_SERIAL:
+            self._names[word] = stand_in
+        return stand_in
 
     def _prompt(self, found: re.Match[str]) -> str:
         user, host = self._name("user", found["user"]), self._name("host", found["host"])
@@ -154,7 +148,7 @@ def redacted(source: str | os.PathLike[str] | BinaryIO) -> Iterator[str]:
     try:
         with decoded(source) as text:
             for _, line in cleaned(numbered_lines(text)):
-                yield printable(redactor.line(line))
+                yield "\t".join(map(printable, redactor.line(line).split("\t")))
     except MapError as error:
         raise MapError(f"<input>:{error}") from None
 

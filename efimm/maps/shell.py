@@ -7,11 +7,11 @@ Names: ShellPkg's MemMap.c (edk2), and those of Apple's and older shells ("MemMa
 too.  A type of an OEM is its number in eight digits.
 
 GRUB's `lsefimmap`: a type, `start-last`, pages, a size in words, and words for the attribute; names as in
-grub-core/commands/efi/lsefimmap.c (recalled, but for those in the lists that were read).  `lsmmap`, that of a BIOS,
+grub-core/commands/efi/lsefimmap.c (recalled, but for those in the lists that were read).  `lsmmap`, under a BIOS,
 too: base, length and a name, or a number where it has none (grub-core/commands/lsmmap.c).
 
 `machine memory` at OpenBSD's boot> prompt: a type of e820's, a start, and a length in whole KiB (dump_biosmem,
-sys/arch/amd64/stand/libsa/memprobe.c; recalled).
+sys/arch/amd64/stand/libsa/memprobe.c; recalled), which has 32 bits: of 4 TiB in a row it tells less.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _BELOW = "below the heading of memmap"
 def read(line: str, boots: Boots) -> bool:
     """One descriptor, or the heading of a list."""
     lists = boots.lists
-    if _read_grub(line, boots):
+    if _read_loaders(line, boots):
         return True
     if ("# Pages" in line and _HEADING.search(line)) or _SFO_HEADING in line:
         lists.section = SHELL
@@ -89,6 +89,8 @@ def read(line: str, boots: Boots) -> bool:
 
 def unfinished(line: str) -> bool:
     """Whether the line starts like a descriptor and lacks the rest of it."""
+    if "base_addr = 0x" in line:
+        return not _LSMMAP.match(line, line.index("base_addr"))
     if " 000" not in line or not _RANGE.search(line) or not _CUT.search(line):
         return False
     return not (_LINE.search(line) or _GRUB_LINE.search(line.rstrip()))  # rows of GRUB's begin alike
@@ -143,7 +145,7 @@ _LSMMAP = re.compile(
 
 
 def _lsmmap_entry(line: str) -> E820Entry:
-    found = _LSMMAP.search(line)
+    found = _LSMMAP.match(line, line.index("base_addr"))
     if not found:
         expected = "expected 'base_addr = 0x..., length = 0x..., available RAM'"
         raise MapError(f"damaged line of lsmmap; {expected}, found {shortened(line)}")
@@ -162,7 +164,7 @@ def _region(found: re.Match[str]) -> E820Entry:
     return E820Entry(start, end, int(found[1]))
 
 
-def _read_grub(line: str, boots: Boots) -> bool:
+def _read_loaders(line: str, boots: Boots) -> bool:
     """One entry, or the heading of a list; also one of OpenBSD's boot loader."""
     if "Region " in line and (region := _REGION.search(line)):
         boots.lists.read(OPENBSD, _region, region)

@@ -30,13 +30,13 @@ _UEFI = re.compile(
 _ARCHITECTURES = {
     "arm64": (
         r"Booting Linux on physical CPU|aarch64|Getting EFI parameters from FDT|arm64:|\bGICv[23]|CPU +[0-9]+: ARM "
-        r"|GENERIC[\w-]{0,20} arm64"
+        r"|GENERIC[\w-]{0,20} arm64|Mem abort info|\bESR = 0x"
     ),
     "ARM": r"Booting Linux on physical CPU 0x[0-9a-f]{1,4}$|\barmv[5-8]|CPU: ARM",
     "ia64": r"SALsystab=|\bia64\b|\bSAL_[A-Z]|Itanium",
     "POWER": r"\bpSeries\b|\bPOWER[5-9]|\bPOWER1[0-9]|ppc64|powerpc|PowerNV|\bNIP: ",
     "s390": r"\bs390x?\b|\bz/VM\b|\bPSW : ",
-    "RISC-V": r"riscv|RISC-V|\bSBI (?:specification|implementation)",
+    "RISC-V": r"riscv|RISC-V|\bepc ?: [0-9a-f]{8}|\bSBI (?:specification|implementation)",
     "LoongArch": r"loongarch|Loongson-64bit",
     "MIPS": r"\bmips(?:64)?(?:el)?\b",
     "SPARC": r"\bsparc64\b|PROMLIB:",
@@ -76,7 +76,7 @@ ARCHITECTURE_MARKS = (
         "KVM-clock",
         "Video ROM",
     ),
-    *("HPET", "e820", "Xeon", "EPYC", "Opteron", "arm64"),
+    *("HPET", "e820", "Xeon", "EPYC", "Opteron", "arm64", "abort info", "ESR = 0x", "epc"),
 )
 
 _NO_LIST = "no memory map; expected lines such as 'BIOS-e820: [mem ...' or 'efi: mem00: ...'"

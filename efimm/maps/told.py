@@ -10,7 +10,7 @@ from .lists import Lists, may_be_same
 from .signs import ARCHITECTURE_MARKS, SYSTEMS, UEFI_MARKS, architecture, uefi
 
 MARKS = (
-    *("Linux version ", "DMI: ", "Hardware name: ", "last_pfn = ", "ommand line: ", "RSDP"),
+    *("Linux version ", "DMI: ", "Hardware name: ", "last_pfn = ", "ommand line: ", "BOOT_IMAGE=", "RSDP"),
     *("Xen PVH", "EFI runtime services will be", "No EFI runtime due", "machdep.bootmethod", "grep "),
     *("BSD", "SunOS", "Darwin", "Microsoft", "DragonFly", "root on", "illumos"),
     *UEFI_MARKS,
@@ -22,7 +22,11 @@ SHORT = 60  # characters; a line that says what was left out has fewer
 
 _VERSION = re.compile(r"Linux version ([0-9][\w.+~-]{0,79})(?= \(|\s{0,9}$)")  # and who built it; in prose it is none
 _MACHINE = re.compile(r"(?:DMI|Hardware name): (?!Memory slots)(?P<name>\S.{0,199})")
-_COMMAND_LINE = re.compile(r"(?:^\W{0,40}|[]>|:\d]\s{0,8})(?:[Kk]ernel c|C)ommand line: (?P<words>.{1,4096})")
+# The kernel's own line, or what /proc/cmdline shows.
+_COMMAND_LINE = re.compile(
+    r"(?:^\W{0,40}|[]>|:\d]\s{0,8})(?:[Kk]ernel c|C)ommand line: (?P<words>.{1,4096})"
+    r"|^[\s>|]{0,20}(?P<shown>BOOT_IMAGE=\S{1,200} .{1,4096})"
+)
 _LAST_PFN = re.compile(r"last_pfn = 0x([0-9a-f]{1,13})\b")
 _BOOTMETHOD = re.compile(r"machdep\.bootmethod[:=] *(UEFI|BIOS)\b")  # FreeBSD, amd64
 # drivers/firmware/efi/efi.c (v5.10: noruntime, or a kernel for real time), arch/x86/platform/efi/efi.c (v3.10)
@@ -39,8 +43,12 @@ _RSDP = re.compile(r"ACPI: RSDP (?:\([^)]{0,60}\) @ )?(?:0x)?([0-9a-fA-F]{5,16})
 def read(line: str, boots: Boots) -> bool:
     """Of each boot the first version, name and command line count; a new version begins another boot."""
     if "version" in line and (found := _VERSION.search(line)):
+        stamped = not line.lstrip(" >|").startswith("Linux version")
+        if boots.lists.stamped and not stamped and boots.lists.kernel == found[1]:
+            return False  # `cat /proc/version`, between lines of a boot
         if boots.lists.tells_of_a_boot:
             boots.begin()
+        boots.lists.stamped = stamped
         boots.lists.kernel = found[1]
         boots.lists.booting.add("before")
     lists = boots.lists
@@ -49,8 +57,9 @@ def read(line: str, boots: Boots) -> bool:
     if named and (not lists.title or own > lists.own_title) and (found := _MACHINE.search(line)):
         name = re.split(r'\\n|", "', found["name"])[0].rstrip(' \t",}')  # without what a quoted string has behind it
         lists.title, lists.own_title = printable(name), own
-    if "ommand line: " in line and not lists.command_line and (found := _COMMAND_LINE.search(line)):
-        lists.command_line, lists.command_line_at = printable(found["words"]), lists.line
+    shown = not lists.command_line and ("ommand line: " in line or "BOOT_IMAGE=" in line)
+    if shown and (found := _COMMAND_LINE.search(line)):
+        lists.command_line, lists.command_line_at = printable(found["words"] or found["shown"]), lists.line
     _read_starter(line, lists)
     if not lists.own_arch:
         lists.name_architecture(*architecture(line))

@@ -103,6 +103,8 @@ def _with_rest(line: str, following: deque[tuple[int, str]]) -> str:
     rest, after = (_unquoted(each, _marks(line)) for _, each in islice(following, 2))
     if not rest or _STAMPED.match(rest) or not _STAMPED.match(after):
         return line
+    if not _DATE.search(rest):
+        return line
     following.popleft()
     return f"{line.rstrip()} {rest}"
 

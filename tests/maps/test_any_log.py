@@ -313,9 +313,11 @@ def test_a_lost_high_range_is_told_beside_both_last_pfns():
 
 
 def test_ram_that_is_not_cached_is_not_the_kernels():
+    """Linux prints its end before and after: that is no contradiction."""
     changed = LOG.replace("BIOS-e820:", "modified:").replace("0xd07fffffff", "0xcfffffffff").replace("d07fff", "cfffff")
     found = read_map(LOG + "".join(line + "\n" for line in changed.splitlines() if "modified:" in line))
     assert found.highest_ram == 0xD000000000
+    assert not any("contradicts" in note for note in found.notes)
 
 
 def test_an_option_that_is_not_worked_out_is_named():
@@ -361,6 +363,46 @@ def test_a_mail_may_lack_its_first_headers(front):
 def test_a_log_without_its_first_lines_says_where_they_may_be():
     with pytest.raises(MapError, match="journalctl -k -b"):
         read_map("[  812.500000] usb 1-1: new high-speed device\n" * 3)
+
+
+@pytest.mark.parametrize(
+    "command", ["$ dmesg | grep BIOS-e820", "# journalctl -k -g BIOS-e820", 'grep "BIOS-e820:" log']
+)
+def test_the_command_that_looked_for_a_list_is_no_entry_of_it(command):
+    assert read_map(f"{command}\n{LOG}").e820 == ENTRIES
+
+
+def test_what_proc_cmdline_shows_is_the_command_line():
+    shown = "# cat /proc/cmdline\nBOOT_IMAGE=/vmlinuz-5.10 root=/dev/sda2 noefi\n"
+    assert read(shown + "".join(LOG.splitlines(keepends=True)[3:8])).command_line.endswith("noefi")
+
+
+def test_a_guest_whose_ram_has_no_hole_has_a_machine():
+    whole = "Xen: [mem 0x0000000000000000-0x000000000009ffff] usable\n"
+    whole += "Xen: [mem 0x0000000000100000-0x00000001ffffffff] usable\n"
+    found = check(io.BytesIO(whole.encode()))
+    assert (found.booted_by, found.reading.map.highest_ram) == ("Xen", 0x200000000)
+    assert found.hit == []
+
+
+@pytest.mark.parametrize(
+    ("line", "arch"),
+    [
+        ("[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x413fd0c1]", "arm64"),
+        ("[    1.0] Mem abort info:", "arm64"),
+        ("NIP: c0000000002b3f50 LR: c0000000002b3f48", "POWER"),
+    ],
+)
+def test_another_architecture_is_named_without_a_list_too(line, arch):
+    with pytest.raises(MapError, match=f"is of {arch}"):
+        read_map(f"{line}\nnothing else\n")
+
+
+def test_without_a_word_of_what_started_it_the_answer_is_conditional():
+    cut = without("efi:", without("DMI", without("last_pfn")))
+    words = checked(check(io.BytesIO(cut.encode())), "log")
+    assert "\nIf it was started by UEFI:\n" in words
+    assert "If it was" not in checked(check(io.BytesIO(LOG.encode())), "log")
 
 
 def test_a_contradiction_with_last_pfn_is_told():
@@ -610,6 +652,10 @@ def test_a_redacted_log_has_no_names_and_the_same_map():
         ("board_serial: S3Z8NB0K\nID_SERIAL_SHORT=S3Z8NB0L\nService Tag: 7ABC123", ["S3Z8NB0", "7ABC123"]),
         ("nvme nvme0: NQN nqn.2014.08.org.nvmexpress:144d144dS3EVNX0J123456", ["S3EVNX0J123456"]),
         ("BOOTIF=01-52-54-00-12-34-56 root=PARTUUID=1234abcd-02", ["34-56", "1234abcd"]),
+        ("File(x) MAC(8cec4baabbcc,0) EUI-64 00-25-38-5A-91-B0-12-34", ["8cec4baabbcc", "12-34"]),
+        ("iscsi: iqn.1994-05.com.redhat:hana01", ["hana01"]),
+        ("Serial Number: ZC1A2B3C\nata-ST4000NM0035-1V4107_ZC1A2B3C", ["ZC1A2B3C"]),
+        ("sshd: Failed password for invalid user bob from 10.1.2.3\nInvalid user bob", ["bob"]),
         ("eth0: fe80::5054:ff:fe12:3456 and 2001:db8::1234", ["fe12:3456", "db8::1234"]),
     ],
 )
@@ -633,6 +679,13 @@ def test_words_that_are_no_names_leave_the_map_as_it_is(line):
     user = "[    0.000000] user: [mem 0x0000000000000000-0x000000000009ffff] usable\n"
     log = f"{line}\n{LOG}{user}"
     assert read_map(redacted_text(log)) == read_map(log)
+
+
+def test_options_that_decide_the_map_are_no_addresses_of_mail():
+    for options in ("memmap=exactmap memmap=640K@0 memmap=1023M@1M memmap=3G@4G", "mem=4G crashkernel=512M@64M"):
+        log = LOG.replace("efi=debug", options)
+        assert read_map(redacted_text(log)) == read_map(log)
+    assert "\t" in redacted_text("a\tb\n")
 
 
 # what else a log says, and does not say
