@@ -193,7 +193,7 @@ def test_doctor_ends_whenever_it_is_told(tenths, sent, place):
         process.send_signal(sent)
         said = process.communicate(timeout=20)[0].decode()
         assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM}[sent], said
-        assert "Traceback" not in said
+        assert "Traceback" not in said, said
         assert "MISSING" not in said
         until_all_have_ended(mark)  # what a server in its start has started looks for its parent when it runs
     assert [*(place / "tmp").iterdir()] == []
