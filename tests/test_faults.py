@@ -570,6 +570,14 @@ def test_a_damaged_list_does_not_hide_a_fault():
     assert "note: a damaged list is not used: line 1" in checked(found, "log")
 
 
+def test_the_faults_beside_a_damaged_list_are_those_of_the_boot_that_is_asked_for():
+    boot = "Linux version 4.1{0}.0 (a@b) #1 SMP\nDMI: Model {0}\nBIOS-e820: [mem 0x0000000000000000-0x0000\n{1}"
+    text = boot.format(1, old(0xC63F438020, 0, [0])) + boot.format(2, old(0xD63F438020, 0, [0]))
+    for number, addresses in ((None, [0xC63F438020, 0xD63F438020]), (1, [0xC63F438020]), (2, [0xD63F438020])):
+        found = check(io.BytesIO(text.encode()), boot=number)
+        assert [each.oops.address for each in found.faults] == addresses
+
+
 def test_an_address_of_the_direct_map_has_its_region():
     oops = old(0xFFFF88006543F010, 0, [0x1FE0067, 0x1FE0067, 0x1FE1067, 0]).replace(
         "CPU 0 ", "Pid: 1, comm: swapper Not tainted 3.5.0 #1"

@@ -98,7 +98,9 @@ class Boots:
             good = [boots[number - 1]] if boots[number - 1] in good else []
             boots = [boots[number - 1]]
         if not good:
-            raise self._damaged(boots[0])
+            nothing = self._without_map(boots[0].damages()[0], boots[0] if number else None)
+            nothing.damage = str(nothing)
+            raise nothing
         if len(good) > 1:
             begins = f"{good[1].lines[0]}: a second boot begins here"
             raise MapError(f"{begins}; expected the log of one boot, or --boot N: {_told(boots)}")
@@ -115,7 +117,7 @@ class Boots:
         return [one for one in distinct(self.oopses) if one not in others]
 
     def _without_map(self, why: str, boot: Lists | None = None) -> NoMapError:
-        """The error that says `why` no list was chosen, with the faults, of `boot` only, and their command line."""
+        """The error that says `why` there is no map, with all faults, or those of `boot`, and their command line."""
         found = NoMapError(why)
         told = boot or next((each for each in self._all if each.faults and each.command_line), Lists())
         for one in self.oopses:
@@ -124,12 +126,6 @@ class Boots:
                 one.note("command line", told.command_line_at)
         found.oopses = tuple(one for one in distinct(self.oopses) if boot is None or one in boot.faults)
         found.command_line = told.command_line
-        return found
-
-    def _damaged(self, boot: Lists) -> NoMapError:
-        why = boot.damages()[0]
-        found = self._without_map(why, boot)
-        found.damage = why
         return found
 
     def _merged(self) -> list[Lists]:
