@@ -157,13 +157,12 @@ class Scene:
 
     @property
     def direct_map_regions(self) -> list[Region]:
-        """What the map says of an address in the direct map, where nothing has moved that; none where it may be moved.
+        """What the map says of an address in the direct map, if that is where 3.0 to 4.7 have it; else none.
 
-        Memory KASLR came with 4.8, and to RHEL 7's 3.10; before 2.6.27 (recalled) the direct map was elsewhere.
+        Memory KASLR came with 4.8, and distributions took it back to older kernels: what follows is an "if".
         """
         address = self.oops.address or 0
-        moved = not (3, 0) <= self.version < (4, 8) or ".el7" in self.oops.kernel or ".vz7" in self.oops.kernel
-        if not self.map or moved or address not in DIRECT_MAP:
+        if not self.map or not (3, 0) <= self.version < (4, 8) or address not in DIRECT_MAP:
             return []
         return regions_of(self.map, address - DIRECT_MAP.start)
 

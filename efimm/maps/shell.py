@@ -23,6 +23,7 @@ from .boots import Boots
 from .entries import attribute_from_grub, check_range, efi_descriptor
 from .errors import MapError, shortened
 from .lists import GRUB, GRUB_E820, OPENBSD, SHELL
+from .wrapped import STAMP
 
 MARKS = (" 000", "# Pages", "#Pages", "iB ", "base_addr = 0x", "Region ", 'MemoryMap,"', 'ShellCommand,"memmap"')
 
@@ -48,7 +49,6 @@ _LINE = re.compile(
 )
 _CUT = re.compile(rf"(?<![\w:])(?:{_TYPE})\s+[0-9A-F]{{16}}-.*$", re.IGNORECASE)
 _CUT_BELOW = re.compile(rf"^\W{{0,40}}(?P<row>(?:{_TYPE}|[0-9A-F]{{8}})\s+000[0-9A-F]{{0,13}}(?:-.*)?)$", re.IGNORECASE)
-_STAMPED = re.compile(r"^(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\] ")  # a kernel's line: the listing has ended
 _SFO_HEADING, _SFO_START = 'ShellCommand,"memmap"', 'MemoryMap,"'
 _SFO = re.compile(
     rf'{_SFO_START}(?P<type>{_TYPE})","(?P<first>[0-9A-F]{{1,16}})","(?P<last>[0-9A-F]{{1,16}})",'
@@ -71,7 +71,7 @@ def read(line: str, boots: Boots) -> bool:
         lists.read(SHELL, _sfo_descriptor, line, anew=lists.section == SHELL)
         lists.section = _BELOW if lists.section == SHELL else lists.section
         return True
-    stamped = _STAMPED.match(line)
+    stamped = STAMP.match(line)  # a kernel's line: the listing has ended
     if stamped and lists.section in (SHELL, _BELOW):
         lists.section = ""
     ranged = _RANGE.search(line)

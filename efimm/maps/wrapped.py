@@ -15,7 +15,7 @@ LONGEST_OPTION_LINE = 1000
 QUOTE_MARKS = r"\s{0,8}(?:(?:[A-Za-z]{1,8})?>\s?|\|\s?){0,16}"
 _MARKS = re.compile(QUOTE_MARKS)
 _QUOTE = re.compile(r"^\s{0,8}(?:(?:[A-Za-z]{1,8})?>\s?){1,16}")
-_STAMP = re.compile(r"^(?:<[0-9]{1,3}>)?\[ *[0-9]+\.[0-9]+\]")
+STAMP = re.compile(r"^(?:<[0-9]{1,3}>)?\[ *[0-9]+\.[0-9]+\]")
 _STAMP_WITHIN = re.compile(r"\[ {1,8}[0-9]{1,6}\.[0-9]{6}\](?=[ \[])")
 # What stands in front of a log's lines: the kernel's time, that of syslog or journalctl, a level.
 _STAMPED = re.compile(
@@ -82,7 +82,7 @@ def _joined(line: str, following: deque[tuple[int, str]], unfinished: Callable[[
     marks = _marks(line)
     for used, (_, next_line) in enumerate(list(following)[:MOST_PIECES], 1):
         piece = _unquoted(next_line, marks)
-        if _STAMP.match(piece) or unfinished(piece):
+        if STAMP.match(piece) or unfinished(piece):
             return line
         if spaced.endswith("="):  # quoted-printable's soft break
             spaced = tight = spaced[:-1] + piece
