@@ -675,3 +675,14 @@ def test_the_instruction_may_stand_on_the_next_stamped_line():
         "RIP: 0010:[<ffffffff81361cbd>]\n[    1.0]  [<ffffffff81361cbd>] efivar_entry_list",
     )
     assert faults(text)[0].symbol == "efivar_entry_list"
+
+
+@pytest.mark.parametrize(("version", "flag"), [("5.9.0", "PTI"), ("6.6.0", "PTI"), ("4.15.0", "NOPTI")])
+def test_isolation_and_the_old_mapping_are_not_told_where_one_of_them_is_not_there(version, flag):
+    _, log = KINDS["KPTI with old_map"]
+    log = log.replace("RIP: 0010:efivar_entry_list+0x12/0x34", "RIP: 0010:0x6b835f90")
+    causes = [
+        diagnose(faults(log.replace("6.12.0-test", kernel).replace("SMP PTI", f"SMP {told}"))[0]).cause
+        for kernel, told in (("5.8.0", "PTI"), (version, flag))
+    ]
+    assert causes == ["KPTI with old_map", "none of these"]
