@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -34,39 +35,66 @@ class Exits:
     refusal: int = 2
 
 
-_MOMENT = 0.01  # seconds, after which a finaliser is over; if not, the end is dropped and told again
+# The signals that end a command; Windows has no SIGHUP.
+ENDS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_AGAIN = 0.1  # seconds, after which an end that nobody has heard is told again
 
 
 def obey_signals() -> None:
-    """Let SIGTERM and SIGHUP raise Ended, but where somebody has them ignored, as nohup does; none gets lost."""
-    sys.unraisablehook = _told_again
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+    """Let SIGTERM and SIGHUP raise Ended, and SIGINT KeyboardInterrupt, until they are heard; who ignores them may."""
+    sys.unraisablehook = _dropped
+    for number in ENDS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup has SIGHUP ignored
             signal.signal(number, _end)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: what is tidied up now is not to be disturbed
-    raise Ended(number)
+    """Raise what the signal means, now and as long as it gets lost: what is raised in C or a bare except may be."""
+    end = _meaning(number)
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: what is tidied up now is not to be disturbed
+    if hasattr(signal, "setitimer"):  # Windows has no such timer
+        signal.signal(signal.SIGALRM, lambda _, frame: _tell_again(end, frame))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # Python's last steps know no handlers any more
+    raise end
 
 
-def _told_again(lost: sys.UnraisableHookArgs) -> None:
-    """Raise an end, or Ctrl-C, a moment later: Python drops what is raised while it finalises an object."""
-    end = lost.exc_value
-    if not isinstance(end, Ended | KeyboardInterrupt) or not hasattr(signal, "setitimer"):  # Windows has no such timer
+def _meaning(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else Ended(number)
+
+
+def _tell_again(end: BaseException, frame: FrameType | None) -> None:
+    """Raise `end` where nobody tidies up because of an end, and Python is not about to drop one either."""
+    heard = sys.exc_info()[1]
+    while heard is not None and not isinstance(heard, Ended | KeyboardInterrupt):
+        heard = heard.__context__
+    while frame is not None and frame.f_code is not _dropped.__code__:
+        frame = frame.f_back
+    if heard is None and frame is None:
+        raise end
+
+
+def _dropped(lost: sys.UnraisableHookArgs) -> None:
+    """Say what Python drops, as in a finaliser, but nothing of an end: that is told again."""
+    if not isinstance(lost.exc_value, Ended | KeyboardInterrupt):
         sys.__unraisablehook__(lost)
-        return
 
-    def again(_number: int, frame: FrameType | None) -> None:
-        while frame is not None and frame.f_code is not _told_again.__code__:
-            frame = frame.f_back
-        if frame is None:
-            raise end
-        signal.setitimer(signal.ITIMER_REAL, _MOMENT)  # a busy machine has not left this function yet
 
-    signal.signal(signal.SIGALRM, again)
-    signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+async def told_to_end() -> BaseException:
+    """What ends this process, once a signal says so: raised in a callback, the loop would only log it.
+
+    On Windows it is raised all the same.
+    """
+    import asyncio  # noqa: PLC0415 - the room alone has a loop, and commands are to begin quickly
+
+    loop = asyncio.get_running_loop()
+    told: asyncio.Queue[BaseException] = asyncio.Queue()
+    for number in ENDS:
+        if signal.getsignal(number) is _end:
+            with suppress(NotImplementedError):  # Windows
+                loop.add_signal_handler(number, told.put_nowait, _meaning(number))
+    return await told.get()
 
 
 def end_by(number: int) -> NoReturn:

@@ -16,7 +16,7 @@ import click
 
 from ..course.work import FOLDER, open_copy, reset
 from ..files import write_text
-from .ending import INTERRUPTED
+from .ending import INTERRUPTED, told_to_end
 from .options import JSON, PORT
 
 # jsonschema, which nbformat and Jupyter's servers import, would make a grammar of a kind of address (IRI) that no
@@ -92,17 +92,18 @@ def room_command(site: Path | None, lan: bool, port: int) -> None:
     """
     from ..room import server, votes  # noqa: PLC0415 - tornado takes longer to import than other commands take
 
-    async def serve() -> None:
-        with server.opened(site or _site_of_ones_own(), votes.Votes(votes.questions()), lan=lan, port=port) as room:
+    async def serve() -> BaseException:
+        with server.opened(pages, votes.Votes(votes.questions()), lan=lan, port=port) as room:
             click.echo(server.terminal_qr(room.address))
             click.echo(f"the room       {room.address}{'' if lan else '  (this computer only; others: --lan)'}")
             click.echo(f"you            {room.instructors_page}")
             click.echo(f"the projector  {room.projectors_page}")
             click.echo("Ctrl-C closes the room.")
-            await server.forever()
+            return await told_to_end()
 
+    pages = site or _site_of_ones_own()
     click.echo("Compressing the pages...")
-    asyncio.run(serve())
+    raise asyncio.run(serve())
 
 
 def _site_of_ones_own() -> Path:

@@ -7,6 +7,7 @@ says that there is none.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import hashlib
 import json
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import nbformat
@@ -37,6 +39,7 @@ _SCRIPTS_FROM_ELSEWHERE = re.compile(
 _LINK = re.compile(r'href="((?:\.\./|solutions/)?[\w.-]+)\.ipynb(#[^"]*)?"')
 _NO_WORDS = 'alt="No description has been provided for this image"'  # nbconvert's, for an image without any
 _TIMEOUT = 300  # seconds for one cell
+_MOMENT = 0.05  # seconds, after which kernels that must end are looked for again
 AT_ONCE = 2  # kernels: each takes some 150 MB
 _READABLE = """
 .jp-RenderedHTMLCommon a:any-link { text-decoration: underline !important; }
@@ -74,9 +77,11 @@ class Kernels:
     def __exit__(self, *_: object) -> None:
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for client in list(self._clients):
-            if process := getattr(getattr(client.km, "provisioner", None), "process", None):
-                process.kill()
+        while self._clients:  # again: a kernel that is being started can be killed only once it runs
+            for client in list(self._clients):
+                if process := getattr(getattr(client.km, "provisioner", None), "process", None):
+                    process.kill()
+            sleep(_MOMENT)
         self._pool.shutdown()
 
     def executed(self, paths: Iterable[Path]) -> Iterator[Any]:
@@ -87,8 +92,6 @@ class Kernels:
         return self._pool.map(self._run, paths)
 
     def _run(self, path: Path) -> Any:
-        if self._closed:
-            raise NotebookError(f"{path}: told to stop")
         try:
             notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
             nbformat.validate(notebook)
@@ -97,10 +100,13 @@ class Kernels:
             client = Client(notebook, timeout=self._timeout, resources=resources, extra_arguments=quiet)
             self._clients.add(client)
             try:
+                if self._closed:
+                    raise NotebookError("told to stop")
                 # Nothing that happens to lie beside the notebook is taken for the program that runs it.
                 return client.execute(env=os.environ | {"PYTHONSAFEPATH": "1", WHOLE: "1"})
             finally:
                 self._clients.discard(client)
+                atexit.unregister(client._cleanup_kernel)  # left there by a kernel that died while it started
         except OSError as error:
             raise NotebookError(f"{path}: {error.strerror or error}") from error
         except CellExecutionError as error:

@@ -374,8 +374,3 @@ def terminal_qr(address: str) -> str:
     out = io.StringIO()
     segno.make(address, error="l").terminal(out, compact=True)
     return out.getvalue()
-
-
-async def forever() -> None:
-    """Serve until somebody ends it."""
-    await asyncio.Event().wait()

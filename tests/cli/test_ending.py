@@ -48,6 +48,8 @@ COMMANDS = {
     "judge": ["judge", "--ram", "1G", "--timeout", "300"],
     "judge --all": ["judge", "--all"],
     "doctor": ["doctor"],
+    "room": ["room", "--port", "0"],
+    "room --site": ["room", "--site", "out", "--port", "0"],
     "lab": ["lab", "--no-browser", "--port", "0"],
     "dashboard": ["dashboard", "--no-browser"],
 }
@@ -200,16 +202,16 @@ def test_doctor_ends_whenever_it_is_told(tenths, sent, place):
 
 
 def told_once_begun(program, sent, **settings):
-    """The exit status of a program to which a signal is sent when it says "begun", and what it says on stderr."""
+    """The exit status of a program to which a signal is sent when it says "begun", and what it says after that."""
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings) as process:
         assert process.stdout.readline() == b"begun\n"
         process.send_signal(sent)
         try:
-            _, said = process.communicate(timeout=30)
+            printed, said = process.communicate(timeout=30)
         finally:
             process.kill()
-    return process.returncode, said
+    return process.returncode, printed, said
 
 
 STARTS = """
@@ -235,7 +237,7 @@ server.main()
 def test_the_dashboard_ends_while_it_starts(sent, place):
     """Voila's handler is there before its loop: SIGTERM was an AttributeError, and left a folder."""
     pytest.importorskip("voila", reason="voila is not installed")
-    status, said = told_once_begun(STARTS, sent, cwd=place, env=os.environ | {"TMPDIR": str(place / "tmp")})
+    status, _, said = told_once_begun(STARTS, sent, cwd=place, env=os.environ | {"TMPDIR": str(place / "tmp")})
     assert b"Traceback" not in said
     assert status == 0, said
     assert [*(place / "tmp").iterdir()] == []
@@ -258,33 +260,56 @@ while True:
 """
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 1), (signal.SIGINT, -signal.SIGINT)])
-def test_an_end_that_python_drops_is_told_again(sent, status):
-    """What is raised in a finaliser goes nowhere; Ended is not caught here, so it ends the program with 1."""
-    found, said = told_once_begun(FINALISES, sent)
-    assert b"Exception ignored in" not in said
-    assert found == status
+SWALLOWS = """
+import time
+from efimm.cli import ending
 
+ending.obey_signals()
+for _ in range(3):
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    except:
+        pass
+while True:
+    time.sleep(1)
+"""
+TIDIES_UP = """
+import contextlib, time
+from efimm.cli import ending
 
-BUSY = """
-import signal, time
+@contextlib.contextmanager
+def tidied():
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            int("x")
+        time.sleep(1)
+        print("tidied up", flush=True)
 
-set_timer = signal.setitimer
-
-def slowly(*arguments):
-    set_timer(*arguments)
-    signal.setitimer = set_timer
-    time.sleep(0.2)
-
-signal.setitimer = slowly
+ending.obey_signals()
+with tidied():
+    print("begun", flush=True)
+    time.sleep(60)
 """
 
 
-def test_an_end_is_told_again_however_busy_the_machine_is():
-    """The moment was over before the one who waits for it had done so: the end was dropped for good."""
-    found, said = told_once_begun(BUSY + FINALISES, signal.SIGINT)
-    assert b"Exception ignored in" not in said
-    assert found == -signal.SIGINT
+@pytest.mark.parametrize("program", [FINALISES, SWALLOWS])
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 1), (signal.SIGINT, -signal.SIGINT)])
+def test_an_end_that_is_dropped_is_told_again(program, sent, status):
+    """In a finaliser, by a bare except.  Ended is not caught here, so it ends the program with 1."""
+    found, _, said = told_once_begun(program, sent)
+    assert b"Exception ignored" not in said
+    assert found == status
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 1), (signal.SIGINT, -signal.SIGINT)])
+def test_who_tidies_up_is_told_once(sent, status):
+    """It takes ten times as long as an end waits before it is told again, and handles another exception meanwhile."""
+    found, printed, _ = told_once_begun(TIDIES_UP, sent)
+    assert printed == b"tidied up\n"
+    assert found == status
 
 
 NAMES = """

@@ -1,6 +1,8 @@
-"""The client that runs notebooks, and the wake-up that an output widget took from it."""
+"""The client that runs notebooks: its end, and the wake-up that an output widget took from it."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -47,3 +49,39 @@ def test_the_answer_that_came_before_a_widgets_message_is_heard():
 def test_nbclients_own_widget_does_not_hear_it():
     """Once it does, `Output` can go."""
     assert not asyncio.run(hears(OutputWidget))
+
+
+LOOPS = """
+import asyncio, json, pathlib, sys, threading
+from efimm.course.export import Client, Kernels
+
+start, starts = Client.async_start_new_kernel, threading.Event()
+
+async def slowly(self, **options):
+    starts.set()
+    await asyncio.sleep(0.5)
+    return await start(self, **options)
+
+Client.async_start_new_kernel = slowly
+cell = {"cell_type": "code", "id": "one", "source": "while True: pass", "outputs": [], "execution_count": None}
+path = pathlib.Path("loops.ipynb")
+path.write_text(json.dumps({"cells": [cell | {"metadata": {}}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+with Kernels(timeout=30) as kernels:
+    found = kernels.executed([path])
+    starts.wait()
+try:
+    next(found)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_kernel_that_was_being_started_ends_too(tmp_path):
+    """It could not be killed yet, and nobody looked again: it ran its notebook to the end, with everybody waiting.
+
+    Killed then, it left a traceback for Python's end: nbclient tidies up for it a second time.
+    """
+    done = subprocess.run([sys.executable, "-c", LOOPS], cwd=tmp_path, capture_output=True, check=False, timeout=120)
+    assert b"cannot be run: " in done.stdout
+    assert b"died" in done.stdout  # and not that its time was up
+    assert b"Traceback" not in done.stderr, done.stderr.decode()

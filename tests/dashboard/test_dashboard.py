@@ -71,6 +71,7 @@ def test_the_dashboard_shows_the_pictures_and_asks_nobody_else(dashboard, visit)
     page, came, refused = visit
     page.locator("svg.walk").wait_for(timeout=60_000)
     page.get_by_role("img", name="hpa-sync, 1G of RAM").wait_for(timeout=60_000)
+    page.locator("svg.picture").nth(4).wait_for(timeout=60_000)
     slider = page.locator("input[type=range]").first
     slider.focus()
     page.keyboard.press("Home")
