@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..files import MARK, own_folder
 from .series import notebooks_folder, shipped
 
 PYODIDE = "314.0.6"
@@ -48,12 +49,14 @@ class LiteError(ValueError):
 def make_lite(folder: Path, *, wheels: Path | None = None) -> Path:
     """Lite with every notebook of the series in `folder`, which is made anew; the path of its first page.
 
+    ValueError where the folder is somebody's: `own_folder` says so.
     `wheels` is a folder with wheels of Pyodide's own set (numpy, matplotlib and what they need).
     Asks the network only for what the user's cache has not.  LiteError where something cannot be had, or is not what
     it was.
     """
-    parts = fetched()
-    with tempfile.TemporaryDirectory() as temporary:
+    own_folder(folder)
+    parts, place = fetched(), folder.resolve()
+    with tempfile.TemporaryDirectory(dir=place.parent) as temporary:
         source = Path(temporary)
         for path in shipped():
             _copy(path, source / "contents" / path.relative_to(notebooks_folder()))
@@ -63,10 +66,19 @@ def make_lite(folder: Path, *, wheels: Path | None = None) -> Path:
         for app in APPS:
             _add_work(source / "built" / app / "index.html")
         shutil.copy(WORK, source / "built")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(source / "built", folder)
+        shutil.copy(place / MARK, source / "built")
+        _exchange(source / "built", place, source / "before")
     return folder / "index.html"
+
+
+def _exchange(new: Path, place: Path, old: Path) -> None:
+    """Put the folder `new` in the place of one that becomes `old`; one of them is there, whatever comes between."""
+    try:
+        place.rename(old)
+        new.rename(place)
+    finally:
+        if not place.exists():
+            old.rename(place)
 
 
 def digest() -> str:

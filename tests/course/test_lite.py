@@ -311,3 +311,19 @@ def test_what_is_missing_is_said_in_one_line_and_other_errors_as_ever(error, sai
 
     printed = capsys.readouterr().out
     assert (printed.startswith(said) and printed.count("\n") == 1) if said else shell.shown is error
+
+
+def test_a_folder_that_is_somebodys_is_refused_before_anything_is_fetched(tmp_path, monkeypatch):
+    """`efimm lite -o .` emptied the folder one stood in."""
+    monkeypatch.setattr(lite, "fetched", lambda: pytest.fail("asked for what is fetched"))
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ValueError, match="expected a new or empty folder"):
+        lite.make_lite(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_what_cannot_be_exchanged_stays(tmp_path):
+    (tmp_path / "place").mkdir()
+    with pytest.raises(FileNotFoundError):
+        lite._exchange(tmp_path / "new", tmp_path / "place", tmp_path / "old")
+    assert (tmp_path / "place").is_dir()
