@@ -71,7 +71,7 @@ BUDGETS = {
     "questions": 2870,  # 255 of them lives.py; 345 processes, for the gauntlet and reliance; 550 what an oops says
     "exercises": 2560,  # 95 of them notebook 13's
     "show": 5165,  # with what a slider sends in the background (every firmware, every bead), and one screen
-    "course": 1420,  # 300 of them Lite; 130 the reader's own copy of the notebooks; 160 what leads through the site
+    "course": 1460,  # 300 of them Lite; 130 the reader's own copy of the notebooks; 160 what leads through the site
     "judges": 3780,  # half of them real kernels
     "room": 550,  # the instructor's server
     "dashboard": 102,  # a server with a token, which ends while it starts, too

@@ -14,7 +14,7 @@ from picks import cells_of, slides
 from reveal import reveal
 
 from efimm.course import notebooks_folder, standalone
-from efimm.course.export import Kernels
+from efimm.course.export import NOWHERE, Kernels
 from efimm.files import own_folder, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ def deck() -> str:
         cells=[cell for slide in chosen for cell in cells_of(slide, notebooks)]
     )
     together.metadata["widgets"] = {_WIDGETS: {"state": _widget_states(notebooks.values())}}
-    exporter = SlidesExporter(embed_images=True)  # type: ignore[no-untyped-call]  # nor has nbconvert
+    exporter = SlidesExporter(embed_images=True, extra_template_basedirs=NOWHERE)  # type: ignore[no-untyped-call]  # nor has nbconvert
     files = reveal()
     style = files["dist/reset.css"] + files["dist/reveal.css"] + STYLE.read_text(encoding="utf-8")
     script = f"/* {files['LICENSE']} */\n{files['dist/reveal.js']}\nReveal.initialize({json.dumps(_OPTIONS)});"

@@ -13,8 +13,11 @@ import hashlib
 import json
 import os
 import re
+import signal
+import subprocess
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from time import sleep
@@ -36,10 +39,13 @@ _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^
 _SCRIPTS_FROM_ELSEWHERE = re.compile(
     r"<script\b[^>]*>(?:(?!</script>).)*https?://cdn(?:(?!</script>).)*</script>", re.DOTALL
 )
+# No policy stops these.
+_TO_ELSEWHERE = re.compile(r"<meta\b[^>]*\bhttp-equiv\s*=\s*[\"']?\s*refresh\b[^>]*>", re.IGNORECASE)
 _LINK = re.compile(r'href="((?:\.\./|solutions/)?[\w.-]+)\.ipynb(#[^"]*)?"')
 _NO_WORDS = 'alt="No description has been provided for this image"'  # nbconvert's, for an image without any
 _TIMEOUT = 300  # seconds for one cell
 _MOMENT = 0.05  # seconds, after which kernels that must end are looked for again
+NOWHERE: list[str] = []  # else nbconvert executes a template that lies in the current folder
 AT_ONCE = 2  # kernels: each takes some 150 MB
 _READABLE = """
 .jp-RenderedHTMLCommon a:any-link { text-decoration: underline !important; }
@@ -68,7 +74,7 @@ class Kernels:
     def __init__(self, timeout: int = _TIMEOUT) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._timeout = timeout
-        self._clients: set[NotebookClient] = set()
+        self._clients: set[Client] = set()
         self._closed = False
 
     def __enter__(self) -> Kernels:
@@ -79,8 +85,7 @@ class Kernels:
         self._pool.shutdown(wait=False, cancel_futures=True)
         while self._clients:  # again: a kernel that is being started can be killed only once it runs
             for client in list(self._clients):
-                if process := getattr(getattr(client.km, "provisioner", None), "process", None):
-                    process.kill()
+                client.kill()
             sleep(_MOMENT)
         self._pool.shutdown()
 
@@ -105,6 +110,7 @@ class Kernels:
                 # Nothing that happens to lie beside the notebook is taken for the program that runs it.
                 return client.execute(env=os.environ | {"PYTHONSAFEPATH": "1", WHOLE: "1"})
             finally:
+                client.kill()
                 self._clients.discard(client)
                 atexit.unregister(client._cleanup_kernel)  # left there by a kernel that died while it started
         except OSError as error:
@@ -126,6 +132,22 @@ class Client(NotebookClient):
     def __init__(self, notebook: Any, *args: Any, **options: Any) -> None:
         super().__init__(notebook, *args, **options)
         self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": Output}}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def async_start_new_kernel(self, **options: Any) -> None:
+        """Start the kernel, and remember its process: nbclient forgets one that has died."""
+        await super().async_start_new_kernel(**options)
+        self._process = self.km.provisioner.process  # type: ignore[union-attr]  # a kernel has just been started
+
+    def kill(self) -> None:
+        """End the kernel, if it has been started, and what its cells have started."""
+        if self._process is None:
+            return
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # Jupyter makes each kernel the head of a group
+        else:
+            self._process.kill()
 
 
 class Output(OutputWidget):
@@ -161,7 +183,7 @@ def page(notebook: Any, title: str, *, style: str = "", script: str = "", python
 @cache
 def _exporter() -> HTMLExporter:
     """What makes pages; one for all of them, since it reads its templates anew for each of its own."""
-    return HTMLExporter(template_name="lab", embed_images=True)  # type: ignore[no-untyped-call]  # nbconvert has no types
+    return HTMLExporter(template_name="lab", embed_images=True, extra_template_basedirs=NOWHERE)  # type: ignore[no-untyped-call]  # nbconvert has no types
 
 
 def _dark(exporter: HTMLExporter) -> str:
@@ -185,13 +207,14 @@ def standalone(
         if cell.metadata.get("jupyter", {}).get("source_hidden"):  # a question's code, folded in JupyterLab
             cell.metadata["transient"] = {"remove_source": True}
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-    html = _SCRIPTS_FROM_ELSEWHERE.sub("", _FROM_ELSEWHERE.sub("", html))
+    html = _SCRIPTS_FROM_ELSEWHERE.sub("", _FROM_ELSEWHERE.sub("", _TO_ELSEWHERE.sub("", html)))
     html = _LINK.sub(lambda link: f'href="{link[1]}.html{link[2] or ""}"', html)
     html = html.replace(_NO_WORDS, 'alt="A plot; the text below it says what it shows."')
     html = html.replace("</head>", f"<style>{_READABLE}{style}</style></head>", 1)
     drawing = _drawing()
     inside = f"{_live(models, drawing)}<script>{script}</script>" if script else _live(models, drawing)
-    return _guarded(html.replace("</body>", f"{inside}</body>"), [drawing, script], python=python)
+    before, end, after = html.rpartition("</body>")  # outputs may hold pages of their own
+    return _guarded(f"{before}{inside}{end}{after}", [drawing, script], python=python)
 
 
 def _guarded(html: str, scripts: Iterable[str], *, python: bool = False) -> str:
@@ -233,17 +256,21 @@ def _take_widgets(notebook: Any) -> dict[str, Any]:
 def _without_python(output: Any, states: dict[str, Any], models: dict[str, Any]) -> Iterator[Any]:
     """An output as it stands, or what takes the place of a widget; `models` gets the states of ours."""
     view = output.get("data", {}).pop(WIDGET_VIEW, None)
-    name = view["model_id"] if view else None
-    if name not in states:
+    name = view.get("model_id") if isinstance(view, dict) else None
+    if not isinstance(name, str) or name not in states:
         yield output
-    elif "kind" in states[name]["state"]:
+    elif _is_ours(states[name]["state"]):
         models[name] = _model(states[name])
         output.data["text/html"] = f'<div class="efimm-live" data-model="{name}"></div>'
         yield output
     else:
         output.data = {"text/html": _CONTROLS}
         yield output
-        yield from _inside(states[name]["state"], states, models)
+        yield from _inside(states[name]["state"], states, models, {name})
+
+
+def _is_ours(state: Any) -> bool:
+    return str(state.get("_anywidget_id")).startswith("efimm.")
 
 
 _CONTROLS = (
@@ -251,18 +278,18 @@ _CONTROLS = (
 )
 
 
-def _inside(state: Any, states: dict[str, Any], models: dict[str, Any]) -> Iterator[Any]:
-    """What a box of widgets shows: outputs that were caught, words, widgets of ours."""
+def _inside(state: Any, states: dict[str, Any], models: dict[str, Any], around: set[str]) -> Iterator[Any]:
+    """What a box of widgets shows: outputs that were caught, words, widgets of ours; `around` are it and its boxes."""
     yield from (nbformat.from_dict(output) for output in state.get("outputs", ()))  # type: ignore[no-untyped-call]  # as above
     for child in state.get("children", ()):
         name = child.removeprefix("IPY_MODEL_")
         known = states.get(name, {}).get("state", {})
         if known.get("_model_name") == "HTMLModel":
             yield _html(known["value"])
-        elif "kind" in known:
+        elif _is_ours(known):
             yield from _without_python(_html("", {WIDGET_VIEW: {"model_id": name}}), states, models)
-        else:
-            yield from _inside(known, states, models)
+        elif name not in around:
+            yield from _inside(known, states, models, around | {name})
 
 
 def _html(words: str, more: dict[str, Any] | None = None) -> Any:

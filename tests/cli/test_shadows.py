@@ -20,6 +20,7 @@ NAMES = (
     *("anywidget", "ipywidgets", "json", "ast", "pickle", "pdoc", "efimm", "sitecustomize", "usercustomize"),
     *("voila_config", "jupyter_config", "jupyter_lab_config", "jupyter_server_config", "multiprocessing"),
 )
+TEMPLATE = "{{ cycler.__init__.__globals__.os.system('touch sprung') }}"  # nbconvert's way to run what it finds
 ARGUMENTS = {
     "check": ["intel-brickland-512gib"],
     "claims": ["not-for-xen"],
@@ -53,6 +54,10 @@ def test_no_command_runs_what_lies_in_the_current_folder(command, tmp_path):
         pytest.skip("the command is not installed beside this Python")
     for name in NAMES:
         (tmp_path / f"{name}.py").write_text(TRAP)
+    for name in ("lab", "reveal", "voila"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "conf.json").write_text('{"base_template": "base", "mimetypes": {"text/html": true}}')
+        (tmp_path / name / "index.html.j2").write_text(TEMPLATE)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "n.ipynb").write_text(NOTEBOOK)
     arguments = [each.format(notebook="elsewhere/n.ipynb") for each in ARGUMENTS.get(command, [])]

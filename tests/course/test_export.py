@@ -125,23 +125,66 @@ def test_what_a_control_of_ipywidgets_showed_is_on_the_page(opened):
     assert plot.get_attribute("alt") == "A plot; the text below it says what it shows."
 
 
+def taken(states, view):
+    """The models that a page draws, and what it shows of the view of a widget with these states."""
+    data = {"application/vnd.jupyter.widget-view+json": view, "text/html": "as it stands"}
+    code = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data=data)])
+    notebook = nbformat.v4.new_notebook(cells=[code])
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": states}}
+    return export._take_widgets(notebook), [output["data"]["text/html"] for output in code.outputs]
+
+
 def test_of_a_box_of_widgets_a_page_shows_words_and_ours():
     states = {
         "box": {"state": {"children": ["IPY_MODEL_words", "IPY_MODEL_ours", "IPY_MODEL_knob"]}},
         "words": {"state": {"_model_name": "HTMLModel", "value": "<b>success</b>"}},
-        "ours": {"state": {"kind": "ram", "ram": 1}},
+        "ours": {"state": {"_anywidget_id": "efimm.show.ram.slider.RamSlider", "kind": "ram", "ram": 1}},
         "knob": {"state": {"_model_name": "IntSliderModel", "value": 3}},
     }
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "box"}, "text/plain": "HBox(...)"}
-    code = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data=view)])
-    notebook = nbformat.v4.new_notebook(cells=[code])
-    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": states}}
-    models = export._take_widgets(notebook)
-    note, *shown = [output["data"]["text/html"] for output in code.outputs]
+    models, (note, *shown) = taken(states, {"model_id": "box"})
 
     assert "need Python" in note
     assert shown == ["<b>success</b>", '<div class="efimm-live" data-model="ours"></div>']
     assert list(models) == ["ours"]
+
+
+@pytest.mark.parametrize("view", ["x", {}, {"model_id": ["x"]}, {"model_id": "nobody"}, 3])
+def test_a_view_of_nothing_stays_as_it_stands(view):
+    assert taken({}, view) == ({}, ["as it stands"])
+
+
+def test_a_box_that_holds_itself_and_a_readers_own_kind_are_no_widgets_of_ours():
+    """The first was a RecursionError; the second has no drawing, and stopped all that came after it."""
+    states = {"box": {"state": {"children": ["IPY_MODEL_box", "IPY_MODEL_own"]}}, "own": {"state": {"kind": "mine"}}}
+    models, shown = taken(states, {"model_id": "box"})
+
+    assert models == {}
+    assert len(shown) == 1  # the note that controls need Python
+
+
+PAGE_IN_AN_OUTPUT = """<!doctype html><html><head><meta http-equiv="refresh" content="0;url=https://elsewhere.example/">
+</head><body><script type="application/json" id="efimm-models">[</script></body></html>"""
+
+
+def test_an_output_that_is_a_page_disturbs_no_widget(chromium, tmp_path):
+    """Every widget was drawn twice, none was drawn, and the reader was led elsewhere."""
+    cells = [
+        f"from IPython.display import HTML\nHTML({PAGE_IN_AN_OUTPUT!r})",
+        "from efimm.course import predict\npredict('?', 'four')",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(notebook, tmp_path / "page.ipynb")
+    path = tmp_path / "page.html"
+    path.write_text(export.page(export.executed(tmp_path / "page.ipynb"), "page"), encoding="utf-8")
+    page = chromium.new_page()
+    page.goto(path.as_uri())
+    page.locator("form.prediction").first.wait_for(timeout=10_000)
+    page.locator("form.prediction input").fill("constructor")
+    page.locator("form.prediction button").first.click()
+
+    assert page.locator("form.prediction").count() == 1
+    assert page.locator("meta[http-equiv=refresh]").count() == 0
+    assert "native code" not in page.content().split("<main")[1]
 
 
 @pytest.mark.parametrize("name", ["04-the-bug", "02-the-processor-s-view"])

@@ -24,9 +24,10 @@ function savedModel({ traits, buffers }) {
   };
 }
 
-const models = JSON.parse(document.getElementById("efimm-models").textContent);
+const models = JSON.parse([...document.querySelectorAll("script#efimm-models")].at(-1).textContent); // ours is the last
 const counted = {};
 for (const place of document.querySelectorAll(".efimm-live")) {
+  if (!Object.hasOwn(models, place.dataset.model)) continue; // what the notebook itself calls so
   const model = savedModel(models[place.dataset.model]);
   const kind = model.get("kind");
   model.number = counted[kind] = (counted[kind] ?? 0) + 1; // on this page, for an address to name

@@ -103,7 +103,8 @@ function judged(box, typed) {
   const guess = box.number ? parsedNumber(typed)?.toString() : typed.trim().replace(/^[.'"]+|[.'"]+$/g, "").toLowerCase();
   if (!guess) return { valid: false, text: box.unread };
   if (guess === box.right) return { valid: true, right: true, text: box.yes };
-  return { valid: true, right: false, text: box.hints[guess] ?? box.other.replace("{}", box.number ? shownNumber(guess) : guess) };
+  const hint = Object.hasOwn(box.hints, guess) ? box.hints[guess] : undefined; // "constructor" is in every object
+  return { valid: true, right: false, text: hint ?? box.other.replace("{}", box.number ? shownNumber(guess) : guess) };
 }
 
 const NUMBER = /^([-+]?)(0x[0-9a-f]{1,40}|\d{1,40}(?:\.\d{1,18})?)\s*([kmgt]?)(?:i?b)?$/i;
