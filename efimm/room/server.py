@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import mimetypes
+import re
 import secrets
 import socket
 import tempfile
@@ -60,6 +61,7 @@ TYPES = {
 }
 _COMPRESSED_ALREADY = {".whl", ".zip", ".png", ".woff2", ".woff", ".pdf", ".gz", ".jpg"}
 _OURS_ONLY = "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
+_POLICY = re.compile(rb'(<head><meta http-equiv="Content-Security-Policy" content=")([^"]*)')
 
 
 @dataclass
@@ -99,9 +101,18 @@ def _pack(path: Path, to: Path) -> None:
     content = path.read_bytes()
     to.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".html":
+        content = _POLICY.sub(_with_votes, content, count=1)
         content = content.replace(b"</head>", f"{ROOM_JS}</head>".encode(), 1)
         to.write_bytes(content)
     to.with_name(f"{to.name}.gz").write_bytes(gzip.compress(content, 9, mtime=0))
+
+
+def _with_votes(policy: re.Match[bytes]) -> bytes:
+    """A page's own policy, by which it may also load the room's script, and send votes."""
+    allowed = {words[0]: words[1:] for words in map(bytes.split, policy[2].split(b";")) if words}
+    for kind in (b"script-src", b"connect-src"):
+        allowed[kind] = [*dict.fromkeys([*allowed.get(kind, []), b"'self'"])]
+    return policy[1] + b"; ".join(b" ".join([kind, *sources]) for kind, sources in allowed.items())
 
 
 class Pages(StaticFileHandler):

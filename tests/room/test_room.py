@@ -9,6 +9,7 @@ import socket
 import threading
 from contextlib import contextmanager
 
+import nbformat
 import pytest
 from test_browser import chromium
 
@@ -289,6 +290,37 @@ def test_no_room_means_no_word_to_anybody(monkeypatch):
 
 PAGE = """<!doctype html><html><head><title>x</title></head><body><button onclick="window.dispatchEvent(new CustomEvent(
 'efimm-prediction', {detail: {question: 'Slots?', answer: this.textContent}}))">ANSWER</button></body></html>"""
+
+
+@pytest.mark.browser
+def test_a_page_of_the_site_votes_and_its_policy_allows_it(chromium, tmp_path):
+    export = pytest.importorskip("efimm.course.export")
+    source = "from efimm.course import predict\npredict('Slots?', 1)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbformat.write(notebook, tmp_path / "asks.ipynb")
+    html = export.page(export.executed(tmp_path / "asks.ipynb"), "asks")
+    (tmp_path / "asks.html").write_text(html, encoding="utf-8")
+    said = []
+    with open_room(tmp_path) as room:
+        page = chromium.new_page()
+        page.on("console", lambda words: said.append(words.text))
+        page.goto(f"{room.address}asks.html")
+        page.locator("form.prediction input").first.fill("42")
+        with page.expect_response("**/-/vote") as answer:
+            page.locator("form.prediction input").first.press("Enter")
+        page.close()
+        assert answer.value.status == 204
+        assert room.votes.board()["participants"] == 1
+    assert [words for words in said if "Content Security Policy" in words] == []
+
+
+def test_a_policy_is_widened_once():
+    policy = b"script-src 'sha256-a' 'self'; connect-src 'self'; img-src data:"
+    found = server._POLICY.sub(
+        server._with_votes, b'<head><meta http-equiv="Content-Security-Policy" content="%s">' % policy
+    )
+
+    assert found.endswith(b'content="%s">' % policy)
 
 
 @pytest.mark.browser
