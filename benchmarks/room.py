@@ -51,7 +51,7 @@ def session(address: str) -> tuple[list[str], float]:
 async def ask(line: tuple[Any, Any], method: str, path: str, body: bytes = b"") -> tuple[int, int]:
     """One question on an open connection: status, and bytes of the body."""
     reader, writer = line
-    head = f"{method} {path} HTTP/1.1\r\nHost: room\r\nAccept-Encoding: gzip\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n"
     if method == "POST":
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     writer.write(head.encode() + b"\r\n" + body)
@@ -141,7 +141,7 @@ def vote_until(done: Any, host: str, port: int, question: str) -> list[float]:
 
 async def _participants(host: str, port: int, projector: str) -> int:
     reader, writer = await asyncio.open_connection(host, port)
-    writer.write(f"GET {projector}board HTTP/1.0\r\nHost: room\r\n\r\n".encode())
+    writer.write(f"GET {projector}board HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
     board = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
     writer.close()
     return int(board["participants"])

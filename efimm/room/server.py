@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import json
+import logging
 import mimetypes
 import re
 import secrets
@@ -21,6 +22,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +31,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
 
+from ..maps.errors import printable
 from .votes import RoomFullError, Votes
 
 STATIC = Path(__file__).parent / "static"
@@ -60,7 +63,8 @@ TYPES = {
     ".zip": "application/zip",
 }
 _COMPRESSED_ALREADY = {".whl", ".zip", ".png", ".woff2", ".woff", ".pdf", ".gz", ".jpg"}
-_OURS_ONLY = "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
+_NO_FRAMES = "frame-ancestors 'self'"
+_OURS_ONLY = f"default-src 'self'; style-src 'self' 'unsafe-inline'; {_NO_FRAMES}"
 _POLICY = re.compile(rb'(<head><meta http-equiv="Content-Security-Policy" content=")([^"]*)')
 
 
@@ -115,7 +119,45 @@ def _with_votes(policy: re.Match[bytes]) -> bytes:
     return policy[1] + b"; ".join(b" ".join([kind, *sources]) for kind, sources in allowed.items())
 
 
-class Pages(StaticFileHandler):
+class Guarded(RequestHandler):
+    """What all answers have in common: whom they are for, what a browser may do with them, and how an error is told."""
+
+    def set_default_headers(self) -> None:
+        """No guesses and no frames elsewhere; the address, which may have a secret, is told to nobody."""
+        self.set_header("Content-Security-Policy", _NO_FRAMES)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def prepare(self) -> None:
+        """403 for a foreign name that leads here (DNS rebinding), and for what a page of another site asks."""
+        if not _is_ours(self.request.host_name):
+            raise HTTPError(403, "ask for the room by its number, as on the projector")
+        if self.request.headers.get("Origin") not in (None, f"http://{self.request.host}"):
+            raise HTTPError(403, "a page of another site asks")
+
+    def write_error(self, status_code: int, **details: Any) -> None:  # noqa: ARG002 - tornado's signature
+        """One line of text, without anything that was sent to us."""
+        error = details.get("exc_info", (None, None))[1]
+        ours = error.log_message if isinstance(error, HTTPError) and not error.args else None
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(ours or self._reason)
+
+    def log_exception(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Nothing for what a visitor did wrong: the terminal belongs to the one who leads the room."""
+        if not isinstance(error, HTTPError):
+            super().log_exception(kind, error, traceback)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a Host header without its port is nobody's name: the room's own address is a number."""
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return name == "localhost"
+    return True
+
+
+class Pages(Guarded, StaticFileHandler):
     """The files of the site, from their compressed copies where the browser takes these."""
 
     def initialize(self, room: Room) -> None:  # type: ignore[override]  # what a route of ours passes
@@ -126,6 +168,8 @@ class Pages(StaticFileHandler):
 
     async def get(self, path: str, include_body: bool = True) -> None:
         """Send a file when it is its turn."""
+        if "\0" in path:  # the system would not even look for it
+            raise HTTPError(404)
         await self.turns.acquire()
         self.has_turn = True
         try:
@@ -180,14 +224,12 @@ class Pages(StaticFileHandler):
         return TYPES.get(self.suffix) or mimetypes.guess_type(f"x{self.suffix}")[0] or "application/octet-stream"
 
     def set_extra_headers(self, path: str) -> None:  # noqa: ARG002 - tornado's signature
-        """What stands on every page."""
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Referrer-Policy", "no-referrer")
+        """Caches keep the two forms of a file apart."""
         if self.zipped:
             self.set_header("Vary", "Accept-Encoding")
 
 
-class Answer(RequestHandler):
+class Answer(Guarded):
     """What is no file: a vote, or one of the two pages."""
 
     def initialize(self, room: Room) -> None:
@@ -195,22 +237,10 @@ class Answer(RequestHandler):
         self.room = room
 
     def set_default_headers(self) -> None:
-        """Nothing is kept, nothing comes from elsewhere, and the address, with its secret, is told to nobody."""
+        """Nothing is kept, and nothing comes from elsewhere."""
+        super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Security-Policy", _OURS_ONLY)
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header("X-Content-Type-Options", "nosniff")
-
-    def write_error(self, status_code: int, **details: Any) -> None:  # noqa: ARG002 - tornado's signature
-        """One line of text, without anything that was sent to us."""
-        error = details.get("exc_info", (None, None))[1]
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish((isinstance(error, HTTPError) and error.log_message) or self._reason)
-
-    def log_exception(self, kind: Any, error: Any, traceback: Any) -> None:
-        """Nothing for what a visitor did wrong: the terminal belongs to the one who leads the room."""
-        if not isinstance(error, HTTPError):
-            super().log_exception(kind, error, traceback)
 
     def sent(self) -> dict[str, str]:
         """The body: a flat JSON object of texts.  A form of another web site cannot send this type."""
@@ -262,6 +292,7 @@ class Page(Answer):
 
     def prepare(self) -> None:
         """404 for everybody who does not know the secret: there is nothing to be guessed at."""
+        super().prepare()
         key = self.path_args[0]
         self.leads = secrets.compare_digest(key, self.room.instructor)
         if not self.leads and not secrets.compare_digest(key, self.room.projector):
@@ -329,7 +360,7 @@ def application(room: Room) -> Application:
             (r"/-/vote", Vote, passed),
             (rf"/-/({'|'.join(Shared.NAMES)})", Shared, passed),
             (r"/-/([\w-]{8,64})/([\w.]*)", Page, passed),
-            (r"/(.*)", Pages, passed),
+            (r"/?(.*)", Pages, passed),  # whatever it is: tornado's own handler of what is nowhere is not guarded
         ],
         log_function=lambda _: None,
     )
@@ -341,7 +372,7 @@ def opened(site: Path, votes: Votes, *, lan: bool = False, port: int = 0) -> Ite
 
     Port 0 is any free one.  OSError where the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="efimm-room-") as packed:
+    with tempfile.TemporaryDirectory(prefix="efimm-room-") as packed, _clean_terminal():
         pack(site, Path(packed))
         _allow_many_files()
         sockets = bind_sockets(port, "" if lan else "127.0.0.1", family=socket.AF_INET, backlog=BACKLOG)
@@ -378,6 +409,30 @@ def _allow_many_files() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class _Printable(logging.Formatter):
+    """Lines without anything that drives a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as usual, what is not printable as an escape."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+@contextlib.contextmanager
+def _clean_terminal() -> Iterator[None]:
+    """Faults of the server are told in printable characters meanwhile; what visitors do wrong is not told at all."""
+    said = logging.StreamHandler()
+    said.setFormatter(_Printable())
+    said.addFilter(lambda record: record.name != "tornado.general")  # about requests that are none
+    loggers = [logging.getLogger(name) for name in ("tornado", "asyncio")]
+    for logger in loggers:
+        logger.addHandler(said)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(said)
 
 
 def terminal_qr(address: str) -> str:

@@ -4,8 +4,11 @@ import asyncio
 import gzip
 import http.client
 import json
+import logging
 import re
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -146,10 +149,10 @@ def room(site):
         yield opened
 
 
-def ask(room, method, path, body=None, **headers):
+def ask(room, method, path, body=None, sender="127.0.0.1", **headers):
     """Status, headers and body of the answer."""
     host, port = re.fullmatch(r"http://(.*):(\d+)/", room.address).groups()
-    line = http.client.HTTPConnection(host, int(port), timeout=20)
+    line = http.client.HTTPConnection(host, int(port), timeout=20, source_address=(sender, 0))
     line.request(method, path, body, headers)
     answer = line.getresponse()
     result = answer.status, dict(answer.getheaders()), answer.read()
@@ -157,9 +160,9 @@ def ask(room, method, path, body=None, **headers):
     return result
 
 
-def vote(room, question="Slots?", answer="1", participant=ANN, **more):
-    body = json.dumps({"question": question, "answer": answer, "participant": participant, **more})
-    return ask(room, "POST", "/-/vote", body, **{"Content-Type": "application/json"})[0]
+def vote(room, question="Slots?", answer="1", participant=ANN, sender="127.0.0.1"):
+    body = json.dumps({"question": question, "answer": answer, "participant": participant})
+    return ask(room, "POST", "/-/vote", body, sender, **{"Content-Type": "application/json"})[0]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,8 @@ def test_an_oversized_body_is_refused_before_it_is_read(room):
     host, port = room.address[7:-1].split(":")
     with socket.create_connection((host, int(port)), timeout=20) as line:
         line.sendall(
-            b"POST /-/vote HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"
+            b"POST /-/vote HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"
         )
         assert b" 400 " in line.recv(100) or line.recv(100) == b""
     assert vote(room) == 204
@@ -244,7 +248,7 @@ def test_slow_clients_disturb_nobody(room):
     host, port = room.address[7:-1].split(":")
     lines = [socket.create_connection((host, int(port)), timeout=20) for _ in range(200)]
     for number, line in enumerate(lines):  # half of them never end their question, half never read the answer
-        line.sendall(b"GET /big.wasm HTTP/1.1\r\nHost: x\r\n" + (b"" if number % 2 else b"\r\n"))
+        line.sendall(b"GET /big.wasm HTTP/1.1\r\nHost: localhost\r\n" + (b"" if number % 2 else b"\r\n"))
     try:
         assert vote(room) == 204
         assert ask(room, "GET", "/code.mjs")[0] == 200
@@ -262,6 +266,94 @@ def test_one_participant_who_votes_all_the_time_is_one_and_nobody_else_waits(roo
     _, _, body = ask(room, "GET", f"/-/{room.projector}/board")
     assert json.loads(body)["participants"] == 2
     assert json.loads(body)["before"]["answered"] == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "rebound.example"},
+        {"Host": "localhost.rebound.example"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "rebound.example", "Origin": "http://rebound.example"},
+    ],
+)
+def test_a_foreign_name_and_a_foreign_page_are_refused(room, headers):
+    for path in ("/", "/-/room.js", f"/-/{room.projector}/board"):
+        assert ask(room, "GET", path, **headers)[0] == 403
+
+
+def test_an_address_and_localhost_are_answered(room):
+    for host in ("localhost", "LOCALHOST:80", "192.168.1.2:8017", "[::1]:8017"):
+        assert ask(room, "GET", "/", Host=host, Origin=f"http://{host}")[0] == 200
+
+
+def sent_raw(address, path):
+    """The first line and the headers of the answer to a path that clients would rewrite."""
+    host, port = address[7:-1].split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as line:
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        return line.recv(4096).decode("latin-1").partition("\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("//%1b%5b2Jspoilt", 403), ("/%00", 404), ("/a%00b", 404), ("/%1b%5b2J", 404), ("/%ff", 400), ("*", 404)],
+)
+def test_errors_are_guarded_as_pages_are(room, path, status):
+    answer = sent_raw(room.address, path)
+
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert "frame-ancestors 'self'" in answer
+    assert "X-Content-Type-Options: nosniff" in answer
+    assert "Referrer-Policy: no-referrer" in answer
+
+
+def test_requests_that_are_none_are_not_told_and_faults_in_printable_characters(capsys):
+    with server._clean_terminal():
+        logging.getLogger("tornado.general").warning("GET \x1b[2J")
+        logging.getLogger("tornado.application").error("Uncaught \x1b[2J")
+
+    assert capsys.readouterr().err == "Uncaught \\x1b[2J\n"
+
+
+def test_pages_are_shown_in_no_frame_of_others(room):
+    assert ask(room, "GET", "/")[1]["Content-Security-Policy"] == "frame-ancestors 'self'"
+
+
+ROOM_WITH_FEW_FILES = """
+import asyncio, resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+from efimm.room import server, votes
+
+async def serve():
+    with server.opened(Path(sys.argv[1]), votes.Votes([])) as room:
+        print(room.address, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(serve())
+"""
+
+
+@contextmanager
+def room_of_its_own(site):
+    """The address of a room in another process, which may have few files; in the end it has said nothing."""
+    command = [sys.executable, "-c", ROOM_WITH_FEW_FILES, str(site)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as room:
+        try:
+            yield room.stdout.readline().strip()
+        finally:
+            room.kill()
+            said = room.communicate()[1]
+    assert said == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_what_a_visitor_asks_is_not_written_into_the_terminal(site):
+    with room_of_its_own(site) as address:
+        for path in ("//%1b%5b2Jspoilt", "/%1b%5b2J", "/%00", "/%ff"):
+            assert sent_raw(address, path).startswith("HTTP/1.1 4")
 
 
 def test_a_local_jupyterlab_votes_through_its_kernel(room, monkeypatch):
@@ -301,6 +393,7 @@ def test_a_page_of_the_site_votes_and_its_policy_allows_it(chromium, tmp_path):
     html = export.page(export.executed(tmp_path / "asks.ipynb"), "asks")
     (tmp_path / "asks.html").write_text(html, encoding="utf-8")
     said = []
+    server.Vote.buckets.clear()
     with open_room(tmp_path) as room:
         page = chromium.new_page()
         page.on("console", lambda words: said.append(words.text))
