@@ -1,7 +1,8 @@
 """`python -m benchmarks.room --site DIR`: sixty laptops open Lite at once in one room, and ten thousand people vote.
 
-The room is a process of its own, the clients are another, and both are on this computer: what it says of the network
-is nothing.  A browser opens a notebook once, so that the addresses of a session are those a session asks for.
+The room is a process of its own, the clients are another, and both are on this computer (Linux, where all of 127/8
+leads to it): what it says of the network is nothing.  A browser opens a notebook once, so that the addresses of a
+session are those a session asks for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from importlib import import_module
+from itertools import cycle
 from multiprocessing import Manager, get_context
 from pathlib import Path
 from statistics import median, quantiles
@@ -85,15 +87,15 @@ async def laptop(host: str, port: int, paths: Iterable[str]) -> tuple[int, int]:
 
 
 async def burst(host: str, port: int, bodies: list[bytes]) -> list[int]:
-    """Send all votes over a hundred connections; the statuses."""
+    """Send all votes over a hundred connections, each from an address of its own; the statuses."""
     found: list[int] = []
 
-    async def one_line(mine: list[bytes]) -> None:
-        line = await asyncio.open_connection(host, port)
+    async def one_line(mine: list[bytes], sender: str) -> None:
+        line = await asyncio.open_connection(host, port, local_addr=(sender, 0))
         found.extend([(await ask(line, "POST", "/-/vote", body))[0] for body in mine])
         line[1].close()
 
-    await asyncio.gather(*(one_line(bodies[start::LINES]) for start in range(LINES)))
+    await asyncio.gather(*(one_line(bodies[start::LINES], f"127.0.1.{start + 1}") for start in range(LINES)))
     return found
 
 
@@ -129,9 +131,10 @@ def vote_until(done: Any, host: str, port: int, question: str) -> list[float]:
 
     async def votes() -> list[float]:
         waits, line = [], await asyncio.open_connection(host, port)
+        voters = cycle([secrets.token_hex(16) for _ in range(100)])  # nobody comes too often
         while not done.is_set():
             sent = time.perf_counter()
-            await ask(line, "POST", "/-/vote", vote(question, "1", secrets.token_hex(16)))
+            await ask(line, "POST", "/-/vote", vote(question, "1", next(voters)))
             waits.append(time.perf_counter() - sent)
             await asyncio.sleep(0.02)
         return waits

@@ -73,7 +73,7 @@ BUDGETS = {
     "show": 5165,  # with what a slider sends in the background (every firmware, every bead), and one screen
     "course": 1460,  # 300 of them Lite; 130 the reader's own copy of the notebooks; 160 what leads through the site
     "judges": 3780,  # half of them real kernels
-    "room": 600,  # the instructor's server; 50 of them for visitors who mean ill
+    "room": 644,  # the instructor's server; 110 of them for visitors who mean ill
     "dashboard": 102,  # a server with a token, which ends while it starts, too
     "doctor": 345,
     "cli": 1355,  # fifty of them for ends that get lost, and for a full disk; 17 what check's successes lean on

@@ -16,6 +16,7 @@ import mimetypes
 import re
 import secrets
 import socket
+import sys
 import tempfile
 import time
 from collections import OrderedDict
@@ -24,10 +25,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import segno
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
 
@@ -42,6 +44,11 @@ LONGEST_BODY = 1024
 # PATIENCE (seconds) is slow by himself, keeps nobody waiting, and no longer counts.
 FILES_AT_A_TIME, PATIENCE = 16, 0.5
 VOTES_AT_ONCE, VOTES_PER_SECOND = 20, 2  # of one participant
+# New participants from one address: a lecture hall may stand behind one, and a participant costs nothing to invent.
+NEW_AT_ONCE, NEW_PER_SECOND = 200, 2
+MOST_BUCKETS = 20_000
+FILES_BESIDE = 64  # that the process needs open beside its connections and what it sends over them
+FILES_WITHOUT_LIMIT = 65_536, 10_240, 4_096  # asked for where the system names no number; macOS takes 10,240
 # Not asked of the system: on Windows the registry may say anything of .js.
 TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -68,6 +75,27 @@ _OURS_ONLY = f"default-src 'self'; style-src 'self' 'unsafe-inline'; {_NO_FRAMES
 _POLICY = re.compile(rb'(<head><meta http-equiv="Content-Security-Policy" content=")([^"]*)')
 
 
+class Buckets:
+    """How much each visitor may still do: so much at once, and again so much a second; the oldest are forgotten."""
+
+    def __init__(self, at_once: int, per_second: int) -> None:
+        self.at_once, self.per_second = at_once, per_second
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __contains__(self, who: str) -> bool:
+        return who in self._left
+
+    def take(self, who: str) -> bool:
+        """Whether `who` may do one thing more, which is then counted."""
+        now = time.monotonic()
+        left, then = self._left.pop(who, (float(self.at_once), now))
+        left = min(self.at_once, left + (now - then) * self.per_second)
+        self._left[who] = (left - 1 if left >= 1 else left, now)
+        if len(self._left) > MOST_BUCKETS:
+            self._left.popitem(last=False)
+        return left >= 1
+
+
 @dataclass
 class Room:
     """A room that is open: its pages, its votes, and the secrets of its two pages."""
@@ -77,6 +105,8 @@ class Room:
     votes: Votes
     address: str = ""
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILES_AT_A_TIME))
+    participants: Buckets = field(default_factory=lambda: Buckets(VOTES_AT_ONCE, VOTES_PER_SECOND))
+    addresses: Buckets = field(default_factory=lambda: Buckets(NEW_AT_ONCE, NEW_PER_SECOND))
     hidden: bool = False  # the answers stay covered until the reveal
     instructor: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     projector: str = field(default_factory=lambda: secrets.token_urlsafe(12))
@@ -260,13 +290,11 @@ class Answer(Guarded):
 class Vote(Answer):
     """POST /-/vote: question, answer, participant."""
 
-    buckets: ClassVar[OrderedDict[str, tuple[float, float]]] = OrderedDict()
-
     def post(self) -> None:
         """Count one vote: 204, or a line that says why not."""
         body = self.sent()
         question, answer, who = (body.get(name, "") for name in ("question", "answer", "participant"))
-        if not self._may(who):
+        if not self._may(who[:64]):
             raise HTTPError(429, "too many votes at once; the last one counted")
         try:
             self.room.votes.vote(question, answer, who)
@@ -277,14 +305,10 @@ class Vote(Answer):
         self.set_status(204)
 
     def _may(self, who: str) -> bool:
-        """A bucket of votes for each participant, which fills again; the oldest buckets are forgotten."""
-        now = time.monotonic()
-        left, then = self.buckets.pop(who[:64], (float(VOTES_AT_ONCE), now))
-        left = min(VOTES_AT_ONCE, left + (now - then) * VOTES_PER_SECOND)
-        self.buckets[who[:64]] = (left - 1 if left >= 1 else left, now)
-        if len(self.buckets) > 20_000:
-            self.buckets.popitem(last=False)
-        return left >= 1
+        """Whether a vote is not one too many of its participant, nor he one too many from his address."""
+        participants, addresses = self.room.participants, self.room.addresses
+        known = who in participants or addresses.take(self.request.remote_ip or "")
+        return known and participants.take(who)
 
 
 class Page(Answer):
@@ -366,6 +390,19 @@ def application(room: Room) -> Application:
     )
 
 
+class Server(HTTPServer):
+    """A server that ends at once the connections for which the process has no files left, and keeps serving others."""
+
+    most = sys.maxsize
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Serve one connection more."""
+        if len(self._connections) < self.most:
+            super().handle_stream(stream, address)
+        else:
+            stream.close()
+
+
 @contextlib.contextmanager
 def opened(site: Path, votes: Votes, *, lan: bool = False, port: int = 0) -> Iterator[Room]:
     """A room whose server takes connections while asyncio's loop of this thread runs.
@@ -374,17 +411,17 @@ def opened(site: Path, votes: Votes, *, lan: bool = False, port: int = 0) -> Ite
     """
     with tempfile.TemporaryDirectory(prefix="efimm-room-") as packed, _clean_terminal():
         pack(site, Path(packed))
-        _allow_many_files()
         sockets = bind_sockets(port, "" if lan else "127.0.0.1", family=socket.AF_INET, backlog=BACKLOG)
         host = own_address() if lan else "127.0.0.1"
         room = Room(site, Path(packed), votes, f"http://{host}:{sockets[0].getsockname()[1]}/")
-        server = HTTPServer(
+        server = Server(
             application(room),
             max_body_size=4 * LONGEST_BODY,
             max_header_size=16 << 10,
             idle_connection_timeout=60,
             body_timeout=10,
         )
+        server.most = (_files_allowed() - FILES_BESIDE) // 2  # each may be sent a file, which is then open
         server.add_sockets(sockets)
         try:
             yield room
@@ -402,13 +439,20 @@ def own_address() -> str:
             return "127.0.0.1"
 
 
-def _allow_many_files() -> None:
-    """As many connections as the system lets this process have."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource  # noqa: PLC0415 - Windows has none, and its limit is another
-
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _files_allowed() -> int:
+    """How many files this process may have open, once it has asked for as many as it can get."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        return 2 * 512  # its select() takes 512 connections, and files do not count
+    files, infinity = resource.RLIMIT_NOFILE, resource.RLIM_INFINITY
+    now, most = resource.getrlimit(files)
+    for wanted in (most, *FILES_WITHOUT_LIMIT):
+        with contextlib.suppress(ValueError, OSError):  # more than it may be, or than this system counts
+            resource.setrlimit(files, (max(now, wanted), most))
+            break
+    now, _ = resource.getrlimit(files)
+    return min(FILES_WITHOUT_LIMIT) if now == infinity else now
 
 
 class _Printable(logging.Formatter):

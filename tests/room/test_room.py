@@ -1,6 +1,7 @@
 """The room: votes are counted as they should be, nobody spoils it for the others, and the projector's page moves."""
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import json
@@ -144,7 +145,6 @@ def open_room(site, asked=ASKED):
 
 @pytest.fixture
 def room(site):
-    server.Vote.buckets.clear()
     with open_room(site) as opened:
         yield opened
 
@@ -268,6 +268,19 @@ def test_one_participant_who_votes_all_the_time_is_one_and_nobody_else_waits(roo
     assert json.loads(body)["before"]["answered"] == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is another sender here")
+def test_who_invents_participants_keeps_out_neither_others_nor_those_who_are_in(room, site):
+    room.addresses.per_second = 0
+    assert vote(room) == 204
+    found = [vote(room, participant=f"{number:016x}") for number in range(300)]
+
+    assert found == [204] * 199 + [429] * 101  # a lecture hall may stand behind one address
+    assert vote(room) == 204
+    assert vote(room, participant=BEN, sender="127.0.0.2") == 204
+    with open_room(site) as another:
+        assert vote(another, participant=BEN) == 204
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -356,6 +369,41 @@ def test_what_a_visitor_asks_is_not_written_into_the_terminal(site):
             assert sent_raw(address, path).startswith("HTTP/1.1 4")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_more_connections_than_files_disturb_nobody_who_is_there(site):
+    with room_of_its_own(site) as address, contextlib.ExitStack() as open_ones:
+        port = int(address[:-1].rpartition(":")[2])
+        there = open_ones.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)))
+        there.request("GET", "/code.mjs")
+        assert there.getresponse().read()
+        others = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(200)]
+        for line in others:
+            open_ones.enter_context(line)
+        assert others[-1].recv(1) == b""
+        there.request("GET", "/code.mjs")
+        assert there.getresponse().status == 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to set")
+@pytest.mark.parametrize(("limit", "asked"), [((256, 2**63 - 1), 10_240), ((20_000, 2**63 - 1), 20_000)])
+def test_a_limit_without_a_number_is_asked_for_in_steps(monkeypatch, limit, asked):
+    import resource
+
+    kept = [limit]
+
+    def set_limit(_, wanted):
+        if wanted[0] > 30_000:  # as macOS has it
+            raise ValueError("not so many")
+        kept.append(wanted)
+
+    monkeypatch.setattr(resource, "RLIM_INFINITY", 2**63 - 1)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: kept[-1])
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+
+    assert server._files_allowed() == asked
+    assert kept[-1] == (asked, 2**63 - 1)
+
+
 def test_a_local_jupyterlab_votes_through_its_kernel(room, monkeypatch):
     from efimm.course.boxes import predict
 
@@ -393,7 +441,6 @@ def test_a_page_of_the_site_votes_and_its_policy_allows_it(chromium, tmp_path):
     html = export.page(export.executed(tmp_path / "asks.ipynb"), "asks")
     (tmp_path / "asks.html").write_text(html, encoding="utf-8")
     said = []
-    server.Vote.buckets.clear()
     with open_room(tmp_path) as room:
         page = chromium.new_page()
         page.on("console", lambda words: said.append(words.text))
@@ -420,7 +467,6 @@ def test_a_policy_is_widened_once():
 def test_two_browsers_vote_and_the_projector_moves(chromium, tmp_path):
     for answer in ("one", "two<b>"):
         (tmp_path / f"{answer[:3]}.html").write_text(PAGE.replace("ANSWER", answer.replace("<", "&lt;")))
-    server.Vote.buckets.clear()
     with open_room(tmp_path) as room:
         projector = chromium.new_page(viewport={"width": 1366, "height": 768})
         projector.goto(room.projectors_page)
