@@ -6,7 +6,9 @@ the Host header (a foreign name that leads here, DNS rebinding, is refused) and 
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -50,12 +52,19 @@ class FewKernels(AsyncMappingKernelManager):
     async def start_kernel(self, **settings: Any) -> str:  # type: ignore[override]  # releases differ in what they name
         """Start one more; 503 where there are enough."""
         if len(self) + self._starting >= self.most:
-            raise HTTPError(503, f"{self.most} pages are open: close one, or come back in {IDLE // 60} minutes")
+            words = f"{self.most} pages are open: close one, or come back in {IDLE // 60} minutes"
+            raise HTTPError(503, reason=words)  # which the page shows, and the log leaves out
         self._starting += 1
         try:
             return await super().start_kernel(**settings)
         finally:
             self._starting -= 1
+
+
+def without_token(record: logging.LogRecord) -> bool:
+    """Take the token out of what is logged of a request, whoever logs it: its address is told whole."""
+    record.msg, record.args = re.sub(r"token=[^\s&'\"]+", "token=...", record.getMessage()), ()
+    return True
 
 
 class Server(Voila):  # type: ignore[misc]  # Voila has no types
@@ -65,6 +74,8 @@ class Server(Voila):  # type: ignore[misc]  # Voila has no types
         """Make ready: from here on a signal ends the loop, even before it has begun."""
         self.ioloop = IOLoop.current()  # Voila sets it last, and its handler of SIGTERM asks for it
         super().initialize(argv)
+        for name in ("access", "application", "general"):
+            logging.getLogger(f"tornado.{name}").addFilter(without_token)
         signal.signal(signal.SIGINT, self._handle_signal_stop)
 
 

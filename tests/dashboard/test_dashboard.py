@@ -152,6 +152,18 @@ def test_kernels_are_few(tmp_path):
         assert asked(f"{address}?token={token}")[0] == 503  # the two are kept for ten minutes
 
 
+def test_who_comes_when_the_room_is_full_is_told_so_and_the_token_is_not_logged(tmp_path):
+    with served(tmp_path, "--FewKernels.most=0") as (address, token):
+        with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{address}?token={token}", timeout=60)
+        assert b"0 pages are open: close one" in refused.value.read()
+        asked(f"{address}?token={token}", Host="rebound.example")
+    log = (tmp_path / "log").read_text()
+
+    assert {"503 GET /?token=...", "403 GET /?token=..."} <= set(re.findall(r"^\d+ GET /\S+", log, re.MULTILINE))
+    assert log.count(token) == 1  # where the address is told
+
+
 @pytest.mark.slow
 def test_a_websocket_needs_the_cookie_the_host_and_the_origin(dashboard, visit):
     address, _token = dashboard
