@@ -173,11 +173,17 @@ def _reports(records: Sequence[Kernel], scenarios: Sequence[Scenario], trials: I
     return tuple(Report(record.name, tuple(next(each) for _ in scenarios), note) for record in records)
 
 
+class _Bar(tqdm):  # type: ignore[misc]  # tqdm publishes no types
+    """A bar without the thread that would look after it: a system may have none left, and tqdm warns of that."""
+
+    monitor_interval = 0
+
+
 def _trials(records: Sequence[Kernel], scenarios: Sequence[Scenario], progress: bool, timeout: float) -> list[Trial]:
     """Every kernel through every scenario, in this order."""
     pairs = [(record, scenario) for record in records for scenario in scenarios]
     trials = {}
-    with tqdm(total=len(pairs), desc=" ".join(record.name for record in records[:1]), disable=not progress) as bar:
+    with _Bar(total=len(pairs), desc=" ".join(record.name for record in records[:1]), disable=not progress) as bar:
         for place, trial in _one_by_one(pairs) if not workers.available() else _in_processes(pairs, timeout):
             trials[place] = trial
             bar.update()
@@ -209,13 +215,15 @@ def _tried(kernel: Kernel, scenario: Scenario) -> tuple[str, str]:
 def _trial(scenario: Scenario, answer: Answer) -> Trial:
     if answer.trouble:
         return Trial(scenario.name, "too long" if answer.late else "broken", _line(answer.trouble))
-    verdict, reason = answer.value
-    return Trial(scenario.name, verdict, reason)
+    match answer.value:
+        case [str(verdict), str(reason)] if verdict in _MARKS | _RARE_MARKS:
+            return Trial(scenario.name, verdict, _line(reason))
+    return Trial(scenario.name, "broken", "gives an answer of its own")
 
 
 def _collect(kernel: Kernel, scenarios: Sequence[Scenario], executor: Executor, progress: bool) -> tuple[Trial, ...]:
     futures = [executor.submit(_try_pickled, cloudpickle.dumps((kernel, scenario))) for scenario in scenarios]
-    for _ in tqdm(_completed(futures), total=len(futures), desc=kernel.name, leave=False, disable=not progress):
+    for _ in _Bar(_completed(futures), total=len(futures), desc=kernel.name, leave=False, disable=not progress):
         pass
     return tuple(future.result() for future in futures)
 

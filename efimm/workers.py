@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 TIMEOUT = 20.0  # seconds for one job; the longest of the gauntlet's takes less than half a second
 MEMORY = 2 << 30  # bytes of address space for one worker; one trial needs less than a tenth of that
 _START = 60.0  # seconds for a worker to be there: a new Python, from a slow disk
+_MOST = 1 << 18  # bytes that a worker may say for one job; those of ours say some hundred
 _LOOK = 0.2  # seconds between two looks at the clock; on Windows Ctrl-C is obeyed between two of them
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # numpy would reserve memory for all processors
@@ -85,7 +86,7 @@ class _Crew:
         for worker in self.workers:
             worker.kill()
         for worker in self.workers:
-            worker.process.wait()
+            worker.wait()
 
     def next_answer(self, waiting: deque[tuple[int, bytes]], timeout: float) -> tuple[int, Answer]:
         """The next answer of any worker; whoever has nothing to do gets the next job."""
@@ -109,6 +110,7 @@ class _Crew:
         if not late and worker.process.poll() is None:
             return None
         worker.kill()
+        worker.wait()
         self.workers.remove(worker)
         if not worker.ready:
             raise OSError(f"a worker process cannot start: {'no sign of it' if late else worker.end}")
@@ -128,6 +130,8 @@ class _Worker:
         self.job: int | None = None
         self.ready = False
         self.deadline = monotonic() + _START
+        self.room = _MOST
+        self.jobs: SimpleQueue[bytes] = SimpleQueue()
         program = _PROGRAM.format(path=sys.path, needs=needs, memory=memory, parent=os.getpid())
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", program],
@@ -136,25 +140,31 @@ class _Worker:
             env=dict.fromkeys(_ONE_THREAD, "1") | os.environ,
             start_new_session=True,  # Ctrl-C is for the process that asked, and what a job starts ends with it
         )
-        self._listener = threading.Thread(target=self._listen, args=(said,), daemon=True)
-        self._listener.start()
+        self._threads = [
+            threading.Thread(target=self._listen, args=(said,), daemon=True),
+            threading.Thread(target=self._speak, daemon=True),
+        ]
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:  # the system has no thread left for this user
+            with self.process:
+                self.kill()
+            raise OSError(f"a worker process cannot start: {error}") from None
 
     def give(self, job: int, data: bytes, timeout: float) -> None:
         """Let it do a job."""
-        self.job, self.deadline = job, monotonic() + timeout
-        assert self.process.stdin is not None
-        with suppress(OSError):  # it has just ended, which is seen next
-            self.process.stdin.write(b"%d %d\n" % (job, len(data)) + data)
-            self.process.stdin.flush()
+        self.job, self.deadline, self.room = job, monotonic() + timeout, _MOST
+        self.jobs.put(b"%d %d\n" % (job, len(data)) + data)
 
     def heard(self, line: bytes) -> tuple[int, Answer] | None:
-        """What a line of its means.  A job that writes where the answers go is not listened to."""
+        """What a line of its means.  A job that writes where the answers go may answer itself, and no more."""
         job, words = self.job, _parsed(line)
-        if words == ["ready"]:
+        if words == ["ready"] and not self.ready:
             self.ready, self.deadline = True, inf
-        elif job is not None and len(words) == 3 and words[0] == job:
+        elif job is not None and len(words) == 3 and words[0] == job and isinstance(words[2], str):
             self.job, self.deadline = None, inf
-            return job, Answer(words[1], str(words[2]))
+            return job, Answer(words[1], words[2])
         return None
 
     @property
@@ -164,23 +174,45 @@ class _Worker:
 
     def kill(self) -> None:
         """End it, and what it has started, at once."""
-        if self.process.returncode is None:  # till it is waited for, the number is nobody else's
-            if os.name == "posix":
-                os.killpg(self.process.pid, signal.SIGKILL)
-            else:
-                self.process.kill()
+        kill_session(self.process)
+        self.jobs.put(b"")
+
+    def wait(self) -> None:
+        """Wait for its end, and for that of its pipes, which a process that has left its session may hold open."""
+        self.process.wait()
+        for thread in self._threads:
+            thread.join(_LOOK)
+
+    def _speak(self) -> None:
+        """Write the jobs: one that has stopped its process reads none, and only this thread waits for it."""
+        assert self.process.stdin is not None
+        with suppress(OSError), self.process.stdin as jobs:  # it has just ended, which is seen next
+            for data in iter(self.jobs.get, b""):
+                jobs.write(data)
+                jobs.flush()
 
     def _listen(self, said: SimpleQueue[tuple[_Worker, bytes]]) -> None:
+        """Hand on its lines, as many as it may say."""
         assert self.process.stdout is not None
         with self.process.stdout as replies:
-            for line in replies:
+            while self.room > 0 and (line := replies.readline(self.room)):
+                self.room -= len(line)
                 said.put((self, line))
+
+
+def kill_session(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started with a session of its own, and what it has started there, at once."""
+    if os.name == "posix":
+        with suppress(OSError):  # nobody is left; a number that was just waited for is nobody else's so soon
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def _parsed(line: bytes) -> list[Any]:
     try:
         words = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return words if isinstance(words, list) else []
 
@@ -229,6 +261,7 @@ def _quota(*files: Path) -> float:
 def work(memory: int | None, parent: int) -> NoReturn:
     """Do the jobs that come on standard input until it ends; what a job prints goes to standard error."""
     end_with(parent)
+    end_forks()
     limit_memory(memory)
     gc.set_threshold(50_000)  # a job keeps what it makes: to look for garbage in it took a twelfth of the time
     jobs, replies = os.fdopen(os.dup(0), "rb"), os.dup(1)
@@ -236,7 +269,10 @@ def work(memory: int | None, parent: int) -> NoReturn:
     os.dup2(nowhere, 0)
     os.dup2(nowhere if sys.stderr is None else 2, 1)
     inbox: SimpleQueue[tuple[int, bytes]] = SimpleQueue()
-    threading.Thread(target=_receive, args=(jobs, inbox), daemon=True).start()
+    try:
+        threading.Thread(target=_receive, args=(jobs, inbox), daemon=True).start()
+    except RuntimeError:  # as above
+        os._exit(1)
     me = os.getpid()
     _reply(replies, ["ready"])
     while True:
@@ -250,10 +286,10 @@ def work(memory: int | None, parent: int) -> NoReturn:
 def _done(data: bytes) -> tuple[Any, str]:
     try:
         value = pickle.loads(data)()  # what cloudpickle wrote is read by pickle
-        json.dumps(value)
+        size = len(json.dumps(value))
     except BaseException as error:  # SystemExit and KeyboardInterrupt are a job's own here
         return None, told(error)
-    return value, ""
+    return (value, "") if size < _MOST // 2 else (None, "its answer is too long")
 
 
 def told(error: BaseException) -> str:
@@ -288,6 +324,12 @@ def end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(0)
+
+
+def end_forks() -> None:
+    """From now on what this process forks ends with it, too: a fork inherits nothing of `end_with`."""
+    if hasattr(os, "register_at_fork"):  # Windows has no forks
+        os.register_at_fork(after_in_child=lambda: end_with(os.getppid()))
 
 
 def limit_memory(size: int | None) -> None:

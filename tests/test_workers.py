@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import cloudpickle
@@ -19,7 +21,7 @@ from efimm import workers
 from efimm.kernels import v3_5
 from efimm.scenarios import SCENARIOS
 from efimm.trials import Trial, gauntlet, support_table
-from efimm.workers import answers, cgroup_quota
+from efimm.workers import Answer, answers, cgroup_quota
 
 ROOT = Path(__file__).parents[1]
 FEW = SCENARIOS[:3]
@@ -96,6 +98,28 @@ def closes_everything(linux, new_memmap):
     return linux.virt_to_phys(new_memmap)
 
 
+def to_all(line):
+    """Write a line wherever answers may go."""
+    for fd in range(3, 12):
+        with contextlib.suppress(OSError):
+            os.write(fd, line)
+
+
+def says_that_it_is_ready(*_):
+    to_all(b'["ready"]\n')
+    loops()
+
+
+def floods(*_):
+    for _ in range(1000):
+        to_all(b"x" * 65536)
+
+
+def floods_with_lines(*_):
+    for _ in range(100):
+        to_all(b"\n" * 65536)
+
+
 def trials(pointer, timeout=2.0):
     found = gauntlet(replace(v3_5.KERNEL, memmap_pointer=pointer), scenarios=FEW, progress=False, timeout=timeout)
     assert [trial.scenario for trial in found.trials] == [scenario.name for scenario in FEW]
@@ -103,7 +127,7 @@ def trials(pointer, timeout=2.0):
     return {(trial.verdict, trial.reason) for trial in found.trials}
 
 
-@pytest.mark.parametrize("pointer", [loops, loops_in_c])
+@pytest.mark.parametrize("pointer", [loops, loops_in_c, pytest.param(says_that_it_is_ready, marks=POSIX)])
 def test_a_trial_that_does_not_end_is_too_long(pointer):
     assert trials(pointer) == {("too long", "no end within 2 seconds")}
 
@@ -123,6 +147,60 @@ def test_a_trial_that_does_not_end_is_too_long(pointer):
 )
 def test_what_breaks_costs_its_cells(pointer, reason):
     assert trials(pointer, timeout=30) == {("broken", reason)}
+
+
+@POSIX
+def test_a_job_for_a_process_that_has_stopped_is_too_long(monkeypatch):
+    def job():
+        to_all(b'[0, 7, ""]\n')
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    monkeypatch.setattr(workers, "processors", lambda: 1)
+    jobs = [cloudpickle.dumps(job), cloudpickle.dumps(partial(len, bytes(3_000_000)))]  # more than a pipe holds
+    late = Answer(trouble="no end within 2 seconds", late=True)
+    assert list(answers(jobs, timeout=2)) == [(0, Answer(7)), (1, late)]
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "value", ["null", "[]", "[{}, []]", '["success", 1]', '["good", ""]', "7", "[" * 900 + "]" * 900]
+)
+def test_an_answer_of_a_jobs_own_is_broken(value):
+    def pointer(*_):
+        for job in range(len(FEW)):
+            to_all(f'[{job}, {value}, ""]\n'.encode())
+
+    assert trials(pointer, timeout=30) == {("broken", "gives an answer of its own")}
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "words", [b"[" * 60_000 + b"]" * 60_000 + b"\n", b"[0, null, [1]]\n", b'["ready"]\n', b"\xff\n"]
+)
+def test_other_words_of_a_jobs_own_are_nothing(words):
+    def pointer(linux, new_memmap):
+        to_all(words)
+        return linux.virt_to_phys(new_memmap)
+
+    assert trials(pointer, timeout=30) == {("success", "")}
+
+
+@POSIX
+@pytest.mark.parametrize("job", [floods, floods_with_lines])
+def test_a_worker_may_say_so_much_and_no_more(job):
+    tracemalloc.start()
+    try:
+        [(_place, answer)] = answers([cloudpickle.dumps(job)], timeout=60)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.trouble
+    assert most < 64 << 20
+
+
+def test_an_answer_that_is_too_long_is_told():
+    [(_place, answer)] = answers([cloudpickle.dumps(lambda: "x" * 1_000_000)])
+    assert answer == Answer(trouble="its answer is too long")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit of a process's memory")
@@ -176,6 +254,19 @@ def test_where_no_processes_are_the_trials_run_here_and_the_text_says_so(monkeyp
 # How many
 
 
+def test_a_system_without_a_thread_to_spare_is_an_oserror(monkeypatch):
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *given, **more: started.append(popen(*given, **more)) or started[0])
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OSError, match="a worker process cannot start: can't start new thread"):
+        list(answers([cloudpickle.dumps(os.getpid)]))
+    assert [process.poll() for process in started] == [-signal.SIGKILL if os.name == "posix" else 1]
+
+
 def test_no_more_workers_than_the_process_may_use(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "processors", lambda: 2)
     jobs = [cloudpickle.dumps(os.getpid)] * 12
@@ -217,6 +308,28 @@ def test_the_quota_of_the_control_group_counts(tmp_path, group, limits, quota):
 
 # The end
 
+
+@POSIX
+def test_all_pipes_are_closed():
+    program = "from efimm.scenarios import SCENARIOS; from efimm.trials import gauntlet\n"
+    program += "gauntlet('3.5', scenarios=SCENARIOS[:3], progress=False)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_what_a_job_has_forked_ends_with_it(tmp_path):
+    def job():
+        if (child := os.fork()) == 0:
+            time.sleep(60)
+        (tmp_path / "child").write_text(str(child))
+        os._exit(3)
+
+    [(_place, answer)] = answers([cloudpickle.dumps(job)])
+    assert answer.trouble == "its process ended with status 3"
+    until_ended({int((tmp_path / "child").read_text())})
+
+
 ASKER = """
 import os, sys
 from dataclasses import replace
@@ -229,6 +342,9 @@ def loops(*_):
 def loops_in_c(*_):
     os.write(2, b"begun\\n")
     sum(range(1 << 60))
+def forks_and_loops(*_):
+    os.fork() or os.fork()
+    loops()
 gauntlet(replace(v3_5.KERNEL, memmap_pointer={pointer}), progress=False)
 """
 
@@ -250,9 +366,16 @@ def alive(pid):
         return False
 
 
+def until_ended(processes):
+    start = time.monotonic()
+    while any(map(alive, processes)):
+        time.sleep(0.02)
+        assert time.monotonic() - start < 20, "it does not end"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-@pytest.mark.parametrize("pointer", ["loops", "loops_in_c"])
+@pytest.mark.parametrize("pointer", ["loops", "loops_in_c", "forks_and_loops"])
 def test_one_signal_to_the_asker_ends_the_workers(sent, pointer):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with subprocess.Popen(
@@ -262,10 +385,8 @@ def test_one_signal_to_the_asker_ends_the_workers(sent, pointer):
         below = children(asker.pid)
         assert below
         asker.send_signal(sent)
-        start = time.monotonic()
-        while asker.poll() is None or any(map(alive, below)):
-            time.sleep(0.02)
-            assert time.monotonic() - start < 20, "it does not end"
+        until_ended(below)
+        asker.wait(20)
         asker.stderr.read()
 
 
