@@ -91,10 +91,12 @@ def main() -> NoReturn:
         leave_at_once()
     except Ended as end:
         end_by(end.number)
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        if found := _of_own_code(error):
+            _refuse(found, exits.refusal)
         nowhere(sys.stdout.fileno())
         sys.exit(141)
-    except (ValueError, MemoryError, OSError) as error:
+    except (ValueError, MemoryError, OSError, ImportError) as error:  # the last: no memory for a library
         _refuse(_of_own_code(error) or _words(error), exits.refusal)
     except BaseException as error:  # a reader's own class of exceptions, too
         _obey_what_was_wrapped(error)
@@ -106,13 +108,18 @@ def main() -> NoReturn:
 
 def main_below(parent: int) -> NoReturn:
     """The command in the process below, where the code of a reader's file is executed."""
-    from .own_code import go_below, status_above  # noqa: PLC0415 - no other command needs it
+    from .own_code import any_executed, go_below, status_above  # noqa: PLC0415 - no other command needs it
 
     go_below(parent)
+    status = 1
     try:
         main()
     except SystemExit as end:
-        sys.exit(status_above(end.code if isinstance(end.code, int) else 1))
+        status = status_above(end.code if isinstance(end.code, int) else 1)
+    except BaseException:
+        if not any_executed():  # a mistake of ours
+            raise
+    leave_at_once(status)  # and wait for nothing that the reader's code has started
 
 
 def _answer(exits: Exits) -> int:
@@ -149,7 +156,7 @@ def _of_own_code(error: BaseException, *, anywhere: bool = False) -> str:
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return str(error)
+    return str(error.__cause__ or error if isinstance(error, ImportError) else error)  # numpy's own is a page
 
 
 def _refuse(message: str, status: int) -> NoReturn:

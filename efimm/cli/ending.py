@@ -24,8 +24,8 @@ class Ended(BaseException):
 class Watch(BaseException):
     """Not an error: the command names a file of the reader's, and `main` is to run it in a process below."""
 
-    def __init__(self, path: str, timeout: float) -> None:
-        self.path, self.timeout = path, timeout
+    def __init__(self, path: str, loading: float, timeout: float) -> None:
+        self.path, self.loading, self.timeout = path, loading, timeout
 
 
 @dataclass
@@ -104,17 +104,18 @@ def end_by(number: int) -> NoReturn:
     sys.exit(128 + number)
 
 
-def leave_at_once() -> NoReturn:
-    """End as interrupted, and wait for no thread that is still at work on what was."""
+def leave_at_once(status: int = INTERRUPTED) -> NoReturn:
+    """End, as interrupted, and wait for no thread that is still at work on what was."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(Exception):  # a reader's code may have put anything there
             stream.flush()
-    os._exit(INTERRUPTED)
+    os._exit(status)
 
 
-def nowhere(stream: int) -> None:
-    """Let what is written to a stream from now on go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+def nowhere(*streams: int) -> None:
+    """Let what is written to these streams from now on go nowhere."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream)
 
 
 def drop_what_cannot_be_written(stream: TextIO) -> None:
@@ -123,6 +124,8 @@ def drop_what_cannot_be_written(stream: TextIO) -> None:
         stream.flush()
     except OSError:
         nowhere(stream.fileno())
+    except ValueError:  # a reader's code has closed it
+        pass
 
 
 def open_streams() -> list[str]:

@@ -14,16 +14,17 @@ from ..files import write_text
 from ..machines import parse_address, parse_size
 from ..text import COLUMNS
 from .judge_linux import NAMES, ask_linux, linux_options, list_kernels
-from .options import JSON, KERNEL_HERE, given, machine_options, timeout_option
+from .options import JSON, KERNEL, given, machine_options, timeout_option
+from .own_code import keep_timeout_of_each
 
 
 @click.command("judge")
 @click.option("--all", "everything", is_flag=True, help="Every kernel, and the decisive cases.")
 @click.option("--record", type=click.Path(dir_okay=False, writable=True), help="With --all: keep the answers there.")
 @click.option("--vendor", type=click.Choice(list(judges.VENDORS)), default="intel", help="The guest's processor.")
-@timeout_option(judges.TIMEOUT, "Seconds for one boot of the firmware.")
+@timeout_option(judges.TIMEOUT, "Seconds for one boot of the firmware.", keep_timeout_of_each)
 @linux_options
-@KERNEL_HERE
+@KERNEL
 @machine_options
 @JSON
 def judge_command(everything: bool, record: str | None, as_json: bool, **options: Any) -> None:

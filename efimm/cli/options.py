@@ -16,11 +16,10 @@ from ..uefi.memmap import DESCRIPTOR_SIZE, MemoryMap
 from .own_code import (
     TIMEOUT,
     keep_timeout,
+    one_more_firmware,
     one_more_kernel,
     own_firmware,
     own_kernel,
-    watched_firmware,
-    watched_kernel,
 )
 
 _Command = Callable[..., None]
@@ -34,7 +33,7 @@ _PLACEMENT_OPTIONS = (
     click.option("--page-size", default="1G", show_default=True, help=f"Largest page: {', '.join(PAGE_SIZES)}."),
     click.option(
         "--firmware",
-        callback=watched_firmware,
+        callback=own_firmware,
         default="edk2",
         show_default=True,
         help=f"One of: {', '.join(FIRMWARES)}; or a file ./NAME.py with your own, which is executed.",
@@ -58,15 +57,17 @@ def kernel_option(callback: Callable[..., Any], **attributes: Any) -> Callable[[
     return click.option("--kernel", callback=callback, **attributes)
 
 
-# A command that prints one answer runs a reader's file in a process of its own, which --timeout ends.
-KERNEL = kernel_option(watched_kernel, default="3.5", show_default=True, help=_KERNELS)
-KERNEL_HERE = kernel_option(own_kernel, default="3.5", show_default=True, help=_KERNELS)
+# These, and --firmware, need --timeout beside them: a reader's file is executed in a process that has a limit.
+KERNEL = kernel_option(own_kernel, default="3.5", show_default=True, help=_KERNELS)
 OWN_KERNEL = kernel_option(
     one_more_kernel, metavar="./NAME.py", help="One more: a file with your own, which is executed."
 )
 
 OWN_FIRMWARE = click.option(
-    "--firmware", metavar="./NAME.py", callback=own_firmware, help="One more: a file with your own, which is executed."
+    "--firmware",
+    metavar="./NAME.py",
+    callback=one_more_firmware,
+    help="One more: a file with your own, which is executed.",
 )
 
 PORT = click.IntRange(1, 65535)
@@ -74,25 +75,21 @@ MOST_SECONDS = 7 * 86400.0
 
 
 def timeout_option(
-    default: float, text: str, keep: Callable[[click.Context, float], None] | None = None, **attributes: Any
+    default: float, text: str, keep: Callable[[click.Context, float], None], **attributes: Any
 ) -> Callable[[_Command], _Command]:
     """The option --timeout: seconds, more than none and up to a week, which `keep` is told as soon as they are read."""
 
     def in_reason(context: click.Context, _option: click.Parameter, seconds: float) -> float:
         if not 0 < seconds <= MOST_SECONDS:  # false for a NaN, too
             raise click.BadParameter(f"{seconds:g}: expected seconds, more than 0 and at most {MOST_SECONDS:.0f}")
-        if keep is not None:
-            keep(context, seconds)
+        keep(context, seconds)
         return seconds
 
-    return click.option(
-        "--timeout", type=float, default=default, show_default=True, callback=in_reason, help=text, **attributes
-    )
+    more = {"default": default, "show_default": True, "help": text, "is_eager": True, **attributes}
+    return click.option("--timeout", type=float, callback=in_reason, **more)
 
 
-TIMEOUT_OF_OWN = timeout_option(
-    TIMEOUT, "Seconds for a file ./NAME.py of one's own.", keep_timeout, is_eager=True, expose_value=False
-)
+TIMEOUT_OF_OWN = timeout_option(TIMEOUT, "Seconds for a file ./NAME.py of one's own.", keep_timeout, expose_value=False)
 
 
 def machine_options(command: _Command) -> _Command:

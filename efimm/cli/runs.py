@@ -72,6 +72,7 @@ def leanings(outcomes: Iterable[Outcome | None]) -> list[Reliance]:
     """What each success leans on, in their order, with a progress line where somebody watches."""
     from tqdm import tqdm  # noqa: PLC0415 - takes longer to import than a short check takes
 
+    tqdm.monitor_interval = 0  # no thread to look after it: a system may have none left, and tqdm warns of that
     alive = [each for each in outcomes if each and each.verdict == "success"]
     words, seen = "what a success leans on", sys.stderr.isatty()
     found = dict(tqdm(reliances(alive), total=len(alive), desc=words, leave=False, disable=not seen))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..workers import TIMEOUT
-from .options import JSON, KERNEL_HERE, OWN_FIRMWARE, timeout_option
+from .options import JSON, KERNEL, OWN_FIRMWARE, timeout_option
+from .own_code import keep_timeout_of_each
 
 
 @click.command("claims")
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
 
 
 @click.command("gauntlet")
-@KERNEL_HERE
+@KERNEL
 @click.option("--all", "everybody", is_flag=True, help="Every kernel, side by side.")
 @OWN_FIRMWARE
-@timeout_option(TIMEOUT, "Seconds for one trial.")
+@timeout_option(TIMEOUT, "Seconds for one trial.", keep_timeout_of_each)
 @JSON
 def gauntlet_command(
     kernel: str, everybody: bool, firmware: FirmwareKind | None, timeout: float, as_json: bool

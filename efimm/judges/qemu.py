@@ -22,9 +22,12 @@ _BELOW_4G, _Q35_MOST_LOW = 2 * GIB, 0xB000_0000
 
 # What QEMU inherits of the process that becomes it (include/uapi/linux/prctl.h).  Transparent huge pages would turn
 # each 4 KiB that a probe touches into 2 MiB of this computer's memory; and QEMU is to end with us, however we end.
+# And the limit on the memory of a process that executes a reader's file is not meant for a guest's RAM.
 _PR_SET_PDEATHSIG, _PR_SET_THP_DISABLE = 1, 41
 _LAUNCHER = (
-    "import ctypes, os, sys\n"
+    "import ctypes, os, resource, sys\n"
+    "most = resource.getrlimit(resource.RLIMIT_AS)[1]\n"
+    "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
     "prctl = ctypes.CDLL(None).prctl\n"
     f"prctl({_PR_SET_THP_DISABLE}, 1, 0, 0, 0)\n"
     f"prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGKILL)}, 0, 0, 0)\n"

@@ -192,9 +192,9 @@ class Kernel:
         return self.layout_la57 or self.layout if arch == "x86_64-la57" else self.layout
 
     def __post_init__(self) -> None:
-        """ValueError for a name or a title that is no line of words: both are shown wherever the kernel is."""
+        """ValueError for a name or a title that is no plain line of words: both are shown wherever the kernel is."""
         for words in (self.name, self.title):
-            if not isinstance(words, str) or not words.isprintable() or not 0 < len(words) <= _LONGEST:
+            if type(words) is not str or not words.isprintable() or not 0 < len(words) <= _LONGEST:
                 raise ValueError(f"a kernel's name and title: expected words on one line, and not {repr(words)[:60]}")
 
     def differs_from(self, other: Kernel) -> list[str]:

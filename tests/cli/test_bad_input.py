@@ -4,8 +4,10 @@ Drawn argument lists run in this process by click's runner; a few run as process
 as they should be.  EFIMM_BAD_INPUTS sets how many are drawn (2,000 else); a nightly run draws more.
 """
 
+import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -232,11 +234,10 @@ def test_a_notebook_that_cannot_be_run_is_a_line_and_leaves_the_good_page(tmp_pa
 MINE = "from dataclasses import replace\nfrom efimm.kernels.v3_5 import KERNEL as V3_5\n"
 
 
-@posix
-@pytest.mark.parametrize(
+UNTOLD = "class E(Exception):\n    def __getattribute__(self, _): 1 / 0\n"
+ANYTHING = pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("while True: pass", "too long"),
         ("import os; os._exit(0)", "broken: its process ended with status 0"),
         ("import ctypes; ctypes.string_at(0)", "broken: its process was ended by SIGSEGV"),
         ("raise SystemExit(0)", "SystemExit: 0"),
@@ -245,15 +246,110 @@ MINE = "from dataclasses import replace\nfrom efimm.kernels.v3_5 import KERNEL a
         ("x = [0] * (1 << 40)", "MemoryError"),
         ("KERNEL = 7", "expected a Kernel"),
         ("KERNEL = replace(V3_5, name='\\x1b[31m')", "expected words on one line"),
-        ("KERNEL = replace(V3_5, memmap_pointer=lambda *_: 'x')", "broken"),
+        (
+            "class S(str):\n    def __format__(self, _): loop()\nKERNEL = replace(V3_5, name=S('x'))",
+            "words",
+        ),
+        ("import sys; sys.modules.clear(); 1 / 0", "broken: its process ended with status 1"),
+        (f"{UNTOLD}raise E", "ZeroDivisionError"),
+        ("import sys; sys.stdout.close(); raise ValueError('x')", "ValueError: x"),
+        ("raise BrokenPipeError", "BrokenPipeError"),
+        ("from efimm.cli.ending import Watch; raise Watch('x', 1, 1)", "Watch"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGALRM)", "too long: not read within 60 seconds"),
         ("def f(n): return f(n)\nf(1)", "RecursionError"),
         ("this is no Python", "mine.py:3: invalid syntax"),
         ("\x00", "null bytes"),
     ],
 )
-def test_a_file_that_does_anything_costs_one_line(tmp_path, code, expected):
+
+
+@posix
+@ANYTHING
+@pytest.mark.parametrize("command", ["run", "gauntlet", pytest.param("judge", marks=pytest.mark.nightly)])
+def test_a_file_that_does_anything_costs_one_line(tmp_path, command, code, expected):
     (tmp_path / "mine.py").write_text(MINE + code)
-    done = run("run", "--kernel", str(tmp_path / "mine.py"), "--timeout", "3" if expected == "too long" else "60")
+    costs_one_line(run(command, "--kernel", str(tmp_path / "mine.py")), expected)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("while True: pass", "too long"),
+        (f"{UNTOLD}def f(*_): raise E\nKERNEL = replace(V3_5, memmap_pointer=f)", "broken"),
+        ("KERNEL = replace(V3_5, memmap_pointer=lambda *_: 'x')", "broken"),
+    ],
+)
+def test_a_run_that_does_anything_costs_one_line(tmp_path, code, expected):
+    (tmp_path / "mine.py").write_text(MINE + code)
+    costs_one_line(run("run", "--kernel", str(tmp_path / "mine.py"), "--timeout", "3"), expected)
+
+
+def test_a_firmware_of_ones_own_is_executed_below_too(tmp_path):
+    (tmp_path / "mine.py").write_text("import os; os._exit(0)")
+    costs_one_line(run("gauntlet", "--firmware", str(tmp_path / "mine.py")), "broken: its process ended with status 0")
+
+
+BELOW = """
+import os, sys, time
+from efimm.cli import ending, own_code
+own_code.go_below(os.getppid())
+{}
+with own_code._ended_after(0.5):
+    pass
+    {}
+time.sleep(2.5)
+"""
+
+
+@posix
+@pytest.mark.parametrize(
+    ("before", "inside", "status"),
+    [
+        ("", "sum(range(1 << 60))", -signal.SIGALRM),
+        ("", "pass", 0),
+        # An end that a bare except has taken is told again by the same timer.
+        ("ending.obey_signals()", "try: os.kill(os.getpid(), 15)\n    except: pass", 1),
+    ],
+)
+def test_the_system_ends_what_takes_too_long_to_be_read(before, inside, status):
+    done = subprocess.run([sys.executable, "-c", BELOW.format(before, inside)], capture_output=True, check=False)
+    assert done.returncode == status, done.stderr
+
+
+FORKS = """
+import os
+def memmap_pointer(linux, new_memmap):
+    if os.fork() == 0 and {}:
+        os.execlp("sleep", "sleep", "60")
+    return linux.virt_to_phys(new_memmap)
+KERNEL = replace(V3_5, name="forks", memmap_pointer=memmap_pointer)
+"""
+
+
+@posix
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("command", ["run", "gauntlet"])
+def test_a_kernel_that_forks_is_answered_once_and_its_forks_end(tmp_path, command, stays):
+    (tmp_path / "mine.py").write_text(MINE + FORKS.format(stays))
+    done = run(command, "--kernel", str(tmp_path / "mine.py"), "--json")  # waits till nobody holds its streams
+    assert done.returncode == 0
+    assert done.stdout.count(b"\n") == 1
+    assert json.loads(done.stdout)
+
+
+@posix
+@pytest.mark.parametrize("code", ["threading.Thread(target=sleep, args=[600]).start()", "atexit.register(sleep, 600)"])
+@pytest.mark.parametrize("command", ["run", "gauntlet"])
+def test_nothing_is_waited_for_after_the_answer(tmp_path, command, code):
+    lines = f"import atexit, threading\nfrom time import sleep\n{code}\nKERNEL = replace(V3_5, name='mine')"
+    (tmp_path / "mine.py").write_text(MINE + lines)
+    done = run(command, "--kernel", str(tmp_path / "mine.py"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def costs_one_line(done, expected):
     assert b"Traceback" not in done.stderr
     assert done.stdout == b""
     if expected is None:

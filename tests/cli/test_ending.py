@@ -29,6 +29,7 @@ def memmap_pointer(linux, new_memmap):
 
 KERNEL = replace(V3_5, name="loops", memmap_pointer=memmap_pointer)
 """
+STUCK = "open('begun', 'w').close()\nsum(range(1 << 60))\n"  # Python itself can end nothing there
 NOTEBOOK = """{"cells": [{"cell_type": "code", "id": "a", "execution_count": null, "metadata": {}, "outputs": [],
  "source": "open('begun', 'w').close()\\nwhile True: pass"}], "metadata": {"kernelspec": {"name": "python3",
  "display_name": "Python 3", "language": "python"}}, "nbformat": 4, "nbformat_minor": 5}"""
@@ -41,6 +42,8 @@ COMMANDS = {
     "compare": ["compare", "--kernel", "loops.py", "--timeout", "300"],
     "check": ["check", "intel-brickland-512gib", "--kernel", "loops.py", "--timeout", "300"],
     "gauntlet": ["gauntlet", "--kernel", "loops.py", "--timeout", "300"],
+    "gauntlet --firmware": ["gauntlet", "--firmware", "stuck.py"],
+    "judge --kernel": ["judge", "--kernel", "stuck.py"],
     "locks": ["locks", "fork", "--history", "a79e53d8"],
     "map": ["map", "-"],
     "export": ["export", "loops.ipynb", "-o", "out"],
@@ -53,7 +56,8 @@ COMMANDS = {
     "lab": ["lab", "--no-browser", "--port", "0"],
     "dashboard": ["dashboard", "--no-browser"],
 }
-SEEN = ("run", "walk", "dump", "compare", "check", "gauntlet", "export")  # those that make the file
+# Those that make the file.
+SEEN = ("run", "walk", "dump", "compare", "check", "gauntlet", "gauntlet --firmware", "judge --kernel", "export")
 
 
 def marked(mark):
@@ -101,6 +105,7 @@ def place(tmp_path):
     for name in ("out", "tmp", "home"):
         (tmp_path / name).mkdir()
     (tmp_path / "loops.py").write_text(LOOPS)
+    (tmp_path / "stuck.py").write_text(STUCK)
     (tmp_path / "loops.ipynb").write_text(NOTEBOOK)
     for name in ("core.elf", "loops.html"):
         (tmp_path / "out" / name).write_text("good")
