@@ -329,7 +329,8 @@ def end_with(parent: int) -> None:
 def end_forks() -> None:
     """From now on what this process forks ends with it, too: a fork inherits nothing of `end_with`."""
     if hasattr(os, "register_at_fork"):  # Windows has no forks
-        os.register_at_fork(after_in_child=lambda: end_with(os.getppid()))
+        parent = deque([0], maxlen=1)  # not os.getppid(): it may have ended by then
+        os.register_at_fork(before=lambda: parent.append(os.getpid()), after_in_child=lambda: end_with(parent[0]))
 
 
 def limit_memory(size: int | None) -> None:
