@@ -80,8 +80,9 @@ def cli() -> None:
 def main() -> NoReturn:
     """The command itself: bad input becomes one line on stderr and exit status 2."""
     exits, status = Exits(), 0
+    closed = open_streams()  # first: what is opened below would get the number of a closed one
     obey_signals()
-    if "standard output" in open_streams():
+    if "standard output" in closed:
         _refuse("standard output is closed: there is nowhere to write the answer", exits.refusal)
     try:
         status = _answer(exits)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread, main_thread
+from time import sleep
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -38,6 +39,7 @@ class Exits:
 # The signals that end a command; Windows has no SIGHUP.
 ENDS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _AGAIN = 0.1  # seconds, after which an end that nobody has heard is told again
+_told: list[BaseException] = []  # the ends that signals have told of
 
 
 def obey_signals() -> None:
@@ -46,33 +48,46 @@ def obey_signals() -> None:
     for number in ENDS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup has SIGHUP ignored
             signal.signal(number, _end)
+    if hasattr(signal, "pthread_kill"):  # Windows has none
+        signal.signal(signal.SIGURG, _tell_again)  # a signal that nobody minds where it is not handled
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        Thread(target=_wake, args=(reading,), daemon=True).start()
+
+
+def _wake(reading: int) -> None:
+    """Once a signal has come, wake the main thread again and again: just before it waited, it would not have noticed.
+
+    The signal that wakes it is one, too.
+    """
+    main = main_thread().ident
+    while main is not None and os.read(reading, 512):
+        sleep(_AGAIN)
+        signal.pthread_kill(main, signal.SIGURG)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """Raise what the signal means, now and as long as it gets lost: what is raised in C or a bare except may be."""
-    end = _meaning(number)
+    """Raise what the signal means; `_tell_again` does so if that gets lost, as in C or under a bare except."""
     if number != signal.SIGINT:
         signal.signal(number, signal.SIG_IGN)  # once is enough: what is tidied up now is not to be disturbed
-    if hasattr(signal, "setitimer"):  # Windows has no such timer
-        signal.signal(signal.SIGALRM, lambda _, frame: _tell_again(end, frame))
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
-        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # Python's last steps know no handlers any more
-    raise end
+    _told.append(_meaning(number))
+    raise _told[-1]
 
 
 def _meaning(number: int) -> BaseException:
     return KeyboardInterrupt() if number == signal.SIGINT else Ended(number)
 
 
-def _tell_again(end: BaseException, frame: FrameType | None) -> None:
-    """Raise `end` where nobody tidies up because of an end, and Python is not about to drop one either."""
+def _tell_again(_number: int, frame: FrameType | None) -> None:
+    """Raise the end once more where nobody tidies up because of one, and Python is not about to drop it either."""
     heard = sys.exc_info()[1]
     while heard is not None and not isinstance(heard, Ended | KeyboardInterrupt):
         heard = heard.__context__
     while frame is not None and frame.f_code is not _dropped.__code__:
         frame = frame.f_back
-    if heard is None and frame is None:
-        raise end
+    if _told and heard is None and frame is None:
+        raise _told[-1]
 
 
 def _dropped(lost: sys.UnraisableHookArgs) -> None:

@@ -317,6 +317,31 @@ def test_who_tidies_up_is_told_once(sent, status):
     assert found == status
 
 
+WAITS = """
+import signal, threading, time
+from efimm.cli import ending
+
+def told():
+    time.sleep(0.3)
+    signal.pthread_kill(threading.get_ident(), signal.{})
+
+ending.obey_signals()
+threading.Thread(target=told).start()
+never = threading.Lock()
+never.acquire()
+never.acquire()
+"""
+
+
+@pytest.mark.parametrize(("sent", "status"), [("SIGTERM", 1), ("SIGINT", -signal.SIGINT)])
+def test_who_waits_for_a_lock_is_woken(sent, status):
+    """A signal that another thread gets, or that comes just before the wait, does not end it: `judge --all` went on."""
+    done = subprocess.run(
+        [sys.executable, "-c", WAITS.format(sent)], check=False, timeout=60, stderr=subprocess.DEVNULL
+    )
+    assert done.returncode == status
+
+
 NAMES = """
 from efimm import cli
 
