@@ -5,11 +5,12 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from efimm.files import MARK, own_folder, replacing, write_text
+from efimm.files import MARK, making, own_folder, replacing, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,6 +84,77 @@ def test_a_link_stays_a_link_and_a_device_a_device(good):
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.fixture
+def open_folder():
+    """A folder in which we write without root's capabilities."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        if root:
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_a_file_without_write_permission_is_refused_as_a_shell_refuses_it(open_folder):
+    good = open_folder / "file"
+    good.write_bytes(b"good")
+    good.chmod(0o444)
+    with pytest.raises(PermissionError, match="file"):
+        write_text(good, "better")
+    assert good.read_bytes() == b"good"
+    assert alone(good)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives a file away")
+@pytest.mark.parametrize("named", [False, True])
+def test_a_file_keeps_its_owner_and_all_its_rights(good, named, monkeypatch):
+    if named:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    os.chown(good, 65534, 65533)
+    good.chmod(0o4751)
+    write_text(good, "better")
+    told = good.stat()
+    assert (told.st_uid, told.st_gid, stat.S_IMODE(told.st_mode)) == (65534, 65533, 0o4751)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_to_itself_is_no_place_for_a_file_and_one_to_nothing_is(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="loop") as refused:
+        write_text(tmp_path / "loop", "x")
+    assert refused.value.errno == errno.ELOOP
+    assert (tmp_path / "loop").is_symlink()
+    (tmp_path / "link").symlink_to("new")
+    write_text(tmp_path / "link", "x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "new").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "漢" * 84], ids=["250", "84 of three bytes"])
+@pytest.mark.parametrize("named", [False, True])
+def test_the_longest_names_of_any_script_can_be_written(tmp_path, name, named, monkeypatch):
+    if named:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    for _ in range(2):
+        assert alone(write_text(tmp_path / name, "x"))
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout here")
+def test_a_stream_is_written_to_whatever_it_leads_to(tmp_path):
+    program = [sys.executable, "-c", "from efimm.files import write_text; write_text('/dev/stdout', 'x')"]
+    assert subprocess.run(program, check=True, cwd=ROOT, stdout=subprocess.PIPE).stdout == b"x"
+    gone = tmp_path / "gone"
+    with gone.open("w+b") as file:
+        gone.unlink()
+        subprocess.run(program, check=True, cwd=ROOT, stdout=file)
+        assert file.read() == b"x"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_device_is_an_error_that_names_it():
     with pytest.raises(OSError, match="/dev/full"), replacing("/dev/full") as file:
@@ -111,6 +183,27 @@ def test_a_folder_is_filled_when_it_is_new_empty_or_ours(tmp_path):
         own_folder(tmp_path / name)
     (tmp_path / "empty").mkdir()
     own_folder(tmp_path / "empty")
+
+
+def test_a_folder_that_was_made_for_nothing_is_taken_away_again(tmp_path):
+    def fails(folder, *pages):
+        for page in pages:
+            (folder / page).write_text("x")
+        raise KeyboardInterrupt
+
+    def refused(folder, *pages):
+        with pytest.raises(KeyboardInterrupt), making(folder):
+            fails(folder, *pages)
+
+    (tmp_path / "there").mkdir()
+    refused(tmp_path / "there")
+    refused(tmp_path / "there" / "deep" / "er")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    refused(tmp_path / "new" / "folder", "page.html")
+    with making(tmp_path / "good" / "folder"):
+        pass
+    kept = {"there", "new", "new/folder", "new/folder/page.html", "good", "good/folder"}
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == kept
 
 
 def test_a_foreign_folder_is_refused_and_stays_as_it_is(tmp_path):
