@@ -34,6 +34,11 @@ def kernel() -> Iterator[Finding]:
     """A cell of a notebook is run."""
     from ..course.export import executed  # noqa: PLC0415 - the other checks are made even where nbclient is missing
 
+    try:
+        Path.cwd()
+    except FileNotFoundError:  # who starts a kernel asks for this folder, too, wherever the kernel is to run
+        yield Finding(False, "the folder that you are in is not there any more: go to another one, and ask again")
+        return
     start = monotonic()
     cell = {"cell_type": "code", "id": "one", "source": _CELL, "outputs": list[str](), "execution_count": None}
     notebook = {"cells": [cell | {"metadata": {}}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}

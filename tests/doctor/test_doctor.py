@@ -1,6 +1,7 @@
 """The set-up check: it finds what is missing, says what to do, and needs neither the network nor what is optional."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -101,6 +102,16 @@ def test_a_kernel_that_cannot_start_and_a_server_that_does_not_are_told(monkeypa
     assert [each.ok for each in found] == [False, False, False]
     assert "efimm lab --debug" in found[1].text
     assert "no-such-extension" in found[2].text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody can delete the folder that one is in")
+def test_a_folder_that_is_gone_is_told_as_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+
+    (found,) = jupyter.kernel()
+    assert not found.ok
+    assert "go to another one" in found.text
 
 
 def test_what_is_optional_is_absent_and_nothing_fails(monkeypatch):
