@@ -331,13 +331,16 @@ def parse_address(text: str) -> int:
     return address
 
 
-def load_map(what: MemoryMap | str | os.PathLike[str] | BinaryIO) -> MemoryMap:
-    """The memory map named by `what`: a map itself, a machine of data/, a file (its path, or open), or a log's text."""
+def load_map(what: MemoryMap | str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> MemoryMap:
+    """The memory map named by `what`: a map itself, a machine of data/, a file (its path, or open), or a log's text.
+
+    Of several boots in a log, `boot` is the number of one.
+    """
     if isinstance(what, MemoryMap):
         return what
     from .maps.formats import read_map  # noqa: PLC0415 - a dozen readers, which a generated machine does without
 
-    return read_map(data_files().get(what, what) if isinstance(what, str) else what)
+    return read_map(data_files().get(what, what) if isinstance(what, str) else what, boot)
 
 
 def data_files() -> dict[str, Path]:

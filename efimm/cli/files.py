@@ -10,8 +10,7 @@ import click
 
 from ..check import check, checked
 from ..linux import Kernel
-from ..machines import load_map
-from ..maps.formats import read_map
+from ..machines import data_files, load_map
 from ..text import memory_map
 from ..uefi.memmap import MemoryMap
 from .options import JSON, OWN_KERNEL, TIMEOUT_OF_OWN, placement_options, standard_input
@@ -39,7 +38,7 @@ def check_command(log: str, kernel: Kernel | None, explain: bool, as_json: bool,
     if redact:
         from ..maps.redact import redacted  # noqa: PLC0415 - its many expressions take some of the time of a short check
 
-        for line in redacted(standard_input(log)):
+        for line in redacted(data_files().get(log) or standard_input(log)):
             click.echo(line)
         return
     found = check(standard_input(log), own=kernel, **options)
@@ -57,8 +56,7 @@ def check_command(log: str, kernel: Kernel | None, explain: bool, as_json: bool,
 @JSON
 def map_command(file: str, boot: int | None, as_json: bool) -> None:
     """Print the memory map that FILE holds: a boot log (- is stdin), a data file, or whatever else `check` reads."""
-    source = standard_input(file)
-    found = load_map(source) if isinstance(source, str) and boot is None else read_map(source, boot)
+    found = load_map(standard_input(file), boot)
     click.echo(json.dumps(_map_summary(found)) if as_json else memory_map(found))
 
 

@@ -8,6 +8,7 @@ import click
 
 from ..linux.vmcore import dump
 from ..machines import parse_address, table_files
+from ..maps.errors import shortened
 from ..run import at_call, boot
 from ..text import walk as walk_text
 from ..x86 import PagingMode, load_tables, walk
@@ -27,7 +28,7 @@ def walk_command(va: str, entered: bool, tables: str | None, root: str | None, k
     address = parse_address(va)
     if tables is not None:
         memory, roots, mode = load_tables(table_files().get(tables, tables))
-        found = walk(memory, _root(roots, root), address, mode)
+        found = walk(memory, _root(roots, root, mode), address, mode)
     else:
         linux = boot(machine_from(options), kernel)
         mode = linux.cpu.mode
@@ -37,13 +38,16 @@ def walk_command(va: str, entered: bool, tables: str | None, root: str | None, k
     click.echo(walk_text(found))
 
 
-def _root(roots: dict[str, int], chosen: str | None) -> int:
+def _root(roots: dict[str, int], chosen: str | None, mode: PagingMode) -> int:
     """The table that was named; without a name the only one there is."""
     if chosen is None and len(roots) == 1:
         return next(iter(roots.values()))
     if chosen is None or (chosen not in roots and not chosen[:1].isdigit()):
         raise ValueError(f"root {chosen or ''}: expected one of {', '.join(roots)}")
-    return roots[chosen] if chosen in roots else parse_address(chosen)
+    bits = mode.root_mask.bit_length()
+    if (root := roots[chosen] if chosen in roots else parse_address(chosen)) >> bits:
+        raise ValueError(f"root {shortened(chosen)}: expected a physical address of at most {bits} bits")
+    return root
 
 
 def _canonical(mode: PagingMode) -> str:

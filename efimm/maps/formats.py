@@ -114,6 +114,7 @@ def read(source: str | os.PathLike[str] | BinaryIO, boot: int | None = None) -> 
     path = Path(source)
     try:
         if path.is_dir():
+            _without_boots(boot, _shown(path))
             return _read_directory(path)
         with path.open("rb") as file:
             return _read_stream(file, str(path), boot)
@@ -147,6 +148,7 @@ def _read_text(text: TextIO, where: str, boot: int | None) -> Reading:
     except MapError as error:
         raise MapError(_at(shown, error)) from None
     if data:
+        _without_boots(boot, shown)
         return Reading(read_data_file(data, shown))
     try:
         lists = boots.chosen(boot)
@@ -160,6 +162,12 @@ def _read_text(text: TextIO, where: str, boot: int | None) -> Reading:
     faults = tuple(boots.faults_beside(lists))
     told = memory_map(lists, name), lists.found(), lists.command_line, faults, lists.no_runtime
     return Reading(*told, lists.e820_source not in NOT_THE_FIRMWARES)
+
+
+def _without_boots(boot: int | None, shown: str) -> None:
+    """MapError where a boot was asked for: what is `shown` is no log."""
+    if boot is not None:
+        raise MapError(f"{shown}: boot {boot}: expected a log; here are no boots")
 
 
 def _at(shown: str, error: MapError) -> str:

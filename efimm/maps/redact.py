@@ -134,15 +134,15 @@ class Redactor:
         return known.setdefault(word.lower(), f"{kind}-{len(known) + 1}")
 
 
-def redacted(source: str | os.PathLike[str] | BinaryIO) -> Iterator[str]:
+def redacted(source: str | os.PathLike[str] | BinaryIO, name: str = "<input>") -> Iterator[str]:
     """The lines of a log, decoded, without what names a person or a single machine; MapError for one that is no text.
 
     It knows what is listed above and no more: what a driver prints in its own words may remain, so look at it before
-    it is sent.
+    it is sent.  An error calls an open file `name`.
     """
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
-            yield from redacted(file)
+            yield from redacted(file, str(source))
         return
     redactor = Redactor()
     try:
@@ -150,7 +150,9 @@ def redacted(source: str | os.PathLike[str] | BinaryIO) -> Iterator[str]:
             for _, line in cleaned(numbered_lines(text)):
                 yield "\t".join(map(printable, redactor.line(line).split("\t")))
     except MapError as error:
-        raise MapError(f"<input>:{error}") from None
+        raise MapError(f"{printable(name)}:{error}") from None
+    except OSError as error:
+        raise MapError(f"{printable(name)}: expected a readable file: {error.strerror}") from None
 
 
 def redacted_text(text: str) -> str:

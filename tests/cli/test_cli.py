@@ -118,6 +118,9 @@ def test_without_arguments_it_prints_its_help():
         ["walk", "0x1000", "--tables", "debian-6.1-600g"],
         ["walk", "0x1000", "--tables", "debian-6.1-600g", "--root", "nobody"],
         ["walk", "0x1000", "--tables", "README.md"],
+        ["walk", "0x1000", "--tables", "debian-6.1-2g", "--root", "9" * 26],
+        ["walk", "0x1000", "--tables", "debian-6.1-2g", "--root", hex(1 << 52)],
+        ["check", "intel-brickland-512gib", "--boot", "999"],
         ["walk", "0x100000000", "--arch", "i386"],
         ["dump"],
         ["dump", "-o", "no/such/directory/core.elf"],
@@ -143,6 +146,26 @@ def test_a_truncated_log_is_refused_with_its_file_and_line(tmp_path):
     assert 2 == done.returncode
     assert f"{log}:2:" in done.stderr
     assert "expected" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["map", "intel-brickland-512gib", "--boot", "1"], "boot 1: expected a log; here are no boots"),
+        (["check", "intel-brickland-512gib", "--boot", "999"], "boot 999: expected a log; here are no boots"),
+        (["map", "/", "--boot", "2"], "/: boot 2: expected a log; here are no boots"),
+        (["check", "--redact", sys.executable], f"{sys.executable}: this is an ELF file; expected a log"),
+        (["check", "--redact", "/proc/self/mem"], "/proc/self/mem: expected a readable file: Input/output error"),
+        (["walk", "0", "--tables", "debian-6.1-2g", "--root", hex(1 << 52)], "a physical address of at most 52 bits"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="devices and folders of Linux")
+def test_a_refusal_says_what_was_in_the_way(arguments, words):
+    assert words in command(*arguments).stderr
+
+
+def test_a_machine_of_ours_can_be_redacted_too():
+    assert "brickland" in answer("check", "--redact", "intel-brickland-512gib")
 
 
 def test_map_prints_counts_and_the_top_of_ram():
