@@ -10,12 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from ..course.work import FOLDER, open_copy, reset
-from ..files import write_text
+from ..files import making, write_text
 from .ending import INTERRUPTED, told_to_end
 from .options import JSON, PORT
 
@@ -25,6 +25,18 @@ _SLOW = "rfc3987_syntax"
 sys.modules.setdefault(_SLOW, None)  # type: ignore[arg-type]  # so the import system says that there is none
 
 
+class Folder(click.Path):
+    """A folder that is there: click alone takes a device or a pipe for one."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        """The path; BadParameter where no folder is."""
+        path = Path(os.fsdecode(super().convert(value, param, context)))
+        return path if path.is_dir() else self.fail(f"{path}: expected a folder", param, context)
+
+
 @click.command("export")
 @click.argument("notebooks", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", default="site", show_default=True, metavar="DIR", help="Where to write the pages.")
@@ -32,9 +44,10 @@ def export_command(notebooks: tuple[Path, ...], output: str) -> None:
     """Run NOTEBOOKS and write them as web pages whose sliders work without Python."""
     from ..course.export import Kernels, page  # noqa: PLC0415 - nbconvert takes longer to import than other commands take
 
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Kernels() as kernels:
+    names = [path.stem for path in notebooks]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{twice}.html: expected notebooks of different names, and two would become this page")
+    with making(Path(output)) as folder, Kernels() as kernels:
         for path, notebook in zip(notebooks, kernels.executed(notebooks), strict=True):
             written = write_text(folder / f"{path.stem}.html", page(notebook, path.stem))
             click.echo(f"{written}: {written.stat().st_size:,} bytes")
@@ -61,11 +74,9 @@ _DIR = click.option(
 
 @click.command("lab", context_settings={"ignore_unknown_options": True})
 @_DIR
-@click.option(
-    "--folder", type=click.Path(exists=True, file_okay=False), help="Open these notebooks themselves, without a copy."
-)
+@click.option("--folder", type=Folder(), help="Open these notebooks themselves, without a copy.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def lab_command(mine: str, folder: str | None, arguments: tuple[str, ...]) -> None:
+def lab_command(mine: str, folder: Path | None, arguments: tuple[str, ...]) -> None:
     """Open JupyterLab on your copies of the notebooks, made on first use.
 
     What you changed is kept when efimm is renewed; `efimm reset 04` gives a fresh copy.  Further ARGUMENTS go to
@@ -82,7 +93,7 @@ def lab_command(mine: str, folder: str | None, arguments: tuple[str, ...]) -> No
 
 
 @click.command("room")
-@click.option("--site", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Pages made by efimm site.")
+@click.option("--site", type=Folder(), help="Pages made by efimm site.")
 @click.option("--lan", is_flag=True, help="Serve the local network, and not this computer alone.")
 @click.option("--port", default=8017, show_default=True, type=click.IntRange(0, 65535), help="0 is any free one.")
 def room_command(site: Path | None, lan: bool, port: int) -> None:
@@ -123,11 +134,7 @@ def _site_of_ones_own() -> Path:
 
 @click.command("lite")
 @click.option("-o", "--output", default="site/lite", show_default=True, metavar="DIR", help="Where to write it.")
-@click.option(
-    "--wheels",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder with Pyodide's own wheels of numpy and matplotlib, to take them in.",
-)
+@click.option("--wheels", type=Folder(), help="Pyodide's own wheels of numpy and matplotlib, to take them in.")
 def lite_command(output: str, wheels: Path | None) -> None:
     """Write the notebooks for the reader's own browser: JupyterLite, to be put on any web server.
 

@@ -231,6 +231,20 @@ def test_a_notebook_that_cannot_be_run_is_a_line_and_leaves_the_good_page(tmp_pa
     assert b"\x1b" not in done.stderr
 
 
+def test_an_export_that_is_refused_writes_nothing(tmp_path):
+    pytest.importorskip("nbclient")
+    notebooks = [tmp_path / folder / "n.ipynb" for folder in "ab"]
+    for path in notebooks:
+        path.parent.mkdir()
+        path.write_text("")
+    for given, expected in ((notebooks, "n.html: expected notebooks of different names"), (notebooks[:1], "cannot be")):
+        done = run("export", *map(str, given), "-o", str(tmp_path / "out" / "deep"))
+        assert done.returncode == 2
+        is_one_line(done.stderr)
+        assert expected in done.stderr.decode()
+        assert not (tmp_path / "out").exists()
+
+
 MINE = "from dataclasses import replace\nfrom efimm.kernels.v3_5 import KERNEL as V3_5\n"
 
 

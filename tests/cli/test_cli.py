@@ -121,6 +121,8 @@ def test_without_arguments_it_prints_its_help():
         ["walk", "0x1000", "--tables", "debian-6.1-2g", "--root", "9" * 26],
         ["walk", "0x1000", "--tables", "debian-6.1-2g", "--root", hex(1 << 52)],
         ["check", "intel-brickland-512gib", "--boot", "999"],
+        ["room", "--site", "/dev/null"],
+        ["lab", "--folder", "/dev/null"],
         ["walk", "0x100000000", "--arch", "i386"],
         ["dump"],
         ["dump", "-o", "no/such/directory/core.elf"],
@@ -156,6 +158,7 @@ def test_a_truncated_log_is_refused_with_its_file_and_line(tmp_path):
         (["map", "/", "--boot", "2"], "/: boot 2: expected a log; here are no boots"),
         (["check", "--redact", sys.executable], f"{sys.executable}: this is an ELF file; expected a log"),
         (["check", "--redact", "/proc/self/mem"], "/proc/self/mem: expected a readable file: Input/output error"),
+        (["room", "--site", "/dev/null"], "/dev/null: expected a folder"),
         (["walk", "0", "--tables", "debian-6.1-2g", "--root", hex(1 << 52)], "a physical address of at most 52 bits"),
     ],
 )
