@@ -203,6 +203,15 @@ def test_a_full_disk_leaves_the_good_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["core.elf"]
 
 
+@posix
+def test_what_is_without_an_end_or_a_place_is_said_in_one_line():
+    done = shell("ulimit -v 500000; efimm judge --linux /dev/zero")  # the limit is for the time when it is broken
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"/dev/zero: expected a Linux kernel" in done.stderr
+    done = shell("efimm dump --ram 1G -o /dev/stdout | cat; exit ${PIPESTATUS[0]}")
+    assert (done.returncode, done.stderr) == (2, b"efimm: /dev/stdout: Illegal seek\n")
+
+
 NOTEBOOK = '{"cells": [{"cell_type": "code", "id": "a", "execution_count": null, "metadata": {}, "outputs": [], '
 NOTEBOOK += '"source": "SOURCE"}], "metadata": {"kernelspec": {"name": "NAME", "display_name": "", "language": ""}}, '
 NOTEBOOK += '"nbformat": 4, "nbformat_minor": 5}'

@@ -91,6 +91,14 @@ def test_what_is_no_kernel_is_refused_in_one_line(tmp_path, data, words):
     assert str(tmp_path / "file") in str(refused.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_nothing_is_read_that_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # to open it would mean to wait for a writer
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
+        with pytest.raises(JudgeError, match="expected a Linux kernel"):
+            linux.kernel_file(path)
+
+
 # the debug port
 
 

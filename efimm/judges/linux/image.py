@@ -6,6 +6,7 @@ Offsets: Documentation/arch/x86/boot.rst (the set-up header of a bzImage), and M
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,11 @@ def kernel_file(path: str | Path) -> KernelFile:
     """The kernel in the file `path`; JudgeError says in one line why it is none that could be started."""
     path = Path(path)
     try:
-        data = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+        told = path.stat()
+        data = b""
+        if stat.S_ISREG(told.st_mode) and told.st_size <= _LARGEST:  # a device may have no end, and a pipe none yet
+            with path.open("rb") as file:
+                data = file.read(told.st_size)  # and no more: to read on may mean to wait, in /proc
     except OSError as error:
         raise JudgeError(f"{path}: {error.strerror}") from error
     if complaint := _complaint(data):
