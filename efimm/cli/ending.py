@@ -49,11 +49,16 @@ def obey_signals() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup has SIGHUP ignored
             signal.signal(number, _end)
     if hasattr(signal, "pthread_kill"):  # Windows has none
-        signal.signal(signal.SIGURG, _tell_again)  # a signal that nobody minds where it is not handled
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        Thread(target=_wake, args=(reading,), daemon=True).start()
+        with suppress(OSError, RuntimeError):  # no file or thread is left: then an end is told once
+            _tell_until_heard()
+
+
+def _tell_until_heard() -> None:
+    signal.signal(signal.SIGURG, _tell_again)  # a signal that nobody minds where it is not handled
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    Thread(target=_wake, args=(reading,), daemon=True).start()
 
 
 def _wake(reading: int) -> None:
