@@ -331,7 +331,7 @@ time.sleep(2.5)
     [
         ("", "sum(range(1 << 60))", -signal.SIGALRM),
         ("", "pass", 0),
-        # An end that a bare except has taken is told again by the same timer.
+        # An end that a bare except has taken is told again all the same.
         ("ending.obey_signals()", "try: os.kill(os.getpid(), 15)\n    except: pass", 1),
     ],
 )
