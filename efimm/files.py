@@ -59,13 +59,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     return Path(path)
 
 
-def own_folder(folder: Path) -> Path:
-    """`folder`, made ready to be filled: a new or empty one, or one that an earlier run has marked as efimm's.
-
-    ValueError for any other: what lies there is somebody's.
-    """
+def refuse_foreign(folder: Path) -> None:
+    """ValueError for a folder in which something lies, unless an earlier run has marked it as efimm's."""
     if folder.is_dir() and not (folder / MARK).is_file() and any(folder.iterdir()):
         raise ValueError(f"{folder}: expected a new or empty folder, or one that efimm has made (with a file {MARK})")
+
+
+def own_folder(folder: Path) -> Path:
+    """`folder`, made ready to be filled: there, and marked as efimm's; ValueError for a foreign one."""
+    refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / MARK, _SAID)
     return folder

@@ -151,7 +151,7 @@ def _ended_after(seconds: float) -> Iterator[None]:
     alarm = hasattr(signal, "alarm")  # Windows has none
     if alarm:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(ceil(seconds) + 1)
+        signal.alarm(ceil(seconds) + 1)  # a whole number, and later than the end of the whole, which says more
     try:
         yield
     finally:

@@ -13,11 +13,9 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from time import sleep
@@ -33,6 +31,7 @@ from nbconvert import HTMLExporter
 from ..show.drawing.styles import STATIC, css
 from ..show.drawing.svg import SAVED_BESIDE
 from ..show.ram.strips import WHOLE
+from ..workers import kill_session
 
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 _FROM_ELSEWHERE = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?", re.IGNORECASE)
@@ -141,13 +140,8 @@ class Client(NotebookClient):
 
     def kill(self) -> None:
         """End the kernel, if it has been started, and what its cells have started."""
-        if self._process is None:
-            return
-        if hasattr(os, "killpg"):
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # Jupyter makes each kernel the head of a group
-        else:
-            self._process.kill()
+        if self._process is not None:
+            kill_session(self._process)  # Jupyter gives each kernel one of its own
 
 
 class Output(OutputWidget):
@@ -270,6 +264,7 @@ def _without_python(output: Any, states: dict[str, Any], models: dict[str, Any])
 
 
 def _is_ours(state: Any) -> bool:
+    """Whether a widget with this state is of a class of efimm: a reader's may have a trait `kind`, too."""
     return str(state.get("_anywidget_id")).startswith("efimm.")
 
 

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import MARK, own_folder
+from ..files import MARK, making, own_folder, refuse_foreign
 from .series import notebooks_folder, shipped
 
 PYODIDE = "314.0.6"
@@ -49,14 +49,14 @@ class LiteError(ValueError):
 def make_lite(folder: Path, *, wheels: Path | None = None) -> Path:
     """Lite with every notebook of the series in `folder`, which is made anew; the path of its first page.
 
-    ValueError where the folder is somebody's: `own_folder` says so.
+    ValueError where the folder is somebody's.
     `wheels` is a folder with wheels of Pyodide's own set (numpy, matplotlib and what they need).
     Asks the network only for what the user's cache has not.  LiteError where something cannot be had, or is not what
     it was.
     """
-    own_folder(folder)
+    refuse_foreign(folder)
     parts, place = fetched(), folder.resolve()
-    with tempfile.TemporaryDirectory(dir=place.parent) as temporary:
+    with making(place.parent), tempfile.TemporaryDirectory(dir=place.parent) as temporary:
         source = Path(temporary)
         for path in shipped():
             _copy(path, source / "contents" / path.relative_to(notebooks_folder()))
@@ -66,7 +66,7 @@ def make_lite(folder: Path, *, wheels: Path | None = None) -> Path:
         for app in APPS:
             _add_work(source / "built" / app / "index.html")
         shutil.copy(WORK, source / "built")
-        shutil.copy(place / MARK, source / "built")
+        shutil.copy(own_folder(place) / MARK, source / "built")
         _exchange(source / "built", place, source / "before")
     return folder / "index.html"
 

@@ -23,6 +23,7 @@ from efimm.check import check, checked
 from efimm.course import browser, lite
 from efimm.course.series import notebooks_folder, shipped
 from efimm.course.site import Site, your_log
+from efimm.files import refuse_foreign
 
 ALL = [path.relative_to(notebooks_folder()).as_posix() for path in shipped()]
 EVERY_TIME = ("06-pgd-list.ipynb",)
@@ -234,6 +235,10 @@ def test_every_page_has_the_notebooks_and_the_download(site):
         assert "work.js" in (site / app / "index.html").read_text(encoding="utf-8")
 
 
+def test_what_it_has_made_it_may_make_anew(site):
+    refuse_foreign(site)
+
+
 def test_all_that_runs_before_the_first_cell_lies_beside_pyodide_with_its_hash(site):
     folder = site / "static" / "pyodide"
     lock = json.loads((folder / "pyodide-lock.json").read_text(encoding="utf-8"))["packages"]
@@ -320,6 +325,13 @@ def test_a_folder_that_is_somebodys_is_refused_before_anything_is_fetched(tmp_pa
     with pytest.raises(ValueError, match="expected a new or empty folder"):
         lite.make_lite(tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_where_nothing_is_fetched_no_folder_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(lite, "fetched", lambda: (_ for _ in ()).throw(lite.LiteError("no network")))
+    with pytest.raises(lite.LiteError):
+        lite.make_lite(tmp_path / "site" / "lite")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_what_cannot_be_exchanged_stays(tmp_path):
