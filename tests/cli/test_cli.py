@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import efimm
+from efimm.cli.own_code import keep_timeout_of_each
+from efimm.kernels import KERNELS
 from efimm.machines import data_files
+from efimm.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 
@@ -246,3 +250,14 @@ def test_the_commands_of_the_notebooks_make_no_grammar_that_they_do_not_use():
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
     assert said == "True False\n"
+
+
+def test_the_limit_of_a_command_with_many_trials_leaves_each_of_them_its_own():
+    """A kernel and a firmware of the reader's, each trial as long as it may be: the trials' limit comes first."""
+    most = len(SCENARIOS) + len(KERNELS)
+    for seconds in (1.0, 20.0):
+        context = SimpleNamespace(meta={})
+        keep_timeout_of_each(context, seconds)
+        ((_loading, whole),) = context.meta.values()
+
+        assert whole > most * seconds

@@ -330,19 +330,28 @@ def test_requests_that_are_none_are_not_told_and_faults_in_printable_characters(
     assert capsys.readouterr().err == "Uncaught \\x1b[2J\n"
 
 
+def test_the_oldest_of_very_many_visitors_are_forgotten():
+    buckets = server.Buckets(2, 1)
+    for who in range(20_001):
+        buckets.take(str(who))
+
+    assert "0" not in buckets
+    assert "1" in buckets
+
+
 def test_pages_are_shown_in_no_frame_of_others(room):
     assert ask(room, "GET", "/")[1]["Content-Security-Policy"] == "frame-ancestors 'self'"
 
 
 ROOM_WITH_FEW_FILES = """
-import asyncio, resource, sys
+import asyncio, os, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 from efimm.room import server, votes
 
 async def serve():
     with server.opened(Path(sys.argv[1]), votes.Votes([])) as room:
-        print(room.address, flush=True)
+        print(room.address, len(os.listdir("/dev/fd")), flush=True)
         await asyncio.sleep(600)
 
 asyncio.run(serve())
@@ -355,7 +364,9 @@ def room_of_its_own(site):
     command = [sys.executable, "-c", ROOM_WITH_FEW_FILES, str(site)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as room:
         try:
-            yield room.stdout.readline().strip()
+            address, files = room.stdout.readline().split()
+            assert int(files) <= server.FILES_BESIDE, "more than is kept free for it"
+            yield address
         finally:
             room.kill()
             said = room.communicate()[1]
