@@ -199,8 +199,10 @@ def test_doctor_ends_whenever_it_is_told(tenths, sent, place):
             pytest.skip("it had ended by then")
         process.send_signal(sent)
         said = process.communicate(timeout=20)[0].decode()
-        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM}[sent], said
         assert "Traceback" not in said, said
+        if "Everything is here" in said:  # Python's last steps have no handlers any more: a signal ends it as such
+            pytest.skip("it had answered by then")
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM}[sent], said
         assert "MISSING" not in said
         until_all_have_ended(mark)  # what a server in its start has started looks for its parent when it runs
     assert [*(place / "tmp").iterdir()] == []
